@@ -1,0 +1,66 @@
+// Picking an endpoint and reserving it, in one step.
+//
+// A reservation is the request's share of an endpoint's books: one outstanding request, and its
+// uncached prompt tokens until the first token came. Its owner releases it exactly once; a
+// zero-initialised reservation is empty and every call on it is harmless.
+#pragma once
+
+#include "base/macros.h"
+#include "base/rand.h"
+#include "endpoint/endpoint.h"
+
+struct reservation {
+    struct endpoint *endpoint; // pinned; NULL = empty
+    struct endpoint_table *table;
+    uint64_t tokens; // uncached prompt tokens still in the books
+};
+
+// The terms of one candidate's cost, for explanations. Costs are in tokens of prefill work.
+struct pick_candidate {
+    uint32_t endpoint_id;
+    char text[48]; // address (cut)
+    float cost;
+    float ours_tokens;      // outstanding uncached tokens of our own requests
+    float others_tokens;    // estimated for what others have waiting, faded with age
+    float own_tokens;       // this request's, counted twice
+    float running;          // decode interference term
+    float kv_utilisation;   // < 0 unknown
+    uint32_t ours_requests;
+    uint32_t age_ms;        // of the scraped data; UINT32_MAX = none
+    bool avoided;           // failing lately, tried before, or its KV cache would overflow
+    bool kv_full;
+};
+
+enum { PICK_TRACE_MAX = 8 };
+struct pick_trace {
+    enum pick_policy policy;
+    uint32_t candidate_count; // all that were looked at
+    uint32_t recorded;        // in candidates[]: the chosen one first, then the cheapest
+    struct pick_candidate candidates[PICK_TRACE_MAX];
+};
+
+struct pick_request {
+    enum pick_policy policy;
+    uint64_t prompt_bytes; // text bytes of the prompt (json_scan.string_bytes), or body bytes
+    const uint32_t *tried; // endpoint ids that this request failed on: last resort only
+    size_t tried_count;
+    uint64_t now_ms;
+    struct rand_state *rng; // the worker's own: ties are broken differently in every worker
+    // The seam for the prefix index: how many of this prompt's tokens an endpoint has cached.
+    // NULL = none.
+    uint64_t (*cached_tokens)(const struct endpoint *endpoint, void *arg);
+    void *cached_arg;
+};
+
+// Picks among the backend's endpoints and reserves. Inside an epoch section of the calling worker.
+// 0; -ENOENT: the backend has no endpoint; -EBUSY: only endpoints that were tried are left (when
+// `allow_tried` is false). `trace` may be NULL. *ret untouched on failure.
+MUST_CHECK int pick_endpoint(struct backend_state *backend, const struct pick_request *request,
+                             bool allow_tried, struct reservation *ret,
+                             struct pick_trace *trace);
+
+// The prompt was processed: its tokens leave the books. Idempotent.
+void reservation_first_token(struct reservation *reservation);
+
+// Ends it: everything leaves the books, the endpoint is unpinned. Idempotent.
+void reservation_release(struct reservation *reservation);

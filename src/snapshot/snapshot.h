@@ -1,0 +1,177 @@
+// THE MEETING POINT of the two halves: an immutable, compiled picture of routes and backends.
+//
+// The control half builds one on an arena (compile), finishes it, publishes it; workers read it.
+// After snapshot_finish nothing in it changes except the reference count. Live state of endpoints
+// is not in here: a backend points to its backend_state.
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/map.h"
+#include "base/slice.h"
+#include "endpoint/endpoint.h"
+#include "http/message.h"
+
+struct snap_regex; // a compiled pattern, matched against the whole text with bounded effort
+
+struct snap_model {
+    struct slice name;          // what clients ask for
+    struct slice upstream_name; // what the server calls it; = name unless told otherwise
+    struct slice *aliases;
+    size_t alias_count;
+};
+
+struct snap_backend {
+    struct slice key; // "namespace/name"
+    struct slice namespace;
+    struct slice name;
+    struct backend_state *state; // one reference
+    enum pick_policy policy;
+    uint32_t connect_timeout_ms;
+    uint32_t first_token_timeout_ms;
+    uint32_t between_tokens_timeout_ms;
+    struct snap_model *models; // empty: takes any model name as it is
+    size_t model_count;
+    struct scrape_config scrape;
+};
+
+enum snap_match_type { SNAP_MATCH_EXACT, SNAP_MATCH_PREFIX, SNAP_MATCH_REGEX };
+
+struct snap_text_match {
+    enum snap_match_type type;
+    struct slice value;
+    struct snap_regex *regex; // type REGEX only
+};
+
+struct snap_header_match {
+    struct slice name; // lower case
+    struct snap_text_match value;
+};
+
+// All parts that are present must hold.
+struct snap_match {
+    struct snap_text_match *models; // any of them; count 0: see snapshot_match
+    size_t model_count;
+    bool has_path;
+    struct snap_text_match path; // EXACT or PREFIX (whole segments: /v1 matches /v1 and /v1/x)
+    struct slice method;         // empty = any
+    struct snap_header_match *headers; // all of them
+    size_t header_count;
+};
+
+struct snap_target {
+    struct snap_backend *backend; // NULL: the reference does not resolve (weight still counts)
+    uint32_t weight;
+    struct slice model; // override of the model name; empty = none
+};
+
+enum snap_retry_on {
+    SNAP_RETRY_CONNECT_FAILURE = 1 << 0,
+    SNAP_RETRY_RESET = 1 << 1,
+    SNAP_RETRY_OVERLOADED = 1 << 2,   // 503 and 429 from the server
+    SNAP_RETRY_SERVER_ERROR = 1 << 3, // 500, 502, 504
+    SNAP_RETRY_TIMEOUT = 1 << 4,      // no first token in time
+};
+
+struct snap_rule {
+    struct slice route_key; // "namespace/name" of the AIRoute
+    struct slice name;      // of the rule; may be empty
+    struct snap_target *targets;
+    size_t target_count;
+    uint64_t total_weight;
+    struct snap_target *fallbacks; // in order; weight unused
+    size_t fallback_count;
+    uint32_t request_timeout_ms; // 0 = none
+    uint32_t retry_attempts;     // further attempts after the first
+    uint32_t retry_on;           // enum snap_retry_on bits
+    // The body must be buffered and scanned: a match looks at the model, a target overrides or maps
+    // it, or a backend lists its models. Set by snapshot_finish.
+    bool needs_body;
+};
+
+// One match of one rule; in a host's list the first that holds wins.
+struct snap_entry {
+    const struct snap_match *match;
+    const struct snap_rule *rule;
+};
+
+struct snap_host {
+    struct slice name; // lower case; "*.example.com" for a wildcard, "" for any host
+    struct snap_entry *entries; // in order of precedence
+    size_t entry_count;
+};
+
+struct snapshot {
+    _Atomic uint32_t refs;
+    struct arena arena;
+    uint64_t generation; // counts up with every publication
+    struct snap_backend **backends;
+    size_t backend_count;
+    struct snap_host *hosts; // filled by the builder, in any order
+    size_t host_count;
+    struct map host_index; // name → snap_host
+    struct snap_regex *regexes; // list, for the end
+};
+
+// Empty, with one reference; NULL when out of memory.
+struct snapshot *snapshot_new(void);
+
+// Control thread (the last one frees regexes, backend references and the arena).
+void snapshot_unref(struct snapshot *snapshot);
+void snapshot_ref(struct snapshot *snapshot);
+
+// Compiles a pattern (PCRE2, UTF, anchored at both ends, match and depth limits) into the snapshot.
+// NULL: *err says where the pattern is wrong.
+struct snap_regex *snapshot_add_regex(struct snapshot *snapshot, struct slice pattern,
+                                      struct error *err);
+
+// Indexes hosts and derives needs_body. Entries must be in order of precedence (see compile).
+MUST_CHECK int snapshot_finish(struct snapshot *snapshot);
+
+struct route_query {
+    struct slice host; // lower case, without port
+    struct slice path;
+    struct slice method;
+    const struct http_header *headers;
+    size_t header_count;
+    struct slice model; // ptr NULL: the request names no model
+};
+
+enum route_miss {
+    ROUTE_MISS_NONE = 0,
+    ROUTE_MISS_HOST,   // no route for this host
+    ROUTE_MISS_PATH,   // none for this path, method and headers
+    ROUTE_MISS_MODEL,  // some, but none that takes this model (or the request names none)
+};
+
+// True when a rule that could take this request (model aside) needs the body.
+bool snapshot_needs_body(const struct snapshot *snapshot, const struct route_query *query);
+
+// The first entry that holds, the host's own before wildcards before any-host. A match without
+// models takes a request that names a model only if one of the rule's backends takes any model or
+// lists this one (or as an alias); so a route may leave the models to its backends.
+// NULL: *ret_miss says what was missing.
+const struct snap_rule *snapshot_match(const struct snapshot *snapshot,
+                                       const struct route_query *query, enum route_miss *ret_miss);
+
+// Draws a target by weight; `draw` is uniform 64-bit. NULL when all weights are 0.
+const struct snap_target *snapshot_draw_target(const struct snap_rule *rule, uint64_t draw);
+
+// The name to send upstream: the target's override, else the requested one; then mapped through the
+// backend's models (name or alias → upstreamName).
+struct slice snapshot_upstream_model(const struct snap_target *target, struct slice requested);
+
+// Calls fn for every model name that a client of this host may ask for (names and aliases, each
+// once): exact values of matches, and the models of backends behind matches that leave it to them.
+typedef void snapshot_model_fn(struct slice model, void *arg);
+void snapshot_each_model(const struct snapshot *snapshot, struct slice host, snapshot_model_fn *fn,
+                         void *arg);
+
+bool snap_text_matches(const struct snap_text_match *match, struct slice text);
+
+// Path prefix by whole segments.
+bool snap_path_matches(const struct snap_text_match *match, struct slice path);
