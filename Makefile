@@ -7,7 +7,7 @@ endif
 BUILD ?= build
 SAN ?=
 V ?=
-PKGS := libcurl json-c yaml-0.1 openssl libmicrohttpd libxxhash
+PKGS := libcurl json-c yaml-0.1 openssl libmicrohttpd libxxhash libpcre2-8
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wvla -Wstrict-prototypes \
         -Wmissing-prototypes -Wno-unknown-warning-option
 WERROR ?= -Werror
@@ -69,3 +69,83 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 	$(Q)$(CC) $(CFLAGS_ALL) -Itests/unit $(LDHARDEN) -MMD -MP -MF $@.d -o $@ $< $(LIB) -lcmocka $(LIBS_ALL)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- tests ----------------------------------------------------------------------------------
+
+.PHONY: test unit integration e2e clients asan tsan fuzz lint check bench cov quickstart deps install clean
+unit: $(UNIT_BIN) ## unit tests (cmocka)
+	$(Q)tests/unit/run $(UNIT_BIN)
+
+integration: all ## integration tests: the real programs over real sockets
+	$(Q)BUILD=$(BUILD) tests/integration/run
+
+test: all ## unit and integration tests; no root, no Go
+	$(Q)BUILD=$(BUILD) tests/run-all $(UNIT_SRC:%.c=$(BUILD)/%)
+test: $(UNIT_BIN)
+
+e2e: all ## on a real Kubernetes API server and node (root; builds Kubernetes once into the cache)
+	$(Q)BUILD=$(BUILD) tests/e2e/run --tier all
+
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+TSAN_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
+SAN_MAKE = $(MAKE) --no-print-directory OPT=-O1 HARDEN=-fPIE
+
+asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(Q)ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  $(SAN_MAKE) BUILD=build-asan SAN="$(ASAN_FLAGS)" test
+
+tsan: ## the tests under ThreadSanitizer
+	$(Q)TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+	  $(SAN_MAKE) BUILD=build-tsan SAN="$(TSAN_FLAGS)" test
+
+# libFuzzer needs clang; each target runs FUZZ_SECONDS on its corpus.
+FUZZ_CC ?= $(shell command -v clang-14 || command -v clang)
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+fuzz: ## every libFuzzer target for FUZZ_SECONDS (default 20) each
+	$(Q)$(MAKE) --no-print-directory CC=$(FUZZ_CC) BUILD=$(FUZZ_BUILD) OPT=-O1 HARDEN=-fPIE \
+	  SAN="$(FUZZ_FLAGS)" fuzz-build
+	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_BIN)
+
+.PHONY: fuzz-build
+fuzz-build: $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/%)
+$(BUILD)/%_fuzz: tests/fuzz/%_fuzz.c $(LIB)
+	$(call say,FUZZ,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -pie -o $@ $< $(LIB) $(LIBS_ALL)
+
+lint: ## layers, banned functions, sizes, cppcheck, clang warnings
+	$(Q)tests/lint/run
+
+cov: ## line coverage of the unit and integration tests (gcov)
+	$(Q)$(MAKE) --no-print-directory BUILD=build-cov OPT=-O0 HARDEN=-fPIE SAN=--coverage test
+	$(Q)tests/lint/coverage build-cov
+
+check: lint test asan tsan fuzz ## what CI runs, but for e2e
+
+bench: all ## CPU, system calls and memory beside nginx and HAProxy, in one run
+	$(Q)BUILD=$(BUILD) tests/bench/run $(BENCH_ARGS)
+
+quickstart: ## build, start simulated GPU pods and Headrace, send a streamed completion
+	$(Q)tests/quickstart/run
+
+# ---- installing -----------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+install: all ## into PREFIX (default /usr/local), honours DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/headrace/crds
+	install -m 0755 $(PROG_BIN) $(DESTDIR)$(PREFIX)/bin
+	install -m 0644 crds/*.yaml $(DESTDIR)$(PREFIX)/share/headrace/crds
+
+DEPS_BUILD := gcc make pkg-config git libcurl4-openssl-dev libjson-c-dev libyaml-dev libssl-dev \
+  libmicrohttpd-dev libxxhash-dev libpcre2-dev libcmocka-dev python3 curl ca-certificates
+DEPS_CHECK := clang-14 libclang-rt-14-dev cppcheck universal-ctags
+DEPS_BENCH := nginx-light haproxy wrk strace
+deps: ## install what building and testing needs (apt; root or sudo)
+	$(Q)tests/deps $(DEPS_BUILD)
+deps-check: ## and what `make lint` and `make fuzz` need
+	$(Q)tests/deps $(DEPS_CHECK)
+deps-bench: ## and what `make bench` needs
+	$(Q)tests/deps $(DEPS_BENCH)
+.PHONY: deps-check deps-bench
+
+clean: ## remove what was built
+	rm -rf build build-asan build-tsan build-cov build-fuzz

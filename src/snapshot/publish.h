@@ -5,14 +5,27 @@
 #include "event/epoch.h"
 #include "snapshot/snapshot.h"
 
+// A snapshot that was replaced, until no worker uses it.
+struct retired_snapshot {
+    struct retired_snapshot *next;
+    struct snapshot *snapshot;
+    bool epoch_passed;
+};
+
 struct publisher {
     CACHE_ALIGNED _Atomic(struct snapshot *) current; // NULL until the first
     struct epoch *epoch;
     uint64_t generation;
+    struct retired_snapshot *retired;
 };
 
 void publisher_init(struct publisher *publisher, struct epoch *epoch);
+// No worker runs any more.
 void publisher_fini(struct publisher *publisher);
+
+// Frees replaced snapshots that no worker uses any more; about once a second. True when none is
+// left. Control thread.
+bool publisher_collect(struct publisher *publisher);
 
 // Takes over the caller's reference, numbers it, swaps it in, lets the old one go when no worker can
 // hold it. Control thread.
@@ -41,4 +54,11 @@ struct snapshot_holder {
 // an epoch section. Release with snapshot_holder_release.
 struct snapshot_hold *snapshot_holder_acquire(struct snapshot_holder *holder);
 void snapshot_holder_release(struct snapshot_holder *holder, struct snapshot_hold *hold);
+
+// Lets go of a hold that no request uses when a newer snapshot is out; call it now and then, so that
+// an idle worker does not keep an old one alive.
+void snapshot_holder_refresh(struct snapshot_holder *holder);
+
+// Unlinks and frees a hold that has no users. (Also used by the functions above.)
+void snapshot_holder_drop(struct snapshot_holder *holder, struct snapshot_hold *hold);
 void snapshot_holder_fini(struct snapshot_holder *holder);
