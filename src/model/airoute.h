@@ -1,0 +1,82 @@
+// AIRoute.spec as C. Field by field what crds/headrace.dev_airoutes.yaml describes.
+#pragma once
+
+#include "model/schema.h"
+
+enum match_type { MATCH_EXACT = 0, MATCH_PREFIX, MATCH_REGEX };
+
+enum route_method {
+    ROUTE_METHOD_ANY = 0,
+    ROUTE_METHOD_GET,
+    ROUTE_METHOD_HEAD,
+    ROUTE_METHOD_POST,
+    ROUTE_METHOD_PUT,
+    ROUTE_METHOD_PATCH,
+    ROUTE_METHOD_DELETE,
+    ROUTE_METHOD_OPTIONS,
+};
+
+enum retry_when {
+    RETRY_CONNECT_FAILURE = 0,
+    RETRY_RESET,
+    RETRY_OVERLOADED,
+    RETRY_SERVER_ERROR,
+    RETRY_TIMEOUT,
+};
+
+struct airoute_model_match {
+    int type; // enum match_type
+    struct slice value;
+};
+
+struct airoute_path_match {
+    int type; // MATCH_EXACT or MATCH_PREFIX
+    struct slice value;
+};
+
+struct airoute_header_match {
+    int type; // MATCH_EXACT or MATCH_REGEX
+    struct slice name;
+    struct slice value;
+};
+
+struct airoute_match {
+    SCHEMA_LIST(struct airoute_model_match) models;
+    struct airoute_path_match *path; // NULL = any
+    int method;                      // enum route_method
+    SCHEMA_LIST(struct airoute_header_match) headers;
+};
+
+struct airoute_backend {
+    struct slice name;
+    int64_t weight; // of a fallback: 0
+    struct slice model;
+};
+
+struct airoute_timeouts {
+    int64_t request_ms; // 0 = none
+};
+
+struct airoute_retry {
+    int64_t attempts;
+    SCHEMA_LIST(int) when; // enum retry_when
+};
+
+struct airoute_rule {
+    struct slice name;
+    SCHEMA_LIST(struct airoute_match) matches; // none = everything
+    SCHEMA_LIST(struct airoute_backend) backends;
+    SCHEMA_LIST(struct airoute_backend) fallbacks;
+    struct airoute_timeouts *timeouts; // may be NULL
+    struct airoute_retry *retry;       // never NULL
+};
+
+struct airoute_spec {
+    struct slice ingress_class;
+    SCHEMA_LIST(struct slice) hostnames; // none = any host
+    SCHEMA_LIST(struct airoute_rule) rules;
+};
+
+extern const struct schema_object airoute_spec_schema;
+
+const char *route_method_text(int method); // "" for any

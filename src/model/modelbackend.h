@@ -1,0 +1,97 @@
+// ModelBackend.spec as C. Field by field what crds/headrace.dev_modelbackends.yaml describes.
+#pragma once
+
+#include "model/schema.h"
+
+// The order of `enum engine` in endpoint/endpoint.h, which this layer does not know; the compiler
+// translates, and a test compares the names.
+enum backend_engine {
+    BACKEND_ENGINE_AUTO = 0,
+    BACKEND_ENGINE_VLLM,
+    BACKEND_ENGINE_SGLANG,
+    BACKEND_ENGINE_TGI,
+    BACKEND_ENGINE_TENSORRT_LLM,
+    BACKEND_ENGINE_TRITON_TRTLLM,
+    BACKEND_ENGINE_TRITON,
+    BACKEND_ENGINE_LLAMACPP,
+    BACKEND_ENGINE_LMDEPLOY,
+    BACKEND_ENGINE_NIM,
+    BACKEND_ENGINE_OLLAMA,
+    BACKEND_ENGINE_GENERIC,
+    BACKEND_ENGINE_COUNT,
+};
+const char *backend_engine_text(int engine); // as in the resource
+
+enum backend_policy {
+    BACKEND_POLICY_INFERENCE_AWARE = 0,
+    BACKEND_POLICY_LEAST_REQUEST,
+    BACKEND_POLICY_ROUND_ROBIN,
+    BACKEND_POLICY_RANDOM,
+};
+
+struct backend_service_ref {
+    struct slice name;
+    struct int_or_string port;
+};
+
+struct backend_selector {
+    SCHEMA_LIST(struct string_pair) match_labels;
+};
+
+struct backend_pool {
+    struct backend_service_ref *service_ref; // exactly one of these two
+    struct backend_selector *selector;
+    int64_t port; // with selector
+};
+
+struct backend_static_endpoint {
+    struct slice address;
+    int64_t port;
+    int64_t weight;
+};
+
+struct backend_static {
+    SCHEMA_LIST(struct backend_static_endpoint) endpoints;
+};
+
+struct backend_metrics_mapping {
+    struct slice waiting; // ptr NULL: none
+    struct slice running;
+    struct slice kv_utilization;
+};
+
+struct backend_metrics {
+    struct slice path; // ptr NULL: the engine's own
+    int64_t port;      // 0: the endpoint's own
+    int64_t interval_ms;
+    int64_t stale_after_ms;
+    struct backend_metrics_mapping *mapping; // NULL: none
+};
+
+struct backend_model {
+    struct slice name;
+    struct slice upstream_name; // ptr NULL: the same
+    SCHEMA_LIST(struct slice) aliases;
+};
+
+struct backend_balancing {
+    int policy; // enum backend_policy
+};
+
+struct backend_timeouts {
+    int64_t connect_ms;
+    int64_t first_token_ms;
+    int64_t between_tokens_ms;
+};
+
+struct modelbackend_spec {
+    struct backend_pool *pool;          // exactly one of these two
+    struct backend_static *static_list; // "static"
+    int engine;                         // enum backend_engine
+    struct backend_metrics *metrics;     // never NULL
+    SCHEMA_LIST(struct backend_model) models;
+    struct backend_balancing *balancing; // never NULL
+    struct backend_timeouts *timeouts;   // never NULL
+};
+
+extern const struct schema_object modelbackend_spec_schema;

@@ -1,0 +1,204 @@
+#include "model/object.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "json/yaml_json.h"
+#include "model/pattern.h"
+#include "model/patterns.h"
+#include "model/reader.h"
+
+const struct object_kind_info object_kinds[OBJECT_KIND_COUNT] = {
+    [OBJECT_AIROUTE] = {"AIRoute", "headrace.dev/v1alpha1", "airoutes"},
+    [OBJECT_MODELBACKEND] = {"ModelBackend", "headrace.dev/v1alpha1", "modelbackends"},
+    [OBJECT_SERVICE] = {"Service", "v1", "services"},
+    [OBJECT_ENDPOINTSLICE] = {"EndpointSlice", "discovery.k8s.io/v1", "endpointslices"},
+    [OBJECT_POD] = {"Pod", "v1", "pods"},
+};
+
+int object_kind_find(const char *api_version, const char *kind, enum object_kind *ret_kind)
+{
+    for (size_t i = 0; i < OBJECT_KIND_COUNT; i++) {
+        if (strcmp(object_kinds[i].kind, kind) == 0 &&
+            strcmp(object_kinds[i].api_version, api_version) == 0) {
+            *ret_kind = (enum object_kind)i;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+void object_ref(struct object *object)
+{
+    object->refs++;
+}
+
+void object_unref(struct object *object)
+{
+    if (object == NULL || --object->refs > 0) {
+        return;
+    }
+    problems_fini(&object->problems);
+    arena_fini(&object->arena);
+    free(object);
+}
+
+// ---- metadata ----
+
+// Seconds since 1970 of an RFC 3339 time as Kubernetes writes it; 0 when it is anything else.
+static int64_t parse_time(const char *text)
+{
+    struct tm tm = {0};
+    const char *end = text != NULL ? strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm) : NULL;
+    return end != NULL && *end == '\0' ? (int64_t)timegm(&tm) : 0;
+}
+
+static bool is_dns_name(const char *text, size_t max_len)
+{
+    return text != NULL && strlen(text) <= max_len && pattern_matches(PATTERN_DNS_SUBDOMAIN, text);
+}
+
+// Fields that may be in metadata; a file that has any other is wrong.
+static const char *const metadata_names[] = {
+    "name", "namespace", "labels", "annotations", "uid", "resourceVersion", "generation",
+    "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers",
+    "generateName", "managedFields", "ownerReferences", "selfLink", NULL,
+};
+static const char *const object_names[] = {"apiVersion", "kind", "metadata", "spec", "status",
+                                           NULL};
+
+static void check_names(struct object *object, struct json_object *json, const char *path,
+                        const char *const *names)
+{
+    json_object_object_foreach(json, key, value) {
+        size_t i = 0;
+        while (names[i] != NULL && strcmp(names[i], key) != 0) {
+            i++;
+        }
+        if (names[i] == NULL) {
+            const char *closest = schema_closest(key, names);
+            int line = yaml_json_line(value);
+            problems_add(&object->problems, line > 0 ? line : object->line, path,
+                         "unknown field \"%.64s\"%s%s%s", key,
+                         closest != NULL ? ", did you mean \"" : "", closest != NULL ? closest : "",
+                         closest != NULL ? "\"?" : "");
+        }
+    }
+}
+
+static int read_metadata(struct object *object, struct json_object *json,
+                         const struct object_origin *origin, struct error *err)
+{
+    const char *kind = object_kinds[object->kind].kind;
+    struct json_object *metadata = reader_object(json, "metadata");
+    const char *name = reader_text(metadata, "name");
+    const char *namespace = reader_text(metadata, "namespace");
+    if (!is_dns_name(name, 253)) {
+        return error_set(err, -EINVAL, "%s: metadata.name: %s", kind,
+                         name == NULL ? "required" : "must be a DNS name in lower case");
+    }
+    if (namespace == NULL) {
+        namespace = origin->default_namespace.ptr;
+    }
+    if (!is_dns_name(namespace, 63)) {
+        return error_set(err, -EINVAL, "%s %s: metadata.namespace: %s", kind, name,
+                         namespace == NULL ? "required" : "must be a DNS label in lower case");
+    }
+    struct arena *arena = &object->arena;
+    object->name = arena_dup(arena, slice_of_str(name));
+    object->namespace = arena_dup(arena, slice_of_str(namespace));
+    object->key = arena_printf(arena, "%s/%s", namespace, name);
+    const char *uid = reader_text(metadata, "uid");
+    object->uid = arena_dup(arena, slice_of_str(uid != NULL ? uid : ""));
+    object->generation = reader_int(metadata, "generation");
+    object->created = parse_time(reader_text(metadata, "creationTimestamp"));
+    object->deleting = reader_text(metadata, "deletionTimestamp") != NULL;
+    bool copied = object->name.ptr != NULL && object->namespace.ptr != NULL &&
+                  object->key.ptr != NULL && object->uid.ptr != NULL;
+    return copied ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+// ---- our own kinds ----
+
+static int read_own(struct object *object, struct json_object *json,
+                    const struct object_origin *origin, struct error *err)
+{
+    static const struct schema_object *const schemas[] = {
+        [OBJECT_AIROUTE] = &airoute_spec_schema,
+        [OBJECT_MODELBACKEND] = &modelbackend_spec_schema,
+    };
+    if (origin->strict) {
+        check_names(object, json, "", object_names);
+        check_names(object, reader_object(json, "metadata"), "metadata", metadata_names);
+    }
+    struct json_object *spec = json_object_object_get(json, "spec");
+    if (spec == NULL) {
+        problems_add(&object->problems, object->line, "spec", "required");
+        return 0;
+    }
+    struct schema_reader reader = {
+        .arena = &object->arena, .problems = &object->problems, .strict = origin->strict};
+    int line = yaml_json_line(spec);
+    void *result = NULL;
+    int rc = schema_read(&reader, schemas[object->kind], spec, "spec",
+                         line > 0 ? line : object->line, &result);
+    if (rc == -ENOMEM) {
+        return error_set(err, -ENOMEM, "%s %s: too large, or out of memory",
+                         object_kinds[object->kind].kind, object->key.ptr);
+    }
+    object->spec = problems_any(&object->problems) ? NULL : result;
+    return 0;
+}
+
+enum { OBJECT_BYTES_MAX = 16 << 20 };
+
+int object_read(enum object_kind kind, struct json_object *json, const struct object_origin *origin,
+                struct object **ret_object, struct error *err)
+{
+    if (!json_object_is_type(json, json_type_object)) {
+        return error_set(err, -EINVAL, "not an object");
+    }
+    struct object *object = calloc(1, sizeof(*object));
+    if (object == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    object->refs = 1;
+    object->kind = kind;
+    object->line = origin->line;
+    arena_init(&object->arena, 1024, OBJECT_BYTES_MAX);
+    if (origin->file.len > 0) {
+        object->file = arena_dup(&object->arena, origin->file);
+    }
+    int rc = read_metadata(object, json, origin, err);
+    if (rc == 0) {
+        switch (kind) {
+        case OBJECT_AIROUTE:
+        case OBJECT_MODELBACKEND:
+            rc = read_own(object, json, origin, err);
+            break;
+        case OBJECT_SERVICE:
+            rc = reader_service(object, json);
+            break;
+        case OBJECT_ENDPOINTSLICE:
+            rc = reader_endpointslice(object, json);
+            break;
+        case OBJECT_POD:
+            rc = reader_pod(object, json);
+            break;
+        case OBJECT_KIND_COUNT:
+            rc = -EINVAL;
+            break;
+        }
+        if (rc == -ENOMEM) {
+            error_set(err, rc, "%s %s: too large, or out of memory", object_kinds[kind].kind,
+                      object->key.ptr);
+        }
+    }
+    if (rc < 0) {
+        object_unref(object);
+        return rc;
+    }
+    *ret_object = object;
+    return 0;
+}

@@ -1,0 +1,11 @@
+// The fixed patterns of the schema, compiled once. They are written in the common part of RE2 (what
+// the API server uses) and POSIX extended expressions (what is used here). Never for patterns that a
+// user gives.
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/macros.h"
+
+// Any thread. `pattern` must live for ever. Aborts on a pattern that does not compile.
+bool pattern_matches(const char *pattern, const char *text);

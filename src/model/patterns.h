@@ -1,0 +1,10 @@
+// Patterns that several fields share; the CRDs hold the same text.
+#pragma once
+
+#define PATTERN_DNS_SUBDOMAIN \
+    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+#define PATTERN_DNS_LABEL "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+#define PATTERN_HOSTNAME \
+    "^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+#define PATTERN_TEXT "^[!-~]([ -~]*[!-~])?$" // printable, no space at the ends
+#define PATTERN_DURATION "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
