@@ -57,8 +57,13 @@ struct json_scan {
     uint8_t sub_state;
     uint8_t key_len;
     int8_t watching;
+    uint8_t watch_type;
+    uint8_t bulk_wait;
+    bool in_key;
     uint16_t depth;
+    uint16_t seen; // a bit for each watched key that was met
     uint16_t unicode;
+    uint16_t high_surrogate;
     char key[JSON_KEY_MAX];
     uint64_t stack[JSON_MAX_DEPTH / 64]; // a bit for each level: 1 = object
 };
