@@ -20,7 +20,7 @@ const char *condition_type_text(enum condition_type type);
 enum condition_state { CONDITION_FALSE, CONDITION_TRUE, CONDITION_UNKNOWN };
 const char *condition_state_text(enum condition_state state); // "False", "True", "Unknown"
 
-// Every reason that a condition may have; the text is the name without REASON_.
+// Every reason that a condition may have, with its text.
 #define CONDITION_REASONS(X)                                                                       \
     X(ACCEPTED, "Accepted")                                                                        \
     X(INVALID, "Invalid")                       /* the spec breaks a rule of the schema */         \
@@ -28,6 +28,7 @@ const char *condition_state_text(enum condition_state state); // "False", "True"
     X(DUPLICATE_MODEL, "DuplicateModel")        /* one name for two models of a backend */         \
     X(CONFLICTED, "Conflicted")                 /* an older route has all of its matches */        \
     X(PARTIALLY_CONFLICTED, "PartiallyConflicted") /* an older route has some of them */           \
+    X(TOO_MANY_MATCHES, "TooManyMatches")       /* COMPILE_ROUTE_MATCHES_MAX */                    \
     X(RESOLVED_REFS, "ResolvedRefs")                                                               \
     X(BACKEND_NOT_FOUND, "BackendNotFound")                                                        \
     X(BACKEND_INVALID, "BackendInvalid")                                                           \

@@ -121,6 +121,15 @@ static int read_metadata(struct object *object, struct json_object *json,
 
 // ---- our own kinds ----
 
+// Read apart from the rest: a broken route of another class is no business of ours.
+static int read_ingress_class(struct object *object, struct json_object *spec)
+{
+    const char *text = reader_text(spec, "ingressClassName");
+    object->ingress_class =
+        arena_dup(&object->arena, slice_of_str(text != NULL ? text : "headrace"));
+    return object->ingress_class.ptr != NULL ? 0 : -ENOMEM;
+}
+
 static int read_own(struct object *object, struct json_object *json,
                     const struct object_origin *origin, struct error *err)
 {
@@ -135,14 +144,18 @@ static int read_own(struct object *object, struct json_object *json,
     struct json_object *spec = json_object_object_get(json, "spec");
     if (spec == NULL) {
         problems_add(&object->problems, object->line, "spec", "required");
+        object->ingress_class = SLICE("headrace");
         return 0;
     }
     struct schema_reader reader = {
         .arena = &object->arena, .problems = &object->problems, .strict = origin->strict};
     int line = yaml_json_line(spec);
     void *result = NULL;
-    int rc = schema_read(&reader, schemas[object->kind], spec, "spec",
+    int rc = read_ingress_class(object, spec);
+    if (rc == 0) {
+        rc = schema_read(&reader, schemas[object->kind], spec, "spec",
                          line > 0 ? line : object->line, &result);
+    }
     if (rc == -ENOMEM) {
         return error_set(err, -ENOMEM, "%s %s: too large, or out of memory",
                          object_kinds[object->kind].kind, object->key.ptr);

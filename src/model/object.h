@@ -84,6 +84,7 @@ struct object {
     int64_t generation;
     int64_t created; // seconds since 1970; 0 = unknown
     bool deleting;   // has a deletionTimestamp
+    struct slice ingress_class; // AIRoute only; also when the rest of the spec is wrong
     // Where it came from, for messages; file is empty for the API server's.
     struct slice file;
     int line;

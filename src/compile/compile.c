@@ -1,0 +1,466 @@
+#include "compile/compile.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "compile/build.h"
+
+struct slice build_keep(struct build *build, struct slice text)
+{
+    struct slice copy = arena_dup(&build->snapshot->arena, text);
+    build->failed = build->failed || copy.ptr == NULL;
+    return copy;
+}
+
+void *build_alloc(struct build *build, size_t n, size_t size)
+{
+    void *items = arena_zalloc_array(&build->snapshot->arena, n > 0 ? n : 1, size);
+    build->failed = build->failed || items == NULL;
+    return items;
+}
+
+struct slice build_say(struct build *build, const char *fmt, ...)
+{
+    char text[CONDITION_MESSAGE_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    struct slice copy = arena_dup(&build->result->arena, slice_of_str(text));
+    build->failed = build->failed || copy.ptr == NULL;
+    return copy;
+}
+
+static struct verdict good(enum condition_reason reason)
+{
+    return (struct verdict){.holds = true, .reason = reason};
+}
+
+static struct verdict invalid_object(struct build *build, const struct object *object)
+{
+    struct strbuf text;
+    strbuf_init(&text, CONDITION_MESSAGE_MAX - 1);
+    for (size_t n = object->problems.list.len;; n--) { // as many problems as there is room for
+        struct problems some = object->problems;
+        some.list.len = n;
+        some.dropped += object->problems.list.len - n;
+        strbuf_reset(&text);
+        problems_print(&some, &text);
+        if (!text.failed || n == 0) {
+            break;
+        }
+    }
+    struct verdict verdict = {.reason = REASON_INVALID};
+    verdict.message = build_say(build, "%s", strbuf_cstr(&text));
+    strbuf_fini(&text);
+    return verdict;
+}
+
+// ---- ModelBackends ----
+
+static void copy_text(char *to, size_t size, struct slice from)
+{
+    size_t n = MIN_OF(from.len, size - 1);
+    memset(to, 0, size);
+    if (n > 0) {
+        memcpy(to, from.ptr, n);
+    }
+}
+
+void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_config *ret)
+{
+    static const enum engine engines[BACKEND_ENGINE_COUNT] = {
+        [BACKEND_ENGINE_AUTO] = ENGINE_AUTO,
+        [BACKEND_ENGINE_VLLM] = ENGINE_VLLM,
+        [BACKEND_ENGINE_SGLANG] = ENGINE_SGLANG,
+        [BACKEND_ENGINE_TGI] = ENGINE_TGI,
+        [BACKEND_ENGINE_TENSORRT_LLM] = ENGINE_TENSORRT_LLM,
+        [BACKEND_ENGINE_TRITON_TRTLLM] = ENGINE_TRITON_TRTLLM,
+        [BACKEND_ENGINE_TRITON] = ENGINE_TRITON,
+        [BACKEND_ENGINE_LLAMACPP] = ENGINE_LLAMACPP,
+        [BACKEND_ENGINE_LMDEPLOY] = ENGINE_LMDEPLOY,
+        [BACKEND_ENGINE_NIM] = ENGINE_NIM,
+        [BACKEND_ENGINE_OLLAMA] = ENGINE_OLLAMA,
+        [BACKEND_ENGINE_GENERIC] = ENGINE_GENERIC,
+    };
+    const struct backend_metrics *metrics = spec->metrics;
+    memset(ret, 0, sizeof(*ret)); // padding too: configurations are compared as bytes
+    ret->engine = engines[spec->engine];
+    ret->port = (uint16_t)metrics->port;
+    ret->interval_ms = (uint32_t)metrics->interval_ms;
+    ret->stale_after_ms = (uint32_t)metrics->stale_after_ms;
+    copy_text(ret->path, sizeof(ret->path), metrics->path);
+    if (metrics->mapping != NULL) {
+        copy_text(ret->map_waiting, sizeof(ret->map_waiting), metrics->mapping->waiting);
+        copy_text(ret->map_running, sizeof(ret->map_running), metrics->mapping->running);
+        copy_text(ret->map_kv, sizeof(ret->map_kv), metrics->mapping->kv_utilization);
+    }
+}
+
+// A name or alias that two models of the backend claim; empty when there is none.
+static struct slice duplicate_model(struct build *build, const struct modelbackend_spec *spec)
+{
+    struct map seen = {0};
+    struct slice duplicate = SLICE_NULL;
+    for (size_t i = 0; i < spec->models.len && duplicate.len == 0; i++) {
+        const struct backend_model *model = &spec->models.items[i];
+        for (size_t a = 0; a <= model->aliases.len && duplicate.len == 0; a++) {
+            struct slice name = a == 0 ? model->name : model->aliases.items[a - 1];
+            void *old = NULL;
+            if (map_put(&seen, name, (void *)(uintptr_t)model, &old) < 0) {
+                build->failed = true;
+            }
+            duplicate = old != NULL ? name : SLICE_NULL;
+        }
+    }
+    map_fini(&seen);
+    return duplicate;
+}
+
+static void copy_models(struct build *build, const struct modelbackend_spec *spec,
+                        struct snap_backend *backend)
+{
+    backend->models = build_alloc(build, spec->models.len, sizeof(struct snap_model));
+    for (size_t i = 0; i < spec->models.len && !build->failed; i++) {
+        const struct backend_model *from = &spec->models.items[i];
+        struct snap_model *to = &backend->models[backend->model_count++];
+        to->name = build_keep(build, from->name);
+        to->upstream_name =
+            from->upstream_name.ptr != NULL ? build_keep(build, from->upstream_name) : to->name;
+        to->aliases = build_alloc(build, from->aliases.len, sizeof(struct slice));
+        for (size_t a = 0; a < from->aliases.len && !build->failed; a++) {
+            to->aliases[to->alias_count++] = build_keep(build, from->aliases.items[a]);
+        }
+    }
+}
+
+static void build_backend(struct build *build, const struct object *object)
+{
+    static const enum pick_policy policies[] = {
+        [BACKEND_POLICY_INFERENCE_AWARE] = PICK_INFERENCE_AWARE,
+        [BACKEND_POLICY_LEAST_REQUEST] = PICK_LEAST_REQUEST,
+        [BACKEND_POLICY_ROUND_ROBIN] = PICK_ROUND_ROBIN,
+        [BACKEND_POLICY_RANDOM] = PICK_RANDOM,
+    };
+    const struct modelbackend_spec *spec = object->modelbackend;
+    struct snap_backend *backend = build_alloc(build, 1, sizeof(*backend));
+    if (backend == NULL) {
+        return;
+    }
+    backend->key = build_keep(build, object->key);
+    backend->namespace = build_keep(build, object->namespace);
+    backend->name = build_keep(build, object->name);
+    backend->policy = policies[spec->balancing->policy];
+    backend->connect_timeout_ms = (uint32_t)spec->timeouts->connect_ms;
+    backend->first_token_timeout_ms = (uint32_t)spec->timeouts->first_token_ms;
+    backend->between_tokens_timeout_ms = (uint32_t)spec->timeouts->between_tokens_ms;
+    compile_scrape_config(spec, &backend->scrape);
+    copy_models(build, spec, backend);
+    if (build->failed || map_put(&build->backends, backend->key, backend, NULL) < 0) {
+        build->failed = true;
+        return;
+    }
+    backend->state = endpoint_table_backend(build->input->endpoints, backend->key);
+    build->failed = backend->state == NULL;
+    if (!build->failed) {
+        build->snapshot->backends[build->snapshot->backend_count++] = backend;
+    }
+}
+
+static void judge_backend(struct build *build, struct finding *finding)
+{
+    const struct object *object = finding->object;
+    if (object->spec == NULL) {
+        finding->accepted = invalid_object(build, object);
+        return;
+    }
+    struct slice duplicate = duplicate_model(build, object->modelbackend);
+    if (duplicate.len > 0) {
+        finding->accepted = (struct verdict){.reason = REASON_DUPLICATE_MODEL};
+        finding->accepted.message =
+            build_say(build, "spec.models: \"%.*s\" is named twice", SLICE_FMT(duplicate));
+        return;
+    }
+    finding->accepted = good(REASON_ACCEPTED);
+    build_backend(build, object);
+}
+
+// ---- AIRoutes ----
+
+static struct snap_backend *find_backend(struct build *build, const struct object *route,
+                                         struct slice name, char *key, size_t key_size)
+{
+    int n = snprintf(key, key_size, "%.*s/%.*s", SLICE_FMT(route->namespace), SLICE_FMT(name));
+    return map_get(&build->backends, slice_of(key, (size_t)n));
+}
+
+struct references {
+    struct strbuf missing; // of backends, for the message
+    struct strbuf invalid;
+};
+
+static void note_unresolved(struct build *build, struct references *references, const char *key,
+                            struct slice rule)
+{
+    bool exists =
+        resources_get(build->input->resources, OBJECT_MODELBACKEND, slice_of_str(key)) != NULL;
+    struct strbuf *text = exists ? &references->invalid : &references->missing;
+    strbuf_printf(text, "%srule %.*s: ModelBackend %s %s", text->len > 0 ? "; " : "",
+                  SLICE_FMT(rule), key, exists ? "is not accepted" : "does not exist");
+}
+
+static struct snap_target *build_targets(struct build *build, const struct object *route,
+                                         struct slice rule, const struct airoute_backend *backends,
+                                         size_t count, struct references *references)
+{
+    struct snap_target *targets = build_alloc(build, count, sizeof(struct snap_target));
+    for (size_t i = 0; i < count && !build->failed; i++) {
+        char key[512];
+        targets[i].backend = find_backend(build, route, backends[i].name, key, sizeof(key));
+        targets[i].weight = (uint32_t)backends[i].weight;
+        if (backends[i].model.ptr != NULL) {
+            targets[i].model = build_keep(build, backends[i].model);
+        }
+        if (targets[i].backend == NULL) {
+            note_unresolved(build, references, key, rule);
+        }
+    }
+    return targets;
+}
+
+static struct snap_rule *build_rule(struct build *build, const struct object *route,
+                                    const struct airoute_rule *rule, struct references *references)
+{
+    struct snap_rule *out = build_alloc(build, 1, sizeof(*out));
+    if (out == NULL) {
+        return NULL;
+    }
+    out->route_key = build_keep(build, route->key);
+    out->name = build_keep(build, rule->name);
+    out->targets = build_targets(build, route, rule->name, rule->backends.items,
+                                 rule->backends.len, references);
+    out->target_count = rule->backends.len;
+    out->fallbacks = build_targets(build, route, rule->name, rule->fallbacks.items,
+                                   rule->fallbacks.len, references);
+    out->fallback_count = rule->fallbacks.len;
+    for (size_t i = 0; i < rule->backends.len; i++) {
+        out->total_weight += (uint64_t)rule->backends.items[i].weight;
+    }
+    out->request_timeout_ms = rule->timeouts != NULL ? (uint32_t)rule->timeouts->request_ms : 0;
+    out->retry_attempts = (uint32_t)rule->retry->attempts;
+    for (size_t i = 0; i < rule->retry->when.len; i++) {
+        out->retry_on |= UINT32_C(1) << rule->retry->when.items[i]; // the order of snap_retry_on
+    }
+    return out;
+}
+
+static void note_rule(struct build *build, const struct object *route,
+                      const struct airoute_rule *rule, struct rule_finding *out, bool served)
+{
+    struct arena *arena = &build->result->arena;
+    out->name = arena_dup(arena, rule->name);
+    out->served = served;
+    out->backends = ARENA_ARRAY(arena, struct slice, rule->backends.len);
+    if (out->name.ptr == NULL || out->backends == NULL) {
+        build->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < rule->backends.len; i++) {
+        if (rule->backends.items[i].weight > 0) {
+            struct slice *key = &out->backends[out->backend_count++];
+            *key = arena_printf(arena, "%.*s/%.*s", SLICE_FMT(route->namespace),
+                                SLICE_FMT(rule->backends.items[i].name));
+            build->failed = build->failed || key->ptr == NULL;
+        }
+    }
+}
+
+// The first expression of the route that does not compile, as a message; empty when all do.
+static struct slice check_regexes(struct build *build, const struct airoute_spec *spec)
+{
+    for (size_t r = 0; r < spec->rules.len; r++) {
+        const struct airoute_rule *rule = &spec->rules.items[r];
+        for (size_t m = 0; m < rule->matches.len; m++) {
+            const struct airoute_match *match = &rule->matches.items[m];
+            struct error err = ERROR_INIT;
+            for (size_t i = 0; i < match->models.len; i++) {
+                const struct airoute_model_match *model = &match->models.items[i];
+                if (model->type == MATCH_REGEX && build_regex(build, model->value, &err) == NULL) {
+                    return build_say(build, "spec.rules[%zu].matches[%zu].models[%zu].value: %s", r,
+                                     m, i, err.text);
+                }
+            }
+            for (size_t i = 0; i < match->headers.len; i++) {
+                const struct airoute_header_match *header = &match->headers.items[i];
+                if (header->type == MATCH_REGEX && build_regex(build, header->value, &err) == NULL) {
+                    return build_say(build, "spec.rules[%zu].matches[%zu].headers[%zu].value: %s", r,
+                                     m, i, err.text);
+                }
+            }
+        }
+    }
+    return SLICE_NULL;
+}
+
+static struct verdict judge_references(struct build *build, struct references *references)
+{
+    struct strbuf *first = references->missing.len > 0 ? &references->missing : &references->invalid;
+    struct strbuf *second = &references->invalid;
+    if (first->len == 0) {
+        return good(REASON_RESOLVED_REFS);
+    }
+    struct verdict verdict = {.reason = first == &references->missing ? REASON_BACKEND_NOT_FOUND
+                                                                      : REASON_BACKEND_INVALID};
+    bool both = first != second && second->len > 0;
+    verdict.message = build_say(build, "%s%s%s", strbuf_cstr(first), both ? "; " : "",
+                                both ? strbuf_cstr(second) : "");
+    return verdict;
+}
+
+static struct verdict judge_outcome(struct build *build, struct match_outcome *outcome)
+{
+    if (outcome->lost == 0) {
+        return good(REASON_ACCEPTED);
+    }
+    return (struct verdict){
+        .holds = outcome->won > 0,
+        .reason = outcome->won > 0 ? REASON_PARTIALLY_CONFLICTED : REASON_CONFLICTED,
+        .message = build_say(build, "%s%s", strbuf_cstr(&outcome->text),
+                             outcome->text.failed ? "; and more" : ""),
+    };
+}
+
+static void build_route(struct build *build, struct finding *finding)
+{
+    const struct object *route = finding->object;
+    const struct airoute_spec *spec = route->airoute;
+    struct references references = {0};
+    struct match_outcome outcome = {0};
+    strbuf_init(&references.missing, CONDITION_MESSAGE_MAX / 2 - 8);
+    strbuf_init(&references.invalid, CONDITION_MESSAGE_MAX / 2 - 8);
+    strbuf_init(&outcome.text, CONDITION_MESSAGE_MAX - 32);
+    finding->rules = ARENA_ARRAY(&build->result->arena, struct rule_finding, spec->rules.len);
+    build->failed = build->failed || finding->rules == NULL;
+    for (size_t i = 0; i < spec->rules.len && !build->failed; i++) {
+        const struct airoute_rule *rule = &spec->rules.items[i];
+        struct snap_rule *compiled = build_rule(build, route, rule, &references);
+        size_t won = outcome.won;
+        if (compiled != NULL && !build->failed) {
+            build_matches(build, route, rule, compiled, &outcome);
+            note_rule(build, route, rule, &finding->rules[finding->rule_count++],
+                      outcome.won > won);
+        }
+    }
+    finding->accepted = judge_outcome(build, &outcome);
+    finding->resolved = judge_references(build, &references);
+    strbuf_fini(&references.missing);
+    strbuf_fini(&references.invalid);
+    strbuf_fini(&outcome.text);
+}
+
+static void judge_route(struct build *build, struct finding *finding)
+{
+    const struct object *route = finding->object;
+    if (route->spec == NULL) {
+        finding->accepted = invalid_object(build, route);
+        return;
+    }
+    size_t matches = build_count_matches(route->airoute);
+    if (matches > COMPILE_ROUTE_MATCHES_MAX) {
+        finding->accepted = (struct verdict){.reason = REASON_TOO_MANY_MATCHES};
+        finding->accepted.message =
+            build_say(build, "%zu combinations of hosts, matches and models, more than %d", matches,
+                      COMPILE_ROUTE_MATCHES_MAX);
+        return;
+    }
+    struct slice bad_regex = check_regexes(build, route->airoute);
+    if (bad_regex.len > 0) {
+        finding->accepted =
+            (struct verdict){.reason = REASON_INVALID_REGEX, .message = bad_regex};
+        return;
+    }
+    build_route(build, finding);
+}
+
+// ---- all ----
+
+static bool is_ours(const struct compile_input *input, const struct object *object)
+{
+    return object->kind != OBJECT_AIROUTE ||
+           slice_eq(object->ingress_class, input->ingress_class);
+}
+
+static int judge_kind(struct build *build, enum object_kind kind)
+{
+    struct compile_result *result = build->result;
+    struct object **objects;
+    size_t count;
+    if (resources_sorted(build->input->resources, kind, &objects, &count) < 0) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < count && !build->failed; i++) {
+        if (!is_ours(build->input, objects[i])) {
+            continue;
+        }
+        struct finding *finding = &result->findings[result->finding_count];
+        if (map_put(&result->by_key[kind], objects[i]->key, finding, NULL) < 0) {
+            build->failed = true;
+            break;
+        }
+        result->finding_count++;
+        finding->object = objects[i];
+        object_ref(objects[i]);
+        if (kind == OBJECT_MODELBACKEND) {
+            judge_backend(build, finding);
+        } else {
+            judge_route(build, finding);
+        }
+    }
+    free(objects);
+    return build->failed ? -ENOMEM : 0;
+}
+
+void compile_result_fini(struct compile_result *result)
+{
+    for (size_t i = 0; i < result->finding_count; i++) {
+        object_unref(result->findings[i].object);
+    }
+    snapshot_unref(result->snapshot);
+    map_fini(&result->by_key[0]);
+    map_fini(&result->by_key[1]);
+    arena_fini(&result->arena);
+    *result = (struct compile_result){0};
+}
+
+int compile(const struct compile_input *input, struct compile_result *ret)
+{
+    struct compile_result result = {0};
+    struct build build = {.input = input, .result = &result};
+    size_t backends = resources_count(input->resources, OBJECT_MODELBACKEND);
+    size_t routes = resources_count(input->resources, OBJECT_AIROUTE);
+    arena_init(&result.arena, 16384, 0);
+    result.snapshot = snapshot_new();
+    build.snapshot = result.snapshot;
+    result.findings = ARENA_ARRAY(&result.arena, struct finding, backends + routes + 1);
+    int rc = result.snapshot == NULL || result.findings == NULL ? -ENOMEM : 0;
+    if (rc == 0) {
+        build.snapshot->backends = build_alloc(&build, backends, sizeof(struct snap_backend *));
+        rc = build.failed ? -ENOMEM : judge_kind(&build, OBJECT_MODELBACKEND);
+    }
+    if (rc == 0) {
+        rc = judge_kind(&build, OBJECT_AIROUTE);
+    }
+    if (rc == 0) {
+        build_finish_hosts(&build);
+        rc = build.failed ? -ENOMEM : snapshot_finish(build.snapshot);
+    }
+    build_fini(&build);
+    if (rc < 0) {
+        compile_result_fini(&result);
+        return -ENOMEM;
+    }
+    *ret = result;
+    return 0;
+}

@@ -1,0 +1,268 @@
+#include "compile/resolve.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+// One address as it was found, before duplicates are merged.
+struct candidate {
+    struct endpoint_spec spec;
+    bool ready;    // takes requests
+    bool fallback; // takes requests while nobody is ready
+};
+
+struct resolver {
+    const struct resources *resources;
+    const struct object *backend;
+    struct resolution *out;
+    VEC(struct candidate) found;
+    bool failed; // out of memory
+};
+
+void resolution_fini(struct resolution *resolution)
+{
+    VEC_FINI(&resolution->endpoints);
+    *resolution = (struct resolution){0};
+}
+
+static void unresolved(struct resolver *r, enum condition_reason reason, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+static void unresolved(struct resolver *r, enum condition_reason reason, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(r->out->message, sizeof(r->out->message), fmt, args);
+    va_end(args);
+    r->out->resolved = false;
+    r->out->reason = reason;
+}
+
+static void add_candidate(struct resolver *r, struct slice ip, int64_t port, struct slice pod,
+                          int64_t weight, bool ready, bool fallback)
+{
+    struct candidate candidate = {.ready = ready, .fallback = fallback};
+    if (endpoint_address_parse(ip, (uint16_t)port, &candidate.spec) < 0) {
+        return; // the API server checked addresses; a file's nonsense is no endpoint
+    }
+    candidate.spec.pod = pod;
+    candidate.spec.weight = (uint32_t)weight;
+    if (!VEC_PUSH(&r->found, candidate)) {
+        r->failed = true;
+    }
+}
+
+// ---- Service ----
+
+// The Service's port that a reference names; NULL when it has none such.
+static const struct service_port *find_port(const struct service_spec *service,
+                                            const struct int_or_string *wanted)
+{
+    for (size_t i = 0; i < service->ports.len; i++) {
+        const struct service_port *port = &service->ports.items[i];
+        if (wanted->text.ptr != NULL ? slice_eq(port->name, wanted->text)
+                                     : port->port == wanted->number) {
+            return port;
+        }
+    }
+    // A number in quotes is still a number.
+    uint64_t number;
+    if (wanted->text.ptr != NULL && slice_to_u64(wanted->text, &number) == 0) {
+        struct int_or_string as_number = {.number = (int64_t)MIN_OF(number, UINT64_C(65536))};
+        return find_port(service, &as_number);
+    }
+    return NULL;
+}
+
+// A slice's ports carry the name of the Service's port and the pods' own number.
+static void add_slice(struct resolver *r, const struct object *slice, struct slice port_name)
+{
+    const struct endpointslice_spec *spec = slice->endpointslice;
+    if (!spec->is_ip) {
+        return;
+    }
+    for (size_t p = 0; p < spec->ports.len; p++) {
+        const struct slice_port *port = &spec->ports.items[p];
+        if (port->port == 0 || !slice_eq(port->name, port_name)) {
+            continue;
+        }
+        for (size_t e = 0; e < spec->endpoints.len; e++) {
+            const struct slice_endpoint *endpoint = &spec->endpoints.items[e];
+            // Only the first address: "consumers … must handle the first" (discovery.k8s.io/v1).
+            if (endpoint->addresses.len > 0) {
+                add_candidate(r, endpoint->addresses.items[0], port->port, endpoint->pod, 1,
+                              endpoint->ready && !endpoint->terminating,
+                              endpoint->serving && endpoint->terminating);
+            }
+        }
+    }
+}
+
+static void resolve_service(struct resolver *r, const struct backend_service_ref *ref)
+{
+    char key[512];
+    int n = snprintf(key, sizeof(key), "%.*s/%.*s", SLICE_FMT(r->backend->namespace),
+                     SLICE_FMT(ref->name));
+    struct slice service_key = slice_of(key, (size_t)n);
+    const struct object *service = resources_get(r->resources, OBJECT_SERVICE, service_key);
+    if (service == NULL) {
+        unresolved(r, REASON_SERVICE_NOT_FOUND, "Service %s does not exist", key);
+        return;
+    }
+    if (service->service->is_external_name) {
+        unresolved(r, REASON_UNSUPPORTED_SERVICE, "Service %s has the type ExternalName", key);
+        return;
+    }
+    const struct service_port *port = find_port(service->service, &ref->port);
+    if (port == NULL && ref->port.text.ptr != NULL) {
+        unresolved(r, REASON_PORT_NOT_FOUND, "Service %s has no port \"%s\"", key,
+                   ref->port.text.ptr);
+        return;
+    }
+    if (port == NULL) {
+        unresolved(r, REASON_PORT_NOT_FOUND, "Service %s has no port %d", key,
+                   (int)ref->port.number);
+        return;
+    }
+    const struct resource_list *slices = resources_slices(r->resources, service_key);
+    for (size_t i = 0; slices != NULL && i < slices->list.len; i++) {
+        add_slice(r, slices->list.items[i], port->name);
+    }
+}
+
+// ---- Pods ----
+
+static bool labels_match(const struct backend_selector *selector, const struct pod_spec *pod)
+{
+    size_t p = 0; // both lists are sorted by key
+    for (size_t i = 0; i < selector->match_labels.len; i++) {
+        const struct string_pair *wanted = &selector->match_labels.items[i];
+        while (p < pod->labels.len && slice_cmp(pod->labels.items[p].key, wanted->key) < 0) {
+            p++;
+        }
+        if (p == pod->labels.len || !slice_eq(pod->labels.items[p].key, wanted->key) ||
+            !slice_eq(pod->labels.items[p].value, wanted->value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void resolve_selector(struct resolver *r, const struct backend_pool *pool)
+{
+    const struct map *pods = &r->resources->objects[OBJECT_POD];
+    for (struct map_entry *e = NULL; (e = map_next(pods, e)) != NULL;) {
+        const struct object *pod = e->value;
+        if (slice_eq(pod->namespace, r->backend->namespace) && pod->pod->ip.len > 0 &&
+            !pod->pod->finished && labels_match(pool->selector, pod->pod)) {
+            add_candidate(r, pod->pod->ip, pool->port, pod->name, 1,
+                          pod->pod->ready && !pod->deleting, pod->pod->ready && pod->deleting);
+        }
+    }
+}
+
+// ---- all ----
+
+static void resolve_static(struct resolver *r, const struct backend_static *list)
+{
+    for (size_t i = 0; i < list->endpoints.len; i++) {
+        const struct backend_static_endpoint *endpoint = &list->endpoints.items[i];
+        add_candidate(r, endpoint->address, endpoint->port, SLICE_NULL, endpoint->weight, true,
+                      false);
+    }
+}
+
+// By address; of one address, the ready one first, then one that names its pod.
+static int compare_candidates(const void *a, const void *b)
+{
+    const struct candidate *x = a;
+    const struct candidate *y = b;
+    if (x->spec.address_len != y->spec.address_len) {
+        return x->spec.address_len < y->spec.address_len ? -1 : 1;
+    }
+    int order = memcmp(&x->spec.address, &y->spec.address, x->spec.address_len);
+    if (order != 0) {
+        return order;
+    }
+    if (x->ready != y->ready) {
+        return x->ready ? -1 : 1;
+    }
+    if (x->fallback != y->fallback) {
+        return x->fallback ? -1 : 1;
+    }
+    return slice_cmp(y->spec.pod, x->spec.pod);
+}
+
+static bool same_address(const struct endpoint_spec *a, const struct endpoint_spec *b)
+{
+    return a->address_len == b->address_len && memcmp(&a->address, &b->address, a->address_len) == 0;
+}
+
+static void select_endpoints(struct resolver *r)
+{
+    bool any_ready = false;
+    size_t n = r->found.len;
+    if (n > 0) {
+        qsort(r->found.items, n, sizeof(struct candidate), compare_candidates);
+    }
+    for (size_t i = 0; i < n; i++) {
+        any_ready = any_ready || r->found.items[i].ready;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct candidate *candidate = &r->found.items[i];
+        if (i > 0 && same_address(&candidate->spec, &r->found.items[i - 1].spec)) {
+            continue;
+        }
+        r->out->total++;
+        if ((any_ready ? candidate->ready : candidate->fallback) &&
+            !VEC_PUSH(&r->out->endpoints, candidate->spec)) {
+            r->failed = true;
+        }
+    }
+}
+
+int resolve_backend(const struct resources *resources, const struct object *backend,
+                    struct resolution *ret)
+{
+    struct resolution out = {.resolved = true, .reason = REASON_RESOLVED_REFS};
+    struct resolver r = {.resources = resources, .backend = backend, .out = &out};
+    const struct modelbackend_spec *spec = backend->modelbackend;
+    if (spec->static_list != NULL) {
+        resolve_static(&r, spec->static_list);
+    } else if (spec->pool->service_ref != NULL) {
+        resolve_service(&r, spec->pool->service_ref);
+    } else {
+        resolve_selector(&r, spec->pool);
+    }
+    select_endpoints(&r);
+    VEC_FINI(&r.found);
+    if (r.failed) {
+        resolution_fini(&out);
+        return -ENOMEM;
+    }
+    *ret = out;
+    return 0;
+}
+
+bool resolve_depends(const struct object *backend, const struct object *changed)
+{
+    const struct modelbackend_spec *spec = backend->modelbackend;
+    if (spec == NULL || spec->pool == NULL || !slice_eq(backend->namespace, changed->namespace)) {
+        return false;
+    }
+    const struct backend_service_ref *ref = spec->pool->service_ref;
+    switch (changed->kind) {
+    case OBJECT_SERVICE:
+        return ref != NULL && slice_eq(ref->name, changed->name);
+    case OBJECT_ENDPOINTSLICE:
+        return ref != NULL && slice_eq(ref->name, changed->endpointslice->service);
+    case OBJECT_POD:
+        return spec->pool->selector != NULL && labels_match(spec->pool->selector, changed->pod);
+    case OBJECT_AIROUTE:
+    case OBJECT_MODELBACKEND:
+    case OBJECT_KIND_COUNT:
+        break;
+    }
+    return false;
+}

@@ -1,0 +1,32 @@
+// A ModelBackend's endpoints, from Services, EndpointSlices and Pods. Separate from the compilation
+// of routes, so that pods that come and go recompile nothing.
+#pragma once
+
+#include "compile/resources.h"
+#include "compile/status.h"
+#include "endpoint/endpoint.h"
+
+struct resolution {
+    // Those that take requests, each address once, in the order of their bytes. The specs' `pod` slices live as
+    // long as the objects that they came from: use the list before these change.
+    VEC(struct endpoint_spec) endpoints;
+    uint32_t total; // distinct addresses, ready or not
+    bool resolved;  // what the backend refers to exists
+    enum condition_reason reason;
+    char message[256];
+};
+
+// Zeroes and frees; a zero-initialised one is fine.
+void resolution_fini(struct resolution *resolution);
+
+// `backend` is a valid ModelBackend. 0 or -ENOMEM (*ret untouched).
+//
+// An endpoint takes requests when it is ready and not terminating (EndpointSlice: ready absent
+// counts as true). While a Service has none of these, those that are terminating but still serving
+// take them, as kube-proxy does (KEP-1669).
+MUST_CHECK int resolve_backend(const struct resources *resources, const struct object *backend,
+                               struct resolution *ret);
+
+// Does a change of this object (Service, EndpointSlice, Pod) concern the backend's endpoints?
+// For a changed Pod or EndpointSlice, ask with the old and with the new object.
+bool resolve_depends(const struct object *backend, const struct object *changed);
