@@ -1,0 +1,227 @@
+"""The proxies that are compared: how each is configured, started and found."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+NGINX = """
+daemon off;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx.log warn;
+events {{ worker_connections 10000; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    client_body_buffer_size 64k;
+    upstream pods {{
+{servers}
+        keepalive 512;
+        keepalive_requests 1000000000;
+        keepalive_timeout 600s;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://pods;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+            proxy_read_timeout 600s;
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 9000
+    stats socket {dir}/haproxy.sock
+defaults
+    mode http
+    option http-keep-alive
+    option http-no-delay
+    http-reuse always
+    timeout connect 5s
+    timeout client 600s
+    timeout server 600s
+    timeout http-keep-alive 600s
+frontend in
+    bind 127.0.0.1:{port} backlog 4096
+    default_backend pods
+backend pods
+    balance roundrobin
+{servers}
+"""
+
+HEADRACE = """
+apiVersion: headrace.dev/v1alpha1
+kind: ModelBackend
+metadata:
+  name: pods
+  namespace: default
+spec:
+  static:
+    endpoints:
+{servers}
+  engine: VLLM
+  models:
+  - name: bench-model
+---
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata:
+  name: bench
+  namespace: default
+spec:
+  ingressClassName: headrace
+  rules:
+  - name: chat
+    matches:
+    - models:
+      - type: Exact
+        value: bench-model
+      path:
+        type: Prefix
+        value: /v1
+    backends:
+    - name: pods
+  - name: files
+    matches:
+    - path:
+        type: Prefix
+        value: /1k
+      method: GET
+    backends:
+    - name: pods
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Proxy:
+    """A proxy process; subclasses write its configuration and give its command line."""
+
+    name = ""
+    remark = ""
+
+    def __init__(self, folder, pods):
+        self.dir = os.path.join(folder, self.name)
+        os.makedirs(self.dir, exist_ok=True)
+        self.pods = pods
+        self.port = free_port()
+        self.proc = None
+
+    def missing(self):
+        """Why it cannot run here; None when it can."""
+        return None if self.program() else f"{self.name} is not installed"
+
+    def program(self):
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
+        return shutil.which(self.name, path=path)
+
+    def version(self):
+        return ""
+
+    def write(self, name, text):
+        path = os.path.join(self.dir, name)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self, cpu):
+        args = ["taskset", "-c", str(cpu)] + self.command()
+        with open(os.path.join(self.dir, "output.log"), "w") as log:
+            self.proc = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if self.proc.poll() is not None:
+                break
+            if self.ready():
+                return
+            time.sleep(0.05)
+        with open(os.path.join(self.dir, "output.log")) as log:
+            raise RuntimeError(f"{self.name} did not start: {log.read()[-2000:]}")
+
+    def ready(self):
+        """Answers a GET through to a pod."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as s:
+                s.settimeout(1)
+                s.sendall(b"GET /1k HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+                return s.recv(64).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+
+class Nginx(Proxy):
+    name = "nginx"
+    remark = "proxy_pass, proxy_buffering off"
+
+    def version(self):
+        out = subprocess.run([self.program(), "-v"], capture_output=True, text=True).stderr
+        return out.strip().rpartition("/")[2]
+
+    def command(self):
+        servers = "\n".join(f"        server 127.0.0.1:{p};" for p in self.pods)
+        conf = self.write("nginx.conf", NGINX.format(dir=self.dir, port=self.port, servers=servers))
+        return [self.program(), "-c", conf, "-e", os.path.join(self.dir, "nginx.log")]
+
+
+class HAProxy(Proxy):
+    name = "haproxy"
+    remark = "http-reuse always"
+
+    def version(self):
+        out = subprocess.run([self.program(), "-v"], capture_output=True, text=True).stdout
+        return out.split()[2] if len(out.split()) > 2 else ""
+
+    def command(self):
+        servers = "\n".join(f"    server p{p} 127.0.0.1:{p}" for p in self.pods)
+        conf = self.write("haproxy.cfg", HAPROXY.format(dir=self.dir, port=self.port,
+                                                        servers=servers))
+        return [self.program(), "-db", "-f", conf]
+
+
+class Headrace(Proxy):
+    name = "headrace"
+    remark = "routes by model, scrapes the pods"
+
+    def program(self):
+        path = os.path.join(os.environ.get("BUILD", "build"), "headrace")
+        return os.path.abspath(path) if os.access(path, os.X_OK) else None
+
+    def missing(self):
+        return None if self.program() else "headrace is not built (make)"
+
+    def version(self):
+        out = subprocess.run([self.program(), "--version"], capture_output=True, text=True,
+                             stdin=subprocess.DEVNULL).stdout
+        return out.split()[-1] if out.split() else ""
+
+    def command(self):
+        folder = os.path.join(self.dir, "manifests")
+        os.makedirs(folder, exist_ok=True)
+        servers = "\n".join(f"    - {{address: 127.0.0.1, port: {p}}}" for p in self.pods)
+        self.write("manifests/bench.yaml", HEADRACE.format(servers=servers))
+        return [self.program(), "run", "--listen", f"127.0.0.1:{self.port}",
+                "--admin", f"127.0.0.1:{free_port()}", "--workers", "1", "--config-dir", folder]
+
+
+ALL = [Headrace, Nginx, HAProxy]
