@@ -23,9 +23,10 @@ struct controller;
 struct controller_sink {
     // Takes over the reference.
     void (*publish)(void *arg, struct snapshot *snapshot);
-    // The wanted status of an AIRoute or ModelBackend, whenever it differs from what was said last
-    // and after each upsert of the object (so that a status that was lost is written again). The
-    // struct is lent for the call. NULL = nobody wants to know.
+    // The wanted status of an AIRoute or ModelBackend: whenever it differs from what was said last,
+    // and when an object comes again with the same generation (a write of ours, or somebody else's:
+    // compare with the status that it has, and write only what differs). The struct is lent for the
+    // call. NULL = nobody wants to know.
     void (*status)(void *arg, const struct object_status *status);
     // The object is gone: nothing more will be said of it. May be NULL.
     void (*status_gone)(void *arg, enum object_kind kind, struct slice namespace, struct slice name);

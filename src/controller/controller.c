@@ -1,0 +1,374 @@
+#include "controller/controller.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/state.h"
+
+enum {
+    DEFAULT_HOLD_OFF_MS = 50,
+    DEFAULT_HOLD_OFF_MAX_MS = 250,
+    DEFAULT_STATUS_INTERVAL_MS = 2000,
+    RETRY_MS = 1000, // after running out of memory
+};
+
+static void on_hold_off(struct timer *timer, void *arg);
+static void on_learnt(struct timer *timer, void *arg);
+
+int controller_new(const struct controller_config *config, struct controller **ret_controller,
+                   struct error *err)
+{
+    struct controller *controller = calloc(1, sizeof(*controller));
+    char *ingress_class = slice_dup(config->ingress_class);
+    if (controller == NULL || ingress_class == NULL) {
+        free(controller);
+        free(ingress_class);
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    controller->config = *config;
+    controller->ingress_class = ingress_class;
+    controller->config.ingress_class = slice_of_str(ingress_class);
+    if (controller->config.hold_off_ms == 0) {
+        controller->config.hold_off_ms = DEFAULT_HOLD_OFF_MS;
+    }
+    if (controller->config.hold_off_max_ms == 0) {
+        controller->config.hold_off_max_ms = DEFAULT_HOLD_OFF_MAX_MS;
+    }
+    if (controller->config.status_interval_ms == 0) {
+        controller->config.status_interval_ms = DEFAULT_STATUS_INTERVAL_MS;
+    }
+    *ret_controller = controller;
+    return 0;
+}
+
+void controller_free(struct controller *controller)
+{
+    if (controller == NULL) {
+        return;
+    }
+    loop_timer_cancel(controller->config.loop, &controller->hold_off);
+    loop_timer_cancel(controller->config.loop, &controller->learnt);
+    records_fini(controller);
+    say_fini(controller);
+    compile_result_fini(&controller->current);
+    resources_fini(&controller->resources);
+    free(controller->ingress_class);
+    free(controller);
+}
+
+// ---- when ----
+
+static bool anything_dirty(const struct controller *controller)
+{
+    return controller->routes_dirty || controller->endpoints_dirty || controller->repeat_status;
+}
+
+// Every change moves the end of the hold-off, up to its maximum after the first one.
+static void schedule(struct controller *controller)
+{
+    if (!controller->is_synced || !anything_dirty(controller)) {
+        return;
+    }
+    struct loop *loop = controller->config.loop;
+    uint64_t now = loop_now_ms(loop);
+    if (controller->first_change_ms == 0) {
+        controller->first_change_ms = now > 0 ? now : 1;
+    }
+    uint64_t latest = controller->first_change_ms + controller->config.hold_off_max_ms;
+    uint64_t wanted = now + controller->config.hold_off_ms;
+    uint64_t at = MIN_OF(wanted, latest);
+    loop_timer_set(loop, &controller->hold_off, at > now ? at - now : 0, on_hold_off, controller);
+}
+
+// ---- the work ----
+
+static void count_invalid(struct controller *controller)
+{
+    controller->counters.objects_invalid = 0;
+    for (size_t i = 0; i < controller->current.finding_count; i++) {
+        controller->counters.objects_invalid += !controller->current.findings[i].accepted.holds;
+    }
+}
+
+static int compile_and_publish(struct controller *controller)
+{
+    struct compile_input input = {
+        .resources = &controller->resources,
+        .endpoints = controller->config.endpoints,
+        .ingress_class = controller->config.ingress_class,
+    };
+    struct compile_result result;
+    uint64_t begin = clock_mono_ns() / 1000;
+    int rc = compile(&input, &result);
+    if (rc < 0) {
+        return rc;
+    }
+    controller->compilation++;
+    rc = records_update_all(controller, &result); // before requests can see the snapshot
+    if (rc < 0) {
+        compile_result_fini(&result);
+        return rc;
+    }
+    controller->counters.compiles++;
+    controller->counters.compile_us_last = clock_mono_ns() / 1000 - begin;
+    controller->counters.compile_us_sum += controller->counters.compile_us_last;
+    struct snapshot *snapshot = result.snapshot;
+    result.snapshot = NULL;
+    controller->config.sink.publish(controller->config.sink.arg, snapshot);
+    compile_result_fini(&controller->current);
+    controller->current = result;
+    controller->routes_dirty = false;
+    controller->endpoints_dirty = false; // all were looked at
+    count_invalid(controller);
+    say_all(controller);
+    log_debug("compiled", LOG_U64("us", controller->counters.compile_us_last),
+              LOG_U64("routes", resources_count(&controller->resources, OBJECT_AIROUTE)),
+              LOG_U64("backends", resources_count(&controller->resources, OBJECT_MODELBACKEND)),
+              LOG_U64("left_out", controller->counters.objects_invalid));
+    if (!controller->is_ready) {
+        controller->is_ready = true;
+        loop_timer_set(controller->config.loop, &controller->learnt,
+                       controller->config.status_interval_ms, on_learnt, controller);
+    }
+    return 0;
+}
+
+static int update_endpoints(struct controller *controller)
+{
+    int rc = records_update_dirty(controller);
+    if (rc == 0) {
+        controller->endpoints_dirty = false;
+    }
+    return rc;
+}
+
+void controller_flush(struct controller *controller)
+{
+    if (!controller->is_synced || !anything_dirty(controller)) {
+        return;
+    }
+    loop_timer_cancel(controller->config.loop, &controller->hold_off);
+    controller->first_change_ms = 0;
+    int rc = 0;
+    if (controller->routes_dirty) {
+        rc = compile_and_publish(controller);
+    } else if (controller->endpoints_dirty) {
+        rc = update_endpoints(controller);
+    }
+    if (rc == 0 && controller->repeat_status) {
+        say_all(controller);
+    }
+    if (rc < 0) { // what was good stays in service
+        log_error("out of memory while compiling, trying again");
+        loop_timer_set(controller->config.loop, &controller->hold_off, RETRY_MS, on_hold_off,
+                       controller);
+    }
+}
+
+static void on_hold_off(struct timer *timer UNUSED, void *arg)
+{
+    controller_flush(arg);
+}
+
+static void on_learnt(struct timer *timer, void *arg)
+{
+    struct controller *controller = arg;
+    for (struct map_entry *e = NULL; (e = map_next(&controller->records, e)) != NULL;) {
+        if (records_learn(controller, e->value)) {
+            say_backend(controller, e->value);
+        }
+    }
+    loop_timer_set(controller->config.loop, timer, controller->config.status_interval_ms, on_learnt,
+                   controller);
+}
+
+// ---- in ----
+
+static bool compiles(enum object_kind kind)
+{
+    return kind == OBJECT_AIROUTE || kind == OBJECT_MODELBACKEND;
+}
+
+// Our own writes to the status come back as changes that change nothing.
+static bool same_spec(const struct object *old, const struct object *object)
+{
+    return old != NULL && old->generation != 0 && old->generation == object->generation &&
+           slice_eq(old->uid, object->uid) && old->created == object->created;
+}
+
+int controller_upsert_object(struct controller *controller, struct object *object)
+{
+    struct object *old = resources_get(&controller->resources, object->kind, object->key);
+    bool unchanged = compiles(object->kind) && same_spec(old, object);
+    if (old != NULL && !compiles(object->kind)) {
+        records_mark(controller, old);
+    }
+    int rc = resources_put(&controller->resources, object);
+    if (rc < 0) {
+        return rc;
+    }
+    controller->counters.objects[object->kind] =
+        resources_count(&controller->resources, object->kind);
+    if (!compiles(object->kind)) {
+        records_mark(controller, object);
+    } else if (unchanged) {
+        say_again(controller, object);
+    } else {
+        controller->routes_dirty = true;
+    }
+    schedule(controller);
+    return 0;
+}
+
+int controller_upsert(struct controller *controller, enum object_kind kind,
+                      struct json_object *json, const struct object_origin *origin,
+                      struct error *err)
+{
+    struct object *object;
+    int rc = object_read(kind, json, origin, &object, err);
+    if (rc < 0) {
+        controller->counters.upserts_rejected++;
+        return rc;
+    }
+    rc = controller_upsert_object(controller, object);
+    object_unref(object);
+    return rc < 0 ? error_set(err, rc, "out of memory") : 0;
+}
+
+static void delete_key(struct controller *controller, enum object_kind kind, struct slice key)
+{
+    struct object *old = resources_get(&controller->resources, kind, key);
+    if (old == NULL) {
+        return;
+    }
+    object_ref(old);
+    resources_remove(&controller->resources, kind, key);
+    controller->counters.objects[kind] = resources_count(&controller->resources, kind);
+    if (compiles(kind)) {
+        controller->routes_dirty = true;
+        say_gone(controller, kind, old);
+    } else {
+        records_mark(controller, old);
+    }
+    object_unref(old);
+    schedule(controller);
+}
+
+// "namespace/name" in buf; empty when it does not fit.
+static struct slice print_key(char *buf, size_t size, struct slice namespace, struct slice name)
+{
+    int n = snprintf(buf, size, "%.*s/%.*s", SLICE_FMT(namespace), SLICE_FMT(name));
+    return n > 0 && (size_t)n < size ? slice_of(buf, (size_t)n) : SLICE_NULL;
+}
+
+void controller_delete(struct controller *controller, enum object_kind kind, struct slice namespace,
+                       struct slice name)
+{
+    char buf[512];
+    delete_key(controller, kind, print_key(buf, sizeof(buf), namespace, name));
+}
+
+// Remembers the name of an item, readable as a whole or not.
+static int note_seen(struct map *seen, struct json_object *item, const struct object_origin *origin)
+{
+    struct json_object *metadata = NULL;
+    struct json_object *name = NULL;
+    struct json_object *namespace = NULL;
+    char buf[512];
+    if (!json_object_object_get_ex(item, "metadata", &metadata) ||
+        !json_object_object_get_ex(metadata, "name", &name)) {
+        return 0;
+    }
+    json_object_object_get_ex(metadata, "namespace", &namespace);
+    struct slice ns = namespace != NULL ? slice_of_str(json_object_get_string(namespace))
+                                        : origin->default_namespace;
+    struct slice key =
+        print_key(buf, sizeof(buf), ns, slice_of_str(json_object_get_string(name)));
+    return map_put(seen, key, seen, NULL);
+}
+
+static void delete_unseen(struct controller *controller, enum object_kind kind,
+                          const struct map *seen)
+{
+    const struct map *objects = &controller->resources.objects[kind];
+    VEC(struct object *) gone = {0};
+    for (struct map_entry *e = NULL; (e = map_next(objects, e)) != NULL;) {
+        if (map_get(seen, e->key) == NULL && VEC_PUSH(&gone, (struct object *)e->value)) {
+            object_ref(e->value);
+        }
+    }
+    for (size_t i = 0; i < gone.len; i++) {
+        delete_key(controller, kind, gone.items[i]->key);
+        object_unref(gone.items[i]);
+    }
+    VEC_FINI(&gone);
+}
+
+int controller_replace(struct controller *controller, enum object_kind kind,
+                       struct json_object *const *items, size_t count,
+                       const struct object_origin *origin)
+{
+    struct map seen = {0};
+    int rc = 0;
+    for (size_t i = 0; i < count && rc != -ENOMEM; i++) {
+        struct error err = ERROR_INIT;
+        rc = note_seen(&seen, items[i], origin);
+        if (rc == 0) {
+            rc = controller_upsert(controller, kind, items[i], origin, &err);
+            if (rc < 0) {
+                log_warn("object skipped", LOG_STR("kind", object_kinds[kind].kind),
+                         LOG_STR("error", err.text));
+            }
+        }
+    }
+    if (rc != -ENOMEM) {
+        rc = 0;
+        delete_unseen(controller, kind, &seen);
+    }
+    map_fini(&seen);
+    return rc;
+}
+
+void controller_synced(struct controller *controller)
+{
+    if (controller->is_synced) {
+        return;
+    }
+    controller->is_synced = true;
+    controller->routes_dirty = true; // nothing at all is a state too
+    loop_timer_set(controller->config.loop, &controller->hold_off, 0, on_hold_off, controller);
+}
+
+// ---- out ----
+
+bool controller_is_ready(const struct controller *controller)
+{
+    return controller->is_ready;
+}
+
+void controller_repeat_status(struct controller *controller)
+{
+    controller->repeat_status = true;
+    schedule(controller);
+}
+
+const struct controller_counters *controller_counters(const struct controller *controller)
+{
+    return &controller->counters;
+}
+
+bool controller_needs_pods(const struct controller *controller)
+{
+    const struct map *backends = &controller->resources.objects[OBJECT_MODELBACKEND];
+    for (struct map_entry *e = NULL; (e = map_next(backends, e)) != NULL;) {
+        const struct object *backend = e->value;
+        if (backend->spec != NULL && backend->modelbackend->pool != NULL &&
+            backend->modelbackend->pool->selector != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
