@@ -5,6 +5,11 @@
 // threads under its lock. Workers never take the lock: they read a backend's endpoint set through
 // its atomic pointer inside an epoch section (event/epoch.h) and pin what they pick with a
 // reservation. All numbers that change are atomics.
+//
+// Lifetime: nothing is ever freed outside endpoint_table_collect (control thread). Dropping a
+// reference only counts down. An endpoint goes when it is in no set, every worker has passed an
+// epoch since, nobody holds a reference and its books are empty (a reservation pins through the
+// books); a backend when only the table refers to it.
 #pragma once
 
 #include <netinet/in.h>
@@ -51,7 +56,7 @@ static inline uint64_t load_tokens(uint64_t load)
     return load & LOAD_TOKEN_MASK;
 }
 
-// What the last scrape (or ORCA header) said. Written by one thread at a time under `seq`.
+// What the last scrape (or ORCA header) said. 8-byte members only: it is copied by words.
 struct endpoint_sample {
     double waiting;        // requests queued in the engine
     double running;        // requests in the batch
@@ -60,28 +65,41 @@ struct endpoint_sample {
     double others_requests; // running + waiting that are not ours, at the time of the scrape
     double others_waiting;  // of these, still waiting
     uint64_t taken_ms;      // monotonic; 0 = never
+    uint64_t tokens_reserved; // endpoint.tokens_reserved at that time
 };
+enum { ENDPOINT_SAMPLE_WORDS = sizeof(struct endpoint_sample) / sizeof(uint64_t) };
 
 struct endpoint {
-    uint32_t id; // small and unique among the living: index for per-worker tables
-    _Atomic uint32_t refs;
+    // Small and unique among the living: index for per-worker tables. It is given away again after
+    // the endpoint was freed, so whoever keeps something under an id keeps a reference as well.
+    uint32_t id;
+    _Atomic uint32_t refs; // the table's own is one of them
     struct sockaddr_storage address;
     socklen_t address_len;
     char text[64];      // "10.244.3.4:8000", "[fd00::1]:8000"
     char pod[128];      // pod name when known, else ""
-    uint32_t weight;    // relative capacity, 1..; 1 unless the backend says otherwise
     uint64_t added_ms;
+    // Control thread only: where it waits for its end.
+    struct list_node gone_node;
+    uint32_t in_sets; // how many have it, replaced ones that a worker may still read included
 
+    // What a pick reads: one cache line. The rare words ride along with the busy ones.
     CACHE_ALIGNED _Atomic uint64_t load;
-    _Atomic bool removed;               // no longer in any set: close idle connections
-    _Atomic uint64_t avoid_until_ms;    // after connection failures
+    _Atomic uint64_t tokens_reserved;     // ever; for what a sample cannot know yet
+    _Atomic uint64_t picks;
+    _Atomic uint64_t avoid_until_ms;      // after connection failures
+    _Atomic uint64_t probe_until_ms;      // one request is trying it after failures
+    _Atomic uint64_t overloaded_until_ms; // after the engine refused for want of room
     _Atomic uint32_t failures_in_row;
+    _Atomic uint32_t overloads_in_row;
+    _Atomic uint32_t weight; // relative capacity, 1..; 1 unless the backend says otherwise
+    _Atomic bool removed;    // in no set any more: close idle connections
 
     CACHE_ALIGNED _Atomic uint32_t sample_seq; // odd while being written
-    struct endpoint_sample sample;             // through endpoint_sample_read/_write only
+    _Atomic uint64_t sample_words[ENDPOINT_SAMPLE_WORDS]; // endpoint_sample_read and _write only
 
-    CACHE_ALIGNED _Atomic uint64_t picks;
-    _Atomic uint64_t failures;
+    CACHE_ALIGNED _Atomic uint64_t failures;
+    _Atomic uint64_t overloads;
     _Atomic uint64_t scrapes;
     _Atomic uint64_t scrape_failures;
 };
@@ -129,7 +147,9 @@ struct backend_state {
     // Mean latency from send to first token (ms) for display and slow start later; 0 = unknown.
     _Atomic uint32_t mean_ttft_ms;
     _Atomic uint32_t detected_engine; // enum engine
-    _Atomic uint32_t stale_after_ms;
+    _Atomic uint32_t fresh_ms;       // up to this age scraped data counts in full
+    _Atomic uint32_t stale_after_ms; // from this age on not at all
+    struct list_node gone; // control thread: endpoints in no set that are still held
     // Under the table's lock:
     struct scrape_config scrape;
     char metrics_found[METRICS_FOUND_MAX]; // comma-separated names that the last scrapes had
@@ -140,6 +160,8 @@ struct endpoint_table {
     struct epoch *epoch;
     struct map backends; // key → backend_state
     struct list_node backend_list;
+    struct list_node gone; // control thread: endpoints of backends that are freed already
+    _Atomic uint32_t endpoint_count; // all that are not freed
     uint32_t next_id; // and a list of ids that are free again
     uint32_t *free_ids;
     size_t free_id_count;
@@ -148,14 +170,20 @@ struct endpoint_table {
 };
 
 MUST_CHECK int endpoint_table_new(struct endpoint_table **ret_table, struct epoch *epoch);
-// No worker runs any more and every reference is gone.
+// No worker and no scraper runs any more: frees all, whatever is still referred to. The epoch must
+// still be there. NULL is fine.
 void endpoint_table_free(struct endpoint_table *table);
 
+// Frees what nobody holds any more: backends that only the table refers to, and endpoints that are
+// in no set. Control thread; call it about once a second and after changes.
+void endpoint_table_collect(struct endpoint_table *table);
+
 // Finds or makes the state of a backend, with one reference for the caller. NULL: out of memory.
+// Control thread.
 struct backend_state *endpoint_table_backend(struct endpoint_table *table, struct slice key);
-// Control thread only (the last one gives the state and its endpoints to the epoch).
-void backend_state_unref(struct backend_state *backend);
+// Any thread that holds a reference, or the table's lock. unref only counts down.
 void backend_state_ref(struct backend_state *backend);
+void backend_state_unref(struct backend_state *backend);
 
 struct endpoint_spec {
     struct sockaddr_storage address;
@@ -164,16 +192,18 @@ struct endpoint_spec {
     uint32_t weight;
 };
 
-// Replaces the set. Endpoints whose address stays keep their state; new ones start cold; those gone
-// are marked removed and live on while somebody holds them. Duplicate addresses are merged.
-// 0 or -ENOMEM (nothing changed). Control thread.
+// Replaces the set. Endpoints whose address stays keep their state, unless the pod behind it is
+// another one; new ones start cold; those gone are marked removed and live on while somebody holds
+// them, and are taken back with their books when they return meanwhile. Of duplicate addresses the
+// first counts. A weight of 0 is 1. 0 or -ENOMEM (nothing changed). Control thread.
 MUST_CHECK int backend_state_set_endpoints(struct backend_state *backend,
                                            const struct endpoint_spec *specs, size_t count);
 
 // Sets how the endpoints are scraped and when data is stale. Control thread.
 void backend_state_configure(struct backend_state *backend, const struct scrape_config *config);
 
-// Parses "10.0.0.1" or "fd00::1" (no names) with a port into a spec's address. 0 or -EINVAL.
+// Parses "10.0.0.1" or "fd00::1" (no names, no zone) with a port (not 0) into a spec's address; the
+// rest of the spec stays. 0 or -EINVAL.
 MUST_CHECK int endpoint_address_parse(struct slice ip, uint16_t port, struct endpoint_spec *spec);
 
 // The current set, valid until the caller's epoch section ends.
@@ -183,26 +213,47 @@ static inline struct endpoint_set *backend_state_endpoints(struct backend_state 
     return atomic_load_explicit(&backend->set, memory_order_acquire);
 }
 
+// Inside an epoch section with an endpoint of a set, with the table's lock, with a reservation, or
+// with a reference already held.
 void endpoint_ref(struct endpoint *endpoint);
-// Any thread. The last reference frees, through the owner's table, when it is safe.
+// Any thread. Only counts down.
 void endpoint_unref(struct endpoint_table *table, struct endpoint *endpoint);
 
 // Consistent copy of the last sample (retries while it is being written).
 void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sample *ret_sample);
 
 // Stores waiting, running, kv… and derives others_*: what the engine reports beyond what we had
-// outstanding. `ours` = our outstanding requests when the sample was taken (use the larger of
-// before-send and after-receive, so that a race never invents load of others).
+// outstanding. NAN for waiting, running, utilisation or capacity: not said this time, what was known
+// stays. `ours` = our outstanding requests when the sample was taken (use the larger of before-send
+// and after-receive, so that a race never invents load of others). `tokens_reserved` = the
+// endpoint's tokens_reserved before the sample was asked for. Any thread; of two writers at the same
+// moment one is dropped.
 void endpoint_sample_write(struct endpoint *endpoint, double waiting, double running,
                            double kv_utilisation, double kv_capacity_tokens, uint32_t ours,
-                           uint64_t now_ms);
+                           uint64_t tokens_reserved, uint64_t now_ms);
+
+// How much scraped data of this age still counts: 1 while fresh, then linearly down to 0 when stale.
+double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
+                                  uint64_t now_ms);
 
 // Outcome of an attempt. A failure (connect, reset) makes picks avoid the endpoint for a while that
-// doubles with each one in a row (1 s … 30 s); any success clears it.
+// doubles with each one in a row (1 s … 30 s; failures inside such a while are of the same burst and
+// do not double it). After it one request at a time is let through, until a success clears all.
 void endpoint_report_failure(struct endpoint *endpoint, uint64_t now_ms);
 void endpoint_report_success(struct endpoint *endpoint);
+
+// The engine refused for want of room (503, or an error event that says so): avoided for 250 ms,
+// growing to 2 s while it goes on. Not a failure: the pod is well. A success clears it.
+void endpoint_report_overloaded(struct endpoint *endpoint, uint64_t now_ms);
 
 // The engine said `prompt_tokens` for a request of which we saw `prompt_bytes`; moves the ratio
 // (exponential mean; absurd values are ignored).
 void backend_state_learn_tokens(struct backend_state *backend, uint64_t prompt_bytes,
                                 uint64_t prompt_tokens);
+
+// A request's time from send to first token: moves mean_ttft_ms.
+void backend_state_learn_ttft(struct backend_state *backend, uint64_t ttft_ms);
+
+// Prompt tokens that this many bytes are likely to be; at least 1, at most ENDPOINT_TOKENS_MAX.
+enum { ENDPOINT_TOKENS_MAX = 1 << 24 };
+uint64_t backend_state_estimate_tokens(const struct backend_state *backend, uint64_t prompt_bytes);

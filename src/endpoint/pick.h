@@ -10,9 +10,8 @@
 #include "endpoint/endpoint.h"
 
 struct reservation {
-    struct endpoint *endpoint; // pinned; NULL = empty
-    struct endpoint_table *table;
-    uint64_t tokens; // uncached prompt tokens still in the books
+    struct endpoint *endpoint; // pinned by its books until released; NULL = empty
+    uint64_t tokens;           // uncached prompt tokens still in the books
 };
 
 // The terms of one candidate's cost, for explanations. Costs are in tokens of prefill work.
@@ -27,8 +26,9 @@ struct pick_candidate {
     float kv_utilisation;   // < 0 unknown
     uint32_t ours_requests;
     uint32_t age_ms;        // of the scraped data; UINT32_MAX = none
-    bool avoided;           // failing lately, tried before, or its KV cache would overflow
+    bool avoided;           // failing or refusing lately, tried before, or its KV cache would overflow
     bool kv_full;
+    bool overloaded;        // the engine refused requests a moment ago
 };
 
 enum { PICK_TRACE_MAX = 8 };

@@ -1,0 +1,206 @@
+#include "endpoint/endpoint.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    AVOID_FIRST_MS = 1000,
+    AVOID_MAX_MS = 30000,
+    OVERLOADED_FIRST_MS = 250,
+    OVERLOADED_MAX_MS = 2000,
+    TOKEN_RATIO_ONE = 1024,   // bytes_per_token_q10 of one byte a token
+    TOKEN_RATIO_MAX = 32,     // more bytes a token than this is not text (images, escapes)
+    TOKEN_LEARN_MIN = 16,     // below, the chat template outweighs the text
+    TOKEN_LEARN_FULL = 256,
+};
+
+const char *engine_name(enum engine engine)
+{
+    static const char *const names[ENGINE_COUNT] = {
+        [ENGINE_AUTO] = "Auto",         [ENGINE_VLLM] = "VLLM",
+        [ENGINE_SGLANG] = "SGLang",     [ENGINE_TGI] = "TGI",
+        [ENGINE_TENSORRT_LLM] = "TensorRTLLM", [ENGINE_TRITON_TRTLLM] = "TritonTRTLLM",
+        [ENGINE_TRITON] = "Triton",     [ENGINE_LLAMACPP] = "LlamaCpp",
+        [ENGINE_LMDEPLOY] = "LMDeploy", [ENGINE_NIM] = "NIM",
+        [ENGINE_OLLAMA] = "Ollama",     [ENGINE_GENERIC] = "Generic",
+    };
+    return (unsigned)engine < ENGINE_COUNT ? names[engine] : "?";
+}
+
+void endpoint_ref(struct endpoint *endpoint)
+{
+    // Relaxed: whoever takes a reference is protected already by what the contract asks for.
+    atomic_fetch_add_explicit(&endpoint->refs, 1, memory_order_relaxed);
+}
+
+void endpoint_unref(struct endpoint_table *table, struct endpoint *endpoint)
+{
+    (void)table;
+    if (endpoint != NULL) {
+        // Release: our last uses come before. Partner: the acquire in endpoint_table_collect.
+        uint32_t before = atomic_fetch_sub_explicit(&endpoint->refs, 1, memory_order_release);
+        BUG_ON(before < 2); // the table's own is not ours to drop
+    }
+}
+
+void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sample *ret_sample)
+{
+    uint64_t words[ENDPOINT_SAMPLE_WORDS];
+    uint32_t before, after;
+    do {
+        // Acquire: the words are read after. Partner: the release at the end of the write.
+        before = atomic_load_explicit(&endpoint->sample_seq, memory_order_acquire);
+        for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
+            // Acquire keeps the second look at sample_seq behind it (a load-load order; free on
+            // x86). Partner: the release fence after sample_seq became odd.
+            words[i] = atomic_load_explicit(&endpoint->sample_words[i], memory_order_acquire);
+        }
+        after = atomic_load_explicit(&endpoint->sample_seq, memory_order_relaxed);
+    } while (UNLIKELY(before != after || (before & 1) != 0));
+    memcpy(ret_sample, words, sizeof(words));
+}
+
+// Keeps what an earlier sample said where this one says nothing or nonsense.
+static double sample_or(double value, double fallback)
+{
+    return isfinite(value) && value >= 0 ? value : fallback;
+}
+
+void endpoint_sample_write(struct endpoint *endpoint, double waiting, double running,
+                           double kv_utilisation, double kv_capacity_tokens, uint32_t ours,
+                           uint64_t tokens_reserved, uint64_t now_ms)
+{
+    uint32_t seq = atomic_load_explicit(&endpoint->sample_seq, memory_order_relaxed);
+    // Acquire: also orders us after the previous writer, whose words we merge with.
+    if ((seq & 1) != 0 ||
+        !atomic_compare_exchange_strong_explicit(&endpoint->sample_seq, &seq, seq + 1,
+                                                 memory_order_acquire, memory_order_relaxed)) {
+        return; // another writer is at it with data as fresh as ours
+    }
+    uint64_t words[ENDPOINT_SAMPLE_WORDS];
+    for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
+        words[i] = atomic_load_explicit(&endpoint->sample_words[i], memory_order_relaxed);
+    }
+    struct endpoint_sample sample;
+    memcpy(&sample, words, sizeof(sample));
+
+    bool first = sample.taken_ms == 0;
+    sample.waiting = sample_or(waiting, sample.waiting);
+    sample.running = sample_or(running, sample.running);
+    if (first || !isnan(kv_utilisation)) {
+        sample.kv_utilisation = sample_or(kv_utilisation, -1);
+    }
+    sample.kv_capacity_tokens = sample_or(kv_capacity_tokens, sample.kv_capacity_tokens);
+    double total = sample.waiting + sample.running;
+    sample.others_requests = total > ours ? total - ours : 0;
+    // Who of those waiting is ours cannot be seen: they share the queue in proportion.
+    sample.others_waiting = total > 0 ? sample.others_requests * (sample.waiting / total) : 0;
+    sample.tokens_reserved = tokens_reserved;
+    sample.taken_ms = now_ms > 0 ? now_ms : 1;
+
+    memcpy(words, &sample, sizeof(sample));
+    atomic_thread_fence(memory_order_release); // partner: the acquire loads of the words
+    for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
+        // Release rather than relaxed: so that a reader which sees a new word sees the odd count.
+        atomic_store_explicit(&endpoint->sample_words[i], words[i], memory_order_release);
+    }
+    atomic_store_explicit(&endpoint->sample_seq, seq + 2, memory_order_release);
+}
+
+double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
+                                  uint64_t now_ms)
+{
+    if (taken_ms == 0) {
+        return 0;
+    }
+    // Relaxed: tunables, each meaningful alone.
+    uint64_t fresh = atomic_load_explicit(&backend->fresh_ms, memory_order_relaxed);
+    uint64_t stale = atomic_load_explicit(&backend->stale_after_ms, memory_order_relaxed);
+    uint64_t age = now_ms > taken_ms ? now_ms - taken_ms : 0;
+    if (age >= stale) {
+        return 0;
+    }
+    return age <= fresh || fresh >= stale ? 1 : (double)(stale - age) / (double)(stale - fresh);
+}
+
+// Raises *until_ms to now + first, doubled for each time in a row; reports inside the while that is
+// running already belong to one burst and count once.
+static void avoid_for(_Atomic uint64_t *until_ms, _Atomic uint32_t *in_row, uint64_t now_ms,
+                      uint64_t first_ms, uint64_t max_ms)
+{
+    // Relaxed throughout: hints that pickers may see late; nothing else is published by them.
+    uint64_t until = atomic_load_explicit(until_ms, memory_order_relaxed);
+    uint32_t row = atomic_load_explicit(in_row, memory_order_relaxed);
+    if (row > 0 && now_ms < until) {
+        return;
+    }
+    uint64_t length = row < 16 ? first_ms << row : max_ms;
+    length = MIN_OF(length, max_ms);
+    // One of several reports at the same moment wins.
+    if (atomic_compare_exchange_strong_explicit(until_ms, &until, now_ms + length,
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        atomic_store_explicit(in_row, row + 1, memory_order_relaxed);
+    }
+}
+
+void endpoint_report_failure(struct endpoint *endpoint, uint64_t now_ms)
+{
+    atomic_fetch_add_explicit(&endpoint->failures, 1, memory_order_relaxed);
+    avoid_for(&endpoint->avoid_until_ms, &endpoint->failures_in_row, now_ms, AVOID_FIRST_MS,
+              AVOID_MAX_MS);
+}
+
+void endpoint_report_overloaded(struct endpoint *endpoint, uint64_t now_ms)
+{
+    atomic_fetch_add_explicit(&endpoint->overloads, 1, memory_order_relaxed);
+    avoid_for(&endpoint->overloaded_until_ms, &endpoint->overloads_in_row, now_ms,
+              OVERLOADED_FIRST_MS, OVERLOADED_MAX_MS);
+}
+
+void endpoint_report_success(struct endpoint *endpoint)
+{
+    // Looks before it writes: the line is shared by all workers and successes are the rule.
+    if (atomic_load_explicit(&endpoint->failures_in_row, memory_order_relaxed) != 0) {
+        atomic_store_explicit(&endpoint->failures_in_row, 0, memory_order_relaxed);
+        atomic_store_explicit(&endpoint->avoid_until_ms, 0, memory_order_relaxed);
+    }
+    if (atomic_load_explicit(&endpoint->overloads_in_row, memory_order_relaxed) != 0) {
+        atomic_store_explicit(&endpoint->overloads_in_row, 0, memory_order_relaxed);
+        atomic_store_explicit(&endpoint->overloaded_until_ms, 0, memory_order_relaxed);
+    }
+}
+
+void backend_state_learn_tokens(struct backend_state *backend, uint64_t prompt_bytes,
+                                uint64_t prompt_tokens)
+{
+    if (prompt_tokens < TOKEN_LEARN_MIN || prompt_tokens > ENDPOINT_TOKENS_MAX ||
+        prompt_bytes < prompt_tokens / 4 || prompt_bytes > prompt_tokens * TOKEN_RATIO_MAX) {
+        return;
+    }
+    int64_t seen = (int64_t)(prompt_bytes * TOKEN_RATIO_ONE / prompt_tokens);
+    // Relaxed, and an update may be lost to another worker's: it is a mean over thousands.
+    int64_t mean = atomic_load_explicit(&backend->bytes_per_token_q10, memory_order_relaxed);
+    int64_t share = prompt_tokens >= TOKEN_LEARN_FULL ? 16 : 64;
+    mean += (seen - mean) / share;
+    mean = MAX_OF(mean, (int64_t)TOKEN_RATIO_ONE / 4);
+    atomic_store_explicit(&backend->bytes_per_token_q10, (uint32_t)mean, memory_order_relaxed);
+}
+
+void backend_state_learn_ttft(struct backend_state *backend, uint64_t ttft_ms)
+{
+    int64_t seen = (int64_t)MIN_OF(ttft_ms, (uint64_t)UINT32_MAX / 2);
+    // Relaxed: for display; a lost update does not matter.
+    int64_t mean = atomic_load_explicit(&backend->mean_ttft_ms, memory_order_relaxed);
+    mean = mean == 0 ? seen : mean + (seen - mean) / 16;
+    atomic_store_explicit(&backend->mean_ttft_ms, (uint32_t)mean, memory_order_relaxed);
+}
+
+uint64_t backend_state_estimate_tokens(const struct backend_state *backend, uint64_t prompt_bytes)
+{
+    uint64_t ratio = atomic_load_explicit(&backend->bytes_per_token_q10, memory_order_relaxed);
+    uint64_t bytes = MIN_OF(prompt_bytes, (uint64_t)1 << 40);
+    uint64_t tokens = bytes * TOKEN_RATIO_ONE / MAX_OF(ratio, (uint64_t)1);
+    tokens = MAX_OF(tokens, (uint64_t)1);
+    return MIN_OF(tokens, (uint64_t)ENDPOINT_TOKENS_MAX);
+}

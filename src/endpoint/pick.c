@@ -1,0 +1,463 @@
+#include "endpoint/pick.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+// A request that is decoding takes a slot and a token of every step's budget, and so slows the
+// prefill of those that come. Measured in prefill work that is little (about 1 token a step, for the
+// tens of steps that a chunked prefill lasts), so a small share of a mean prompt: enough to spread
+// requests where no prefill is pending, too little to outweigh a pending one until dozens decode.
+#define DECODE_SHARE (1.0 / 32)
+
+// From here on a KV cache is penalised, up to 8 mean prompts of work at the point where it is full.
+#define KV_SOFT 0.80
+#define KV_FULL 0.95
+#define KV_SOFT_PROMPTS 8.0
+
+// Scraped data younger than half faded decides about full caches.
+#define KV_TRUST 0.5
+
+enum {
+    // Each failed swap means that somebody else's succeeded, so this many rescans are only seen
+    // with as many picks in the same microseconds; then a slightly stale choice is good enough.
+    RESCAN_MAX = 64,
+    PROBE_LEASE_MS = 1000,
+    MEAN_PROMPT_SHARE = 32, // of a new prompt in the running mean: 1/32
+};
+
+// Better first.
+enum tier {
+    TIER_FREE = 0,
+    TIER_KV_FULL,
+    TIER_OVERLOADED,
+    TIER_FAILING,
+    TIER_TRIED, // added to the others
+    TIER_NONE = 2 * TIER_TRIED,
+};
+
+const char *pick_policy_name(enum pick_policy policy)
+{
+    switch (policy) {
+    case PICK_INFERENCE_AWARE:
+        return "InferenceAware";
+    case PICK_LEAST_REQUEST:
+        return "LeastRequest";
+    case PICK_ROUND_ROBIN:
+        return "RoundRobin";
+    case PICK_RANDOM:
+        return "Random";
+    }
+    return "?";
+}
+
+// What stays the same over all endpoints of one pick.
+struct scan {
+    struct backend_state *backend;
+    const struct pick_request *request;
+    double mean_prompt;
+    uint64_t prompt_tokens;
+    uint64_t tie_seed;
+};
+
+// One endpoint as a pick sees it.
+struct view {
+    struct endpoint *endpoint;
+    uint64_t load;
+    uint64_t own_tokens; // of this request, not cached there
+    unsigned tier;
+    double cost;
+    // The terms, for explanations:
+    double others_tokens;
+    double running;
+    double kv_utilisation;
+    uint64_t taken_ms;
+    bool kv_full;
+    bool overloaded;
+};
+
+static bool was_tried(const struct pick_request *request, uint32_t id)
+{
+    for (size_t i = 0; i < request->tried_count; i++) {
+        if (request->tried[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t own_tokens(const struct scan *scan, const struct endpoint *endpoint)
+{
+    const struct pick_request *request = scan->request;
+    if (request->cached_tokens == NULL) {
+        return scan->prompt_tokens;
+    }
+    uint64_t cached = request->cached_tokens(endpoint, request->cached_arg);
+    return cached < scan->prompt_tokens ? scan->prompt_tokens - cached : 1;
+}
+
+// Would the prompt, with what was sent there since the sample, overflow the KV cache? An overflow
+// preempts running requests, whose work is then done twice.
+static bool kv_is_full(const struct view *view, const struct endpoint_sample *sample,
+                       uint64_t tokens_reserved)
+{
+    if (sample->kv_utilisation < 0) {
+        return false;
+    }
+    if (sample->kv_capacity_tokens <= 0) {
+        return sample->kv_utilisation >= KV_FULL;
+    }
+    double free_tokens = sample->kv_capacity_tokens * (1 - sample->kv_utilisation);
+    uint64_t since = tokens_reserved - sample->tokens_reserved;
+    return free_tokens < (double)(view->own_tokens + since);
+}
+
+static double kv_penalty(double utilisation, double mean_prompt)
+{
+    if (utilisation <= KV_SOFT) {
+        return 0;
+    }
+    double part = (utilisation - KV_SOFT) / (KV_FULL - KV_SOFT);
+    return part * part * KV_SOFT_PROMPTS * mean_prompt;
+}
+
+static unsigned tier_of(const struct scan *scan, const struct view *view)
+{
+    const struct endpoint *endpoint = view->endpoint;
+    uint64_t now_ms = scan->request->now_ms;
+    unsigned tier = view->kv_full ? TIER_KV_FULL : TIER_FREE;
+    if (view->overloaded) {
+        tier = TIER_OVERLOADED;
+    }
+    // Relaxed: hints, each meaningful alone.
+    if (UNLIKELY(atomic_load_explicit(&endpoint->failures_in_row, memory_order_relaxed) != 0) &&
+        (atomic_load_explicit(&endpoint->avoid_until_ms, memory_order_relaxed) > now_ms ||
+         atomic_load_explicit(&endpoint->probe_until_ms, memory_order_relaxed) > now_ms)) {
+        tier = TIER_FAILING;
+    }
+    if (scan->request->tried_count > 0 && was_tried(scan->request, endpoint->id)) {
+        tier += TIER_TRIED;
+    }
+    return tier;
+}
+
+// Fills what all policies need and the cost for those that have one. In tokens of prefill work for
+// InferenceAware, in requests for LeastRequest, 0 for the others.
+static void view_endpoint(const struct scan *scan, struct endpoint *endpoint, struct view *view)
+{
+    // Before the sample: what is reserved in between then counts in neither, never in both. The
+    // acquire keeps that order.
+    uint64_t reserved = atomic_load_explicit(&endpoint->tokens_reserved, memory_order_acquire);
+    struct endpoint_sample sample;
+    endpoint_sample_read(endpoint, &sample);
+    double share =
+        backend_state_sample_share(scan->backend, sample.taken_ms, scan->request->now_ms);
+    double weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
+
+    view->endpoint = endpoint;
+    view->load = atomic_load_explicit(&endpoint->load, memory_order_relaxed);
+    view->own_tokens = own_tokens(scan, endpoint);
+    view->taken_ms = sample.taken_ms;
+    view->kv_utilisation = sample.taken_ms == 0 ? -1 : sample.kv_utilisation;
+    reserved = MAX_OF(reserved, sample.tokens_reserved);
+    view->kv_full = scan->request->policy == PICK_INFERENCE_AWARE && share >= KV_TRUST &&
+                    kv_is_full(view, &sample, reserved);
+    view->overloaded =
+        atomic_load_explicit(&endpoint->overloaded_until_ms, memory_order_relaxed) >
+        scan->request->now_ms;
+    view->tier = tier_of(scan, view);
+    view->others_tokens = sample.others_waiting * share * scan->mean_prompt;
+    double requests = load_requests(view->load) + sample.others_requests * share;
+    view->running = requests * DECODE_SHARE * scan->mean_prompt;
+
+    switch (scan->request->policy) {
+    case PICK_INFERENCE_AWARE:
+        // Its own tokens twice: the wait that it has, and the wait that it causes to those behind.
+        view->cost = ((double)load_tokens(view->load) + view->others_tokens +
+                      2 * (double)view->own_tokens + view->running +
+                      share * kv_penalty(sample.kv_utilisation, scan->mean_prompt)) /
+                     weight;
+        break;
+    case PICK_LEAST_REQUEST:
+        view->cost = (requests + 1) / weight;
+        break;
+    default:
+        view->cost = 0;
+    }
+}
+
+// Different for every pick and worker, so that equals do not all get the same endpoint.
+static uint64_t tie_key(const struct scan *scan, const struct endpoint *endpoint)
+{
+    uint64_t key = (scan->tie_seed ^ endpoint->id) * UINT64_C(0x9e3779b97f4a7c15);
+    key ^= key >> 32;
+    return key * UINT64_C(0xd6e8feb86659fd93);
+}
+
+static bool view_better(const struct scan *scan, const struct view *a, const struct view *b)
+{
+    if (a->tier != b->tier) {
+        return a->tier < b->tier;
+    }
+    if (a->cost < b->cost || a->cost > b->cost) {
+        return a->cost < b->cost;
+    }
+    return tie_key(scan, a->endpoint) > tie_key(scan, b->endpoint);
+}
+
+// ---- explanation ----
+
+static void candidate_fill(const struct scan *scan, const struct view *view,
+                           struct pick_candidate *candidate)
+{
+    uint64_t now_ms = scan->request->now_ms;
+    uint64_t age = view->taken_ms == 0 ? UINT32_MAX
+                   : now_ms > view->taken_ms ? now_ms - view->taken_ms : 0;
+    *candidate = (struct pick_candidate){
+        .endpoint_id = view->endpoint->id,
+        .cost = (float)view->cost,
+        .ours_tokens = (float)load_tokens(view->load),
+        .others_tokens = (float)view->others_tokens,
+        .own_tokens = (float)(2 * view->own_tokens),
+        .running = (float)view->running,
+        .kv_utilisation = (float)view->kv_utilisation,
+        .ours_requests = load_requests(view->load),
+        .age_ms = (uint32_t)MIN_OF(age, (uint64_t)UINT32_MAX),
+        .avoided = view->tier != TIER_FREE,
+        .kv_full = view->kv_full,
+        .overloaded = view->overloaded,
+    };
+    snprintf(candidate->text, sizeof(candidate->text), "%.*s", (int)sizeof(candidate->text) - 1,
+             view->endpoint->text);
+}
+
+// Looks at all once more and keeps the cheapest, the chosen one in front.
+static void explain(const struct scan *scan, const struct endpoint_set *set,
+                    const struct view *chosen, struct pick_trace *trace)
+{
+    struct view best[PICK_TRACE_MAX];
+    size_t count = 1;
+    best[0] = *chosen;
+    for (size_t i = 0; i < set->count; i++) {
+        struct view view;
+        if (set->items[i] == chosen->endpoint) {
+            continue;
+        }
+        view_endpoint(scan, set->items[i], &view);
+        size_t at = count < PICK_TRACE_MAX ? count++ : PICK_TRACE_MAX;
+        for (; at > 1 && view_better(scan, &view, &best[at - 1]); at--) {
+            if (at < PICK_TRACE_MAX) {
+                best[at] = best[at - 1];
+            }
+        }
+        if (at < PICK_TRACE_MAX) {
+            best[at] = view;
+        }
+    }
+    trace->policy = scan->request->policy;
+    trace->candidate_count = (uint32_t)MIN_OF(set->count, (size_t)UINT32_MAX);
+    trace->recorded = (uint32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        candidate_fill(scan, &best[i], &trace->candidates[i]);
+    }
+}
+
+// ---- choosing ----
+
+// The cheapest of the best tier. False: none.
+static bool choose_cheapest(const struct scan *scan, const struct endpoint_set *set,
+                            struct view *best)
+{
+    best->endpoint = NULL;
+    for (size_t i = 0; i < set->count; i++) {
+        struct view view;
+        view_endpoint(scan, set->items[i], &view);
+        if (best->endpoint == NULL || view_better(scan, &view, best)) {
+            *best = view;
+        }
+    }
+    return best->endpoint != NULL;
+}
+
+// The point in [0, total) where this pick falls, on a line on which every endpoint is as long as its
+// weight.
+static uint64_t position(const struct scan *scan, uint64_t total, bool equal)
+{
+    if (scan->request->policy == PICK_RANDOM) {
+        return rand_below(scan->request->rng, total);
+    }
+    uint64_t turn =
+        atomic_fetch_add_explicit(&scan->backend->round_robin, 1, memory_order_relaxed);
+    if (equal) {
+        return turn % total;
+    }
+    // Steps of the golden ratio: every weight gets its share, and gets it evenly spread in time.
+    uint64_t fraction = turn * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint64_t)(((unsigned __int128)fraction * total) >> 64);
+}
+
+static bool choose_by_weight(const struct scan *scan, const struct endpoint_set *set,
+                             struct view *chosen)
+{
+    unsigned tier = TIER_NONE;
+    uint64_t total = 0, low = UINT64_MAX, high = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        struct view view;
+        view_endpoint(scan, set->items[i], &view);
+        uint64_t weight = atomic_load_explicit(&set->items[i]->weight, memory_order_relaxed);
+        if (view.tier < tier) {
+            tier = view.tier;
+            total = 0, low = UINT64_MAX, high = 0;
+        }
+        if (view.tier == tier) {
+            total += weight;
+            low = MIN_OF(low, weight);
+            high = MAX_OF(high, weight);
+        }
+    }
+    chosen->endpoint = NULL;
+    if (total == 0) {
+        return false;
+    }
+    bool equal = low == high;
+    uint64_t at = position(scan, equal ? total / low : total, equal);
+    for (size_t i = 0; i < set->count; i++) {
+        struct view view;
+        view_endpoint(scan, set->items[i], &view);
+        if (view.tier > tier) {
+            continue;
+        }
+        *chosen = view; // also the answer when tiers moved meanwhile and the line became shorter
+        uint64_t length =
+            equal ? 1 : atomic_load_explicit(&view.endpoint->weight, memory_order_relaxed);
+        if (at < length) {
+            break;
+        }
+        at -= length;
+    }
+    return chosen->endpoint != NULL || choose_cheapest(scan, set, chosen);
+}
+
+// After failures only one request at a time finds out whether the endpoint is back.
+static bool probe_take(const struct scan *scan, const struct view *view)
+{
+    struct endpoint *endpoint = view->endpoint;
+    if (LIKELY(atomic_load_explicit(&endpoint->failures_in_row, memory_order_relaxed) == 0) ||
+        view->tier >= TIER_FAILING) {
+        return true; // well, or the last resort anyway
+    }
+    uint64_t until = atomic_load_explicit(&endpoint->probe_until_ms, memory_order_relaxed);
+    return until <= scan->request->now_ms &&
+           atomic_compare_exchange_strong_explicit(
+               &endpoint->probe_until_ms, &until, scan->request->now_ms + PROBE_LEASE_MS,
+               memory_order_relaxed, memory_order_relaxed);
+}
+
+static void probe_give_back(const struct view *view)
+{
+    if (UNLIKELY(atomic_load_explicit(&view->endpoint->failures_in_row, memory_order_relaxed) != 0)) {
+        atomic_store_explicit(&view->endpoint->probe_until_ms, 0, memory_order_relaxed);
+    }
+}
+
+// Enters the request in the chosen endpoint's books. False: they changed since the scan.
+static bool reserve(const struct view *view, bool exact)
+{
+    uint64_t add = LOAD_ONE_REQUEST + view->own_tokens;
+    uint64_t seen = view->load;
+    // Relaxed is enough: the books carry no other data, and the endpoint's memory is kept by the
+    // epoch section now and by the books being not empty later.
+    if (!exact) {
+        atomic_fetch_add_explicit(&view->endpoint->load, add, memory_order_relaxed);
+    } else if (!atomic_compare_exchange_strong_explicit(&view->endpoint->load, &seen, seen + add,
+                                                        memory_order_relaxed,
+                                                        memory_order_relaxed)) {
+        return false;
+    }
+    atomic_fetch_add_explicit(&view->endpoint->tokens_reserved, view->own_tokens,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&view->endpoint->picks, 1, memory_order_relaxed);
+    return true;
+}
+
+static bool policy_has_cost(enum pick_policy policy)
+{
+    return policy == PICK_INFERENCE_AWARE || policy == PICK_LEAST_REQUEST;
+}
+
+// Moves the backend's mean prompt and returns it.
+static double mean_prompt_update(struct backend_state *backend, uint64_t tokens)
+{
+    // Relaxed, and an update may be lost to another worker's: it is a mean.
+    int64_t mean = atomic_load_explicit(&backend->mean_prompt_tokens, memory_order_relaxed);
+    int64_t next = mean == 0 ? (int64_t)tokens
+                             : mean + ((int64_t)tokens - mean) / MEAN_PROMPT_SHARE;
+    if (next != mean) {
+        atomic_store_explicit(&backend->mean_prompt_tokens, (uint32_t)next, memory_order_relaxed);
+    }
+    return (double)next;
+}
+
+int pick_endpoint(struct backend_state *backend, const struct pick_request *request,
+                  bool allow_tried, struct reservation *ret, struct pick_trace *trace)
+{
+    const struct endpoint_set *set = backend_state_endpoints(backend);
+    if (set->count == 0) {
+        return -ENOENT;
+    }
+    struct scan scan = {
+        .backend = backend,
+        .request = request,
+        .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
+        .tie_seed = rand_u64(request->rng),
+    };
+    scan.mean_prompt = mean_prompt_update(backend, scan.prompt_tokens);
+
+    struct view chosen;
+    bool by_cost = policy_has_cost(request->policy);
+    for (unsigned round = 0;; round++) {
+        bool found = by_cost ? choose_cheapest(&scan, set, &chosen)
+                             : choose_by_weight(&scan, set, &chosen);
+        if (!found || (chosen.tier >= TIER_TRIED && !allow_tried)) {
+            return -EBUSY;
+        }
+        bool last = round >= RESCAN_MAX;
+        if (!last && !probe_take(&scan, &chosen)) {
+            continue;
+        }
+        if (reserve(&chosen, by_cost && !last)) {
+            break;
+        }
+        probe_give_back(&chosen);
+    }
+    *ret = (struct reservation){.endpoint = chosen.endpoint, .tokens = chosen.own_tokens};
+    if (trace != NULL) {
+        explain(&scan, set, &chosen, trace);
+    }
+    return 0;
+}
+
+// ---- reservations ----
+
+void reservation_first_token(struct reservation *reservation)
+{
+    if (reservation->endpoint != NULL && reservation->tokens > 0) {
+        atomic_fetch_sub_explicit(&reservation->endpoint->load, reservation->tokens,
+                                  memory_order_relaxed);
+        reservation->tokens = 0;
+    }
+}
+
+void reservation_release(struct reservation *reservation)
+{
+    struct endpoint *endpoint = reservation->endpoint;
+    if (endpoint != NULL) {
+        uint64_t share = LOAD_ONE_REQUEST + reservation->tokens;
+        reservation->endpoint = NULL;
+        reservation->tokens = 0;
+        // Release: our last uses of the endpoint come before. Partner: the acquire in
+        // endpoint_table_collect.
+        atomic_fetch_sub_explicit(&endpoint->load, share, memory_order_release);
+    }
+}
