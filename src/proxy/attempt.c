@@ -1,0 +1,346 @@
+#include "proxy/attempt.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "json/write.h"
+#include "observe/metrics.h"
+#include "proxy/account.h"
+#include "proxy/body.h"
+#include "proxy/downstream.h"
+#include "proxy/relay.h"
+#include "proxy/reply.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+enum { UPSTREAM_HEAD_MAX = 256 * 1024 };
+
+// ---- the request as it goes upstream ----------------------------------------------------------
+
+// What we write ourselves, or what must not pass.
+static bool is_regenerated(const struct request *request, const struct http_header *header)
+{
+    switch ((enum http_token)header->token) {
+    case HTTP_TOKEN_HOST:
+    case HTTP_TOKEN_CONTENT_LENGTH:
+    case HTTP_TOKEN_EXPECT:
+    case HTTP_TOKEN_X_REQUEST_ID:
+    case HTTP_TOKEN_X_FORWARDED_FOR:
+    case HTTP_TOKEN_X_FORWARDED_HOST:
+    case HTTP_TOKEN_X_FORWARDED_PROTO:
+    case HTTP_TOKEN_FORWARDED:
+        return true;
+    case HTTP_TOKEN_ACCEPT_ENCODING:
+        // Answers of models are read on their way (first event, usage): they must be plain text.
+        return request->body_buffered;
+    default:
+        return header->drop || http_token_is_hop_by_hop((enum http_token)header->token);
+    }
+}
+
+static void write_forwarded(struct request *request, struct strbuf *out)
+{
+    h1_write_header(out, SLICE("x-request-id"), request->id);
+    h1_write_header(out, SLICE("x-forwarded-for"), slice_of_str(request->down->peer));
+    h1_write_header(out, SLICE("x-forwarded-proto"), SLICE("http"));
+    if (request->head.authority.len != 0) {
+        h1_write_header(out, SLICE("x-forwarded-host"), request->head.authority);
+    }
+}
+
+static void write_framing(struct request *request, struct strbuf *out)
+{
+    if (request->up_chunked) {
+        h1_write_header(out, SLICE("transfer-encoding"), SLICE("chunked"));
+    } else if (request->body_buffered) {
+        uint64_t length = body_upstream_length(request);
+        if (length != 0 || request->head.framing != HTTP_FRAMING_NONE) {
+            h1_write_header_u64(out, SLICE("content-length"), length);
+        }
+    } else if (request->head.framing == HTTP_FRAMING_LENGTH) {
+        h1_write_header_u64(out, SLICE("content-length"), request->head.content_length);
+    }
+}
+
+static bool render_head(struct request *request)
+{
+    const struct http_request *head = &request->head;
+    struct strbuf *out = &request->up_head;
+    if (out->max == 0) {
+        strbuf_init(out, UPSTREAM_HEAD_MAX);
+    }
+    strbuf_reset(out);
+    if (!strbuf_reserve(out, 512 + head->path.len + head->query.len)) {
+        return false;
+    }
+    strbuf_add(out, head->method_text);
+    strbuf_add_char(out, ' ');
+    strbuf_add(out, head->path);
+    if (head->query.ptr != NULL) {
+        strbuf_add_char(out, '?');
+        strbuf_add(out, head->query);
+    }
+    strbuf_add(out, SLICE(" HTTP/1.1\r\n"));
+    h1_write_header(out, SLICE("host"), head->authority.len != 0 ? head->authority
+                                                                  : request->endpoint_text);
+    for (size_t i = 0; i < head->header_count; i++) {
+        if (!is_regenerated(request, &head->headers[i])) {
+            h1_write_header(out, head->headers[i].name, head->headers[i].value);
+        }
+    }
+    write_forwarded(request, out);
+    if (request->body_buffered && !request->stream) {
+        // A free scrape with the answer (ORCA): queue and cache of the pod that served it.
+        h1_write_header(out, SLICE("endpoint-load-metrics-format"), SLICE("TEXT"));
+    }
+    write_framing(request, out);
+    h1_write_end(out);
+    return !out->failed;
+}
+
+int attempt_pieces(const struct request *request, uint64_t offset, struct iovec *iov, int max)
+{
+    int filled = 0;
+    struct slice head = strbuf_slice(&request->up_head);
+    if (offset < head.len) {
+        struct slice rest = slice_skip(head, (size_t)offset);
+        iov[filled++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)rest.ptr, .iov_len = rest.len};
+        offset = head.len;
+    }
+    return filled + body_pieces(request, offset - head.len, iov + filled, max - filled);
+}
+
+static uint64_t attempt_length(const struct request *request)
+{
+    return request->up_head.len + body_upstream_length(request);
+}
+
+void attempt_sent(struct request *request, size_t sent)
+{
+    request->up_sent += sent;
+    request->phase_ms = worker_now_ms(request->worker);
+    metrics_add(request->worker->metrics, METRIC_UPSTREAM_BYTES_OUT, sent);
+    if (request->up_sent == attempt_length(request)) {
+        body_sent(request);
+    }
+}
+
+bool attempt_all_sent(const struct request *request)
+{
+    return request->body_complete && request->up_sent == attempt_length(request);
+}
+
+// ---- choosing -----------------------------------------------------------------------------------
+
+static bool pick(struct request *request, const struct snap_target *target, bool allow_tried,
+                 struct reservation *ret, int *ret_rc)
+{
+    struct worker *worker = request->worker;
+    struct pick_request query = {
+        .policy = target->backend->policy,
+        .prompt_bytes = request->prompt_bytes,
+        .tried = request->tried,
+        .tried_count = request->tried_count,
+        .now_ms = worker_now_ms(worker),
+        .rng = &worker->rng,
+    };
+    struct pick_trace trace;
+    *ret_rc = pick_endpoint(target->backend->state, &query, allow_tried, ret, &trace);
+    if (*ret_rc != 0) {
+        return false;
+    }
+    account_decision(request, target, &trace);
+    return true;
+}
+
+// The backend's own words for the model, when they differ from the client's.
+static bool set_target(struct request *request, const struct snap_target *target)
+{
+    request->target = target;
+    request->upstream_model = SLICE_NULL;
+    request->model_json = SLICE_NULL;
+    if (request->model.ptr == NULL) {
+        return true;
+    }
+    struct slice name = snapshot_upstream_model(target, request->model);
+    if (slice_eq(name, request->model)) {
+        return true;
+    }
+    struct strbuf json;
+    strbuf_init(&json, REQUEST_MODEL_MAX * 6 + 2);
+    json_write_string(&json, name);
+    request->model_json = arena_dup(&request->arena, strbuf_slice(&json));
+    strbuf_fini(&json);
+    request->upstream_model = name;
+    return request->model_json.ptr != NULL;
+}
+
+static void note_tried(struct request *request)
+{
+    if (request->reservation.endpoint != NULL && request->tried_count < REQUEST_TRIED_MAX) {
+        request->tried[request->tried_count++] = request->reservation.endpoint->id;
+    }
+}
+
+static void drop_current(struct request *request)
+{
+    if (request->up != NULL) {
+        struct upstream *up = request->up;
+        request->up = NULL;
+        upstream_close(up);
+    }
+    reservation_release(&request->reservation);
+    strbuf_reset(&request->held);
+    request->held_head = 0;
+    request->events = (struct sse_scan){0};
+    request->usage = (struct openai_usage_scan){0};
+    request->sse = false;
+    request->status = 0;
+}
+
+// Finds the next thing to try after a failure of kind `why` and makes it current. False: nothing.
+static bool advance(struct request *request, uint32_t why)
+{
+    if (!request->body_replayable || request->committed) {
+        return false;
+    }
+    struct reservation fresh = {0};
+    const struct snap_target *target = request->target;
+    int rc;
+    note_tried(request);
+    bool found = false;
+    if ((request->rule->retry_on & why) != 0 && request->retries_left > 0 && target != NULL &&
+        target->backend != NULL) {
+        request->retries_left--;
+        found = pick(request, target, false, &fresh, &rc);
+        if (found) {
+            account_retry(request, why);
+        }
+    }
+    while (!found && request->fallback_at < request->rule->fallback_count) {
+        target = &request->rule->fallbacks[request->fallback_at++];
+        found = target->backend != NULL && pick(request, target, true, &fresh, &rc);
+        if (found) {
+            request->on_fallback = true;
+            metrics_add(request->worker->metrics, METRIC_FALLBACKS, 1);
+        }
+    }
+    if (!found) {
+        return false;
+    }
+    drop_current(request);
+    request->reservation = fresh;
+    if (!set_target(request, target)) {
+        return false;
+    }
+    return true;
+}
+
+// ---- connecting -----------------------------------------------------------------------------------
+
+// The reserved endpoint gets the request. 0, or an errno.
+static int connect_reserved(struct request *request, bool fresh_connection)
+{
+    struct worker *worker = request->worker;
+    struct endpoint *endpoint = request->reservation.endpoint;
+    request->attempts++;
+    request->up_sent = 0;
+    request->endpoint_text = arena_dup(&request->arena, slice_of_str(endpoint->text));
+    if (!render_head(request)) {
+        return ENOMEM;
+    }
+    struct upstream *up =
+        fresh_connection ? NULL : upstream_pool_take(&worker->pool, endpoint->id);
+    if (up != NULL) {
+        request->up = up;
+        upstream_assign(up, request);
+        relay_on_connected(request);
+        upstream_send(up);
+        return 0;
+    }
+    int error = 0;
+    request->up = upstream_open(worker, endpoint, request, &error);
+    if (request->up == NULL) {
+        return error;
+    }
+    relay_set_phase(request, REQUEST_CONNECT, request->target->backend->connect_timeout_ms);
+    return 0;
+}
+
+static void connect_or_advance(struct request *request)
+{
+    for (;;) {
+        int error = connect_reserved(request, false);
+        if (error == 0) {
+            return;
+        }
+        if (error == ENOMEM) {
+            reply_fault(request, FAULT_INTERNAL, SLICE(""));
+            return;
+        }
+        endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+        if (!advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
+            reply_fault(request, FAULT_CONNECT_FAILED, SLICE(""));
+            return;
+        }
+    }
+}
+
+void attempt_first(struct request *request)
+{
+    const struct snap_rule *rule = request->rule;
+    request->retries_left = rule->retry_attempts;
+    if (rule->request_timeout_ms != 0) {
+        request->deadline_ms = worker_now_ms(request->worker) + rule->request_timeout_ms;
+    }
+    const struct snap_target *target =
+        snapshot_draw_target(rule, rand_u64(&request->worker->rng));
+    int rc = -ENOENT;
+    if (target != NULL && target->backend != NULL &&
+        pick(request, target, true, &request->reservation, &rc)) {
+        if (!set_target(request, target)) {
+            reply_fault(request, FAULT_INTERNAL, SLICE(""));
+            return;
+        }
+        connect_or_advance(request);
+        return;
+    }
+    request->target = target;
+    if (advance(request, 0)) {
+        connect_or_advance(request);
+        return;
+    }
+    bool unresolved = target == NULL || target->backend == NULL;
+    reply_fault(request, unresolved ? FAULT_BACKEND_UNRESOLVED : FAULT_NO_ENDPOINT, SLICE(""));
+}
+
+bool attempt_again(struct request *request, uint32_t why)
+{
+    if (!advance(request, why)) {
+        return false;
+    }
+    connect_or_advance(request);
+    return true;
+}
+
+void attempt_failed(struct request *request, uint32_t why, enum fault fault)
+{
+    if (!attempt_again(request, why)) {
+        reply_fault(request, fault, SLICE(""));
+    }
+}
+
+bool attempt_stale_connection(struct request *request)
+{
+    if (request->retried_stale || !request->body_replayable || request->committed) {
+        return false;
+    }
+    request->retried_stale = true;
+    int error = connect_reserved(request, true);
+    if (error == 0) {
+        return true;
+    }
+    relay_on_connect_failed(request, error);
+    return true;
+}

@@ -1,0 +1,30 @@
+// Attempts: which backend, which endpoint, and what comes after a failure.
+#pragma once
+
+#include "proxy/request.h"
+
+// The body is complete (or may be streamed): routes and starts the first attempt, or replies.
+void attempt_first(struct request *request);
+
+// The current attempt failed before the commit. `why` is its retry condition (one enum
+// snap_retry_on bit), `fault` what the client hears when nothing is left to try. Starts another
+// attempt, or replies with the fault. The failed upstream connection must be gone already.
+void attempt_failed(struct request *request, uint32_t why, enum fault fault);
+
+// Whether another attempt is possible at all after such a failure; then drops the current upstream
+// connection and starts it. False: nothing was changed (the answer at hand is passed on).
+bool attempt_again(struct request *request, uint32_t why);
+
+// A kept connection turned out to be dead before it answered: once, a fresh connection to the same
+// endpoint. False when that is not possible.
+bool attempt_stale_connection(struct request *request);
+
+// The pieces of head and body from `offset` on; returns how many iovecs were filled (0: nothing
+// to send now).
+int attempt_pieces(const struct request *request, uint64_t offset, struct iovec *iov, int max);
+
+// `sent` more bytes went out.
+void attempt_sent(struct request *request, size_t sent);
+
+// Everything that is to be sent has been sent.
+bool attempt_all_sent(const struct request *request);

@@ -1,0 +1,348 @@
+#include "proxy/body.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/attempt.h"
+#include "proxy/downstream.h"
+#include "proxy/relay.h"
+#include "proxy/reply.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+enum body_key {
+    KEY_MODEL,
+    KEY_STREAM,
+    KEY_MAX_TOKENS,
+    KEY_MAX_COMPLETION_TOKENS,
+    KEY_MAX_OUTPUT_TOKENS,
+    KEY_MESSAGES,
+    KEY_PROMPT,
+    KEY_INPUT,
+    KEY_COUNT,
+};
+
+static const struct slice body_keys[KEY_COUNT] = {
+    [KEY_MODEL] = {"model", 5},
+    [KEY_STREAM] = {"stream", 6},
+    [KEY_MAX_TOKENS] = {"max_tokens", 10},
+    [KEY_MAX_COMPLETION_TOKENS] = {"max_completion_tokens", 21},
+    [KEY_MAX_OUTPUT_TOKENS] = {"max_output_tokens", 17},
+    [KEY_MESSAGES] = {"messages", 8},
+    [KEY_PROMPT] = {"prompt", 6},
+    [KEY_INPUT] = {"input", 5},
+};
+
+static struct slice body_bytes(const struct request *request)
+{
+    return request->body_inline.ptr != NULL && request->body_inline.len != 0
+               ? request->body_inline
+               : strbuf_slice(&request->body);
+}
+
+// Bodies that are JSON or that some engine would read as JSON whatever they claim to be. Only types
+// that clearly are something else are left alone.
+static bool may_be_json(const struct request *request)
+{
+    const struct http_header *type = http_header_find(
+        request->head.headers, request->head.header_count, HTTP_TOKEN_CONTENT_TYPE);
+    if (type == NULL) {
+        return true;
+    }
+    static const struct slice others[] = {
+        {"multipart/", 10}, {"audio/", 6}, {"image/", 6}, {"video/", 6},
+        {"application/octet-stream", 24},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (slice_ieq(slice_first(type->value, others[i].len), others[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct slice captured(const struct request *request, enum body_key key)
+{
+    const struct json_capture *capture = &request->scan->captures[key];
+    struct slice body = body_bytes(request);
+    return slice_of(body.ptr + capture->start, (size_t)(capture->end - capture->start));
+}
+
+static void reply_json_error(struct request *request, enum json_error error)
+{
+    struct slice where =
+        arena_printf(&request->arena, "%s at byte %llu", json_error_text(error),
+                     (unsigned long long)request->scan->error_at);
+    reply_fault(request,
+                error == JSON_ERROR_DUPLICATE_KEY ? FAULT_DUPLICATE_KEY : FAULT_INVALID_JSON,
+                where);
+}
+
+// Prompt text for the token estimate. Prompts given as token ids have hardly any string bytes; an id
+// takes about as many bytes of JSON as a token takes of text.
+static uint64_t prompt_size(const struct json_scan *scan)
+{
+    uint64_t spans = 0;
+    for (int key = KEY_MESSAGES; key <= KEY_INPUT; key++) {
+        spans += scan->captures[key].end - scan->captures[key].start;
+    }
+    return scan->string_bytes < spans / 8 ? spans : scan->string_bytes;
+}
+
+// Reads the captured members. False: replied.
+static bool read_members(struct request *request)
+{
+    const struct json_scan *scan = request->scan;
+    if (scan->captures[KEY_MODEL].type != JSON_ABSENT) {
+        char name[REQUEST_MODEL_MAX];
+        ptrdiff_t n = scan->captures[KEY_MODEL].type == JSON_STRING
+                          ? json_string_decode(captured(request, KEY_MODEL), name, sizeof(name))
+                          : -1;
+        if (n <= 0) {
+            reply_fault(request, FAULT_MODEL_INVALID, SLICE(""));
+            return false;
+        }
+        request->model = arena_dup(&request->arena, slice_of(name, (size_t)n));
+    }
+    request->stream = scan->captures[KEY_STREAM].type == JSON_TRUE;
+    for (int key = KEY_MAX_TOKENS; key <= KEY_MAX_OUTPUT_TOKENS; key++) {
+        uint64_t value;
+        if (scan->captures[key].type == JSON_NUMBER &&
+            json_number_u64(captured(request, (enum body_key)key), &value) == 0) {
+            request->max_tokens = value;
+        }
+    }
+    request->prompt_bytes = prompt_size(scan);
+    return true;
+}
+
+static void body_done(struct request *request)
+{
+    request->body_complete = true;
+    if (!request->body_buffered) {
+        return; // on its way already
+    }
+    if (request->scan != NULL) {
+        enum json_error error = json_scan_finish(request->scan);
+        if (error != JSON_OK) {
+            reply_json_error(request, error);
+            return;
+        }
+        if (!read_members(request)) {
+            return;
+        }
+    } else {
+        request->prompt_bytes = body_bytes(request).len;
+    }
+    request_route(request);
+}
+
+// False: replied.
+static bool scan_piece(struct request *request, struct slice piece)
+{
+    if (request->scan == NULL) {
+        return true;
+    }
+    enum json_error error = json_scan_feed(request->scan, piece);
+    if (error != JSON_OK) {
+        reply_json_error(request, error);
+        return false;
+    }
+    return true;
+}
+
+void body_start(struct request *request)
+{
+    bool empty = request->head.framing == HTTP_FRAMING_NONE ||
+                 (request->head.framing == HTTP_FRAMING_LENGTH && request->head.content_length == 0);
+    if (!request->body_buffered) {
+        request->prompt_bytes = request->head.content_length;
+        request->body_received = request->body_inline.len;
+        // Streamed bodies go out as they come; with the length when it is known.
+        request->up_chunked = request->head.framing == HTTP_FRAMING_CHUNKED;
+        request_route(request);
+        return;
+    }
+    if (!empty && may_be_json(request)) {
+        request->scan = ARENA_NEW(&request->arena, struct json_scan);
+        if (request->scan == NULL) {
+            reply_fault(request, FAULT_INTERNAL, SLICE(""));
+            return;
+        }
+        json_scan_init(request->scan, body_keys, KEY_COUNT);
+    }
+    if (request->body_complete) {
+        if (scan_piece(request, request->body_inline)) {
+            body_done(request);
+        }
+        return;
+    }
+    relay_set_phase(request, REQUEST_BODY, request->worker->config->body_timeout_ms);
+    if (request->continue_pending) {
+        request->continue_pending = false;
+        struct slice text = SLICE("HTTP/1.1 100 Continue\r\n\r\n");
+        struct iovec iov = {.iov_base = (void *)(uintptr_t)text.ptr, .iov_len = text.len};
+        if (downstream_send(request->down, &iov, 1) != 0) {
+            request_abort(request, FAULT_CLIENT_ABORT);
+        }
+    }
+}
+
+// Keeps decoded body bytes. False: replied.
+static bool keep_piece(struct request *request, struct slice piece)
+{
+    request->body_received += piece.len;
+    if (request->body_received > request->worker->config->max_body_bytes) {
+        if (request->committed || request->up != NULL) {
+            request_abort(request, FAULT_BODY_TOO_LARGE);
+        } else {
+            reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
+        }
+        return false;
+    }
+    if (request->up_chunked && piece.len != 0) {
+        char head[H1_CHUNK_HEAD_MAX];
+        strbuf_add(&request->body, slice_of(head, h1_chunk_head(head, piece.len)));
+        strbuf_add(&request->body, piece);
+        strbuf_add(&request->body, SLICE("\r\n"));
+    } else {
+        strbuf_add(&request->body, piece);
+    }
+    if (request->body.failed) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        return false;
+    }
+    return !request->body_buffered || scan_piece(request, piece);
+}
+
+// Takes up to `len` bytes; *ret_used, *ret_end (the body is complete). False: replied.
+static bool take_length(struct request *request, const char *data, size_t len, size_t *ret_used,
+                        bool *ret_end)
+{
+    size_t n = (size_t)MIN_OF((uint64_t)len, request->body_left);
+    request->body_left -= n;
+    *ret_used = n;
+    *ret_end = request->body_left == 0;
+    return keep_piece(request, slice_of(data, n));
+}
+
+static bool take_chunked(struct request *request, const char *data, size_t len, size_t *ret_used,
+                         bool *ret_end)
+{
+    size_t at = 0;
+    while (at < len && !request->body_chunked.done) {
+        struct slice piece;
+        ptrdiff_t n = h1_chunked_decode(&request->body_chunked, data + at, len - at, &piece);
+        if (n < 0) {
+            enum http_reject reason = (enum http_reject)-n;
+            request->client_keep_alive = false;
+            if (request->up != NULL) {
+                request_abort(request, FAULT_BAD_REQUEST); // half of it is upstream already
+            } else {
+                request->reject_status = http_reject_status(reason);
+                reply_fault(request, FAULT_BAD_REQUEST, slice_of_str(http_reject_text(reason)));
+            }
+            return false;
+        }
+        at += (size_t)n;
+        if (piece.len != 0 && !keep_piece(request, piece)) {
+            return false;
+        }
+    }
+    *ret_used = at;
+    *ret_end = request->body_chunked.done;
+    if (*ret_end && request->up_chunked) {
+        strbuf_add(&request->body, H1_LAST_CHUNK);
+    }
+    return true;
+}
+
+ptrdiff_t body_take(struct request *request, const char *data, size_t len)
+{
+    size_t used = 0;
+    bool end = false;
+    bool ok = request->head.framing == HTTP_FRAMING_CHUNKED
+                  ? take_chunked(request, data, len, &used, &end)
+                  : take_length(request, data, len, &used, &end);
+    if (!ok) {
+        return -1;
+    }
+    request->phase_ms = request->phase == REQUEST_BODY ? worker_now_ms(request->worker)
+                                                       : request->phase_ms;
+    struct downstream *down = request->down;
+    if (end) {
+        body_done(request);
+        if (down->request != request) {
+            return down->closed ? -1 : (ptrdiff_t)used;
+        }
+    }
+    if (!request->body_buffered) {
+        if (!end && request->body.len >= REQUEST_REPLAY_MAX) {
+            request->body_paused = true; // until it is sent
+        }
+        if (request->up != NULL) {
+            upstream_send(request->up);
+        }
+    }
+    return down->closed ? -1 : (ptrdiff_t)used;
+}
+
+// The upstream body as up to three pieces: before the model, the new model, behind it.
+static int body_slices(const struct request *request, struct slice out[3])
+{
+    struct slice body = body_bytes(request);
+    if (request->model_json.ptr == NULL) {
+        out[0] = body;
+        return 1;
+    }
+    const struct json_capture *at = &request->scan->captures[KEY_MODEL];
+    out[0] = slice_first(body, (size_t)at->start);
+    out[1] = request->model_json;
+    out[2] = slice_skip(body, (size_t)at->end);
+    return 3;
+}
+
+uint64_t body_upstream_length(const struct request *request)
+{
+    struct slice pieces[3];
+    uint64_t sum = 0;
+    int count = body_slices(request, pieces);
+    for (int i = 0; i < count; i++) {
+        sum += pieces[i].len;
+    }
+    return sum;
+}
+
+int body_pieces(const struct request *request, uint64_t offset, struct iovec *iov, int max)
+{
+    struct slice pieces[3];
+    int count = body_slices(request, pieces);
+    int filled = 0;
+    for (int i = 0; i < count && filled < max; i++) {
+        if (offset >= pieces[i].len) {
+            offset -= pieces[i].len;
+            continue;
+        }
+        struct slice rest = slice_skip(pieces[i], (size_t)offset);
+        offset = 0;
+        iov[filled++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)rest.ptr, .iov_len = rest.len};
+    }
+    return filled;
+}
+
+void body_sent(struct request *request)
+{
+    // A small streamed body stays, so that it can be sent again; a large one makes room.
+    if (request->body_buffered || request->body_inline.len != 0 ||
+        (request->body.len < REQUEST_REPLAY_MAX && request->body_replayable)) {
+        return;
+    }
+    strbuf_reset(&request->body);
+    request->body_replayable = false;
+    request->up_sent = request->up_head.len;
+    if (request->body_paused) {
+        request->body_paused = false;
+        downstream_want_body(request->down);
+    }
+}

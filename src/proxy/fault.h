@@ -1,0 +1,66 @@
+// How a request can end badly: one row gives enum, HTTP status, metric and log label, the error type
+// and code of OpenAI's error format, and a text that says what to do.
+#pragma once
+
+// X(name, status, label, type, text)
+#define FAULT_TABLE(X)                                                                            \
+    X(NONE, 0, "ok", "", "")                                                                      \
+    X(BAD_REQUEST, 400, "bad_request", "invalid_request_error", "malformed HTTP request")         \
+    X(INVALID_JSON, 400, "invalid_json", "invalid_request_error",                                 \
+      "the request body is not valid JSON")                                                       \
+    X(DUPLICATE_KEY, 400, "duplicate_key", "invalid_request_error",                               \
+      "the request body has a member twice")                                                      \
+    X(MODEL_MISSING, 400, "model_missing", "invalid_request_error",                               \
+      "the request names no model: give the member \"model\"")                                    \
+    X(MODEL_INVALID, 400, "model_invalid", "invalid_request_error",                               \
+      "\"model\" must be a non-empty string of at most 256 bytes")                                \
+    X(MODEL_NOT_FOUND, 404, "model_not_found", "invalid_request_error", "unknown model")          \
+    X(NO_HOST, 404, "no_route", "invalid_request_error", "no route for this host")                \
+    X(NO_PATH, 404, "no_route", "invalid_request_error",                                          \
+      "no route for this method and path")                                                        \
+    X(BODY_TOO_LARGE, 413, "body_too_large", "invalid_request_error",                             \
+      "the request body is larger than this gateway accepts")                                     \
+    X(HEADER_TIMEOUT, 408, "header_timeout", "invalid_request_error",                             \
+      "the request header did not arrive in time")                                                \
+    X(BODY_TIMEOUT, 408, "body_timeout", "invalid_request_error",                                 \
+      "the request body did not arrive in time")                                                  \
+    X(NOT_READY, 503, "not_ready", "service_unavailable",                                         \
+      "the gateway has no configuration yet; try again shortly")                                  \
+    X(BACKEND_UNRESOLVED, 503, "backend_unresolved", "service_unavailable",                       \
+      "the route names a backend that does not exist")                                            \
+    X(NO_ENDPOINT, 503, "no_ready_endpoint", "service_unavailable",                               \
+      "no endpoint of this model is ready; try again shortly")                                    \
+    X(OVERLOADED, 503, "overloaded", "service_unavailable",                                       \
+      "every endpoint of this model is overloaded; try again shortly")                            \
+    X(CONNECT_FAILED, 502, "connect_failed", "upstream_error",                                    \
+      "could not connect to the inference server")                                                \
+    X(UPSTREAM_RESET, 502, "upstream_reset", "upstream_error",                                    \
+      "the inference server closed the connection before the answer was complete")                \
+    X(UPSTREAM_PROTOCOL, 502, "upstream_protocol", "upstream_error",                              \
+      "the inference server sent a malformed answer")                                             \
+    X(UPSTREAM_ERROR, 502, "upstream_error", "upstream_error",                                    \
+      "the inference server answered with an error")                                              \
+    X(CONNECT_TIMEOUT, 504, "connect_timeout", "timeout_error",                                   \
+      "the inference server did not accept the connection in time")                               \
+    X(FIRST_TOKEN_TIMEOUT, 504, "first_token_timeout", "timeout_error",                           \
+      "the inference server sent no token in time")                                               \
+    X(BETWEEN_TOKENS_TIMEOUT, 504, "between_tokens_timeout", "timeout_error",                     \
+      "the inference server stopped sending in mid-answer")                                       \
+    X(REQUEST_TIMEOUT, 504, "request_timeout", "timeout_error",                                   \
+      "the time limit of the route for a whole request was reached")                              \
+    X(CLIENT_ABORT, 499, "client_abort", "", "the client went away")                              \
+    X(CLIENT_STALLED, 499, "client_stalled", "", "the client stopped reading")                    \
+    X(SHUTDOWN, 503, "shutdown", "service_unavailable", "the gateway is shutting down")           \
+    X(INTERNAL, 500, "internal", "server_error", "the gateway ran out of memory")
+
+enum fault {
+#define X(name, status, label, type, text) FAULT_##name,
+    FAULT_TABLE(X)
+#undef X
+    FAULT_COUNT,
+};
+
+unsigned fault_status(enum fault fault);
+const char *fault_label(enum fault fault);
+const char *fault_type(enum fault fault);
+const char *fault_text(enum fault fault);

@@ -1,0 +1,67 @@
+// The data plane: N workers, each with its own loop, listeners and connections.
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "endpoint/endpoint.h"
+#include "event/epoch.h"
+#include "http/h1.h"
+#include "snapshot/publish.h"
+
+enum { PROXY_MAX_LISTENERS = 8, PROXY_MAX_WORKERS = 128 };
+
+struct proxy_address {
+    struct sockaddr_storage address;
+    socklen_t len;
+};
+
+struct metrics;
+struct access_log;
+struct decisions;
+
+struct proxy_config {
+    struct proxy_address listen[PROXY_MAX_LISTENERS];
+    size_t listen_count;
+    unsigned workers;
+    struct publisher *publisher;
+    struct endpoint_table *endpoints;
+    struct epoch *epoch;
+    struct metrics *metrics;
+    struct decisions *decisions;
+    int access_log_fd; // -1 = off
+    struct h1_limits limits;
+    uint64_t max_body_bytes;           // of a request
+    uint32_t max_connections;          // per worker; beyond it accepting pauses
+    uint32_t header_timeout_ms;        // first byte of a request to the end of its head
+    uint32_t body_timeout_ms;          // between two reads of a request body
+    uint32_t idle_timeout_ms;          // client keep-alive
+    uint32_t write_timeout_ms;         // a client that takes nothing for so long is dropped
+    uint32_t upstream_idle_timeout_ms; // below the 5 s of uvicorn, so that we close first
+    uint32_t max_idle_per_endpoint;    // per worker
+    uint32_t unary_timeout_ms; // an answer that is not streamed has no first token to wait for
+};
+
+// Production defaults for everything but addresses and pointers.
+void proxy_config_init(struct proxy_config *config);
+
+struct proxy;
+
+// Binds and starts the workers. On failure nothing runs.
+MUST_CHECK int proxy_start(const struct proxy_config *config, struct proxy **ret_proxy,
+                           struct error *err);
+
+// The port that listener `index` is bound to (for port 0).
+uint16_t proxy_port(const struct proxy *proxy, size_t index);
+
+// Drain: closes the listeners, lets running requests end, closes each connection after its answer.
+void proxy_drain(struct proxy *proxy);
+
+// Open client connections of all workers; 0 means drained.
+uint64_t proxy_connections(const struct proxy *proxy);
+
+// Cuts what is left, joins the workers, frees.
+void proxy_stop(struct proxy *proxy);

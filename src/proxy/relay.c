@@ -1,0 +1,467 @@
+#include "proxy/relay.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "observe/metrics.h"
+#include "proxy/account.h"
+#include "proxy/attempt.h"
+#include "proxy/downstream.h"
+#include "proxy/reply.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+#include "scrape/orca.h"
+
+// ---- time ---------------------------------------------------------------------------------------
+
+static void on_timer(struct timer *timer, void *arg);
+
+static uint64_t next_deadline(const struct request *request)
+{
+    uint64_t at = request->phase_limit_ms != 0 ? request->phase_ms + request->phase_limit_ms : 0;
+    if (request->deadline_ms != 0 && (at == 0 || request->deadline_ms < at)) {
+        at = request->deadline_ms;
+    }
+    return at;
+}
+
+static void arm_timer(struct request *request)
+{
+    uint64_t at = next_deadline(request);
+    uint64_t now = worker_now_ms(request->worker);
+    if (at == 0 || (timer_is_set(&request->timer) && request->timer.deadline_ms <= at)) {
+        return; // an early timer finds the later deadline when it fires
+    }
+    loop_timer_set(request->worker->loop, &request->timer, at > now ? at - now : 0, on_timer,
+                   request);
+}
+
+void relay_set_phase(struct request *request, enum request_phase phase, uint32_t limit_ms)
+{
+    request->phase = phase;
+    request->phase_ms = worker_now_ms(request->worker);
+    request->phase_limit_ms = limit_ms;
+    arm_timer(request);
+}
+
+static void drop_upstream(struct request *request)
+{
+    if (request->up != NULL) {
+        struct upstream *up = request->up;
+        request->up = NULL;
+        upstream_close(up);
+    }
+}
+
+// The client is the one that is waited for: its body, or room in its socket.
+static bool client_is_late(const struct request *request)
+{
+    return request->phase == REQUEST_WAIT && !request->body_complete && !request->body_paused;
+}
+
+static void on_phase_timeout(struct request *request)
+{
+    struct worker *worker = request->worker;
+    uint64_t now = worker_now_ms(worker);
+    switch (request->phase) {
+    case REQUEST_BODY:
+        reply_fault(request, FAULT_BODY_TIMEOUT, SLICE(""));
+        break;
+    case REQUEST_CONNECT:
+        endpoint_report_failure(request->reservation.endpoint, now);
+        drop_upstream(request);
+        attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_TIMEOUT);
+        break;
+    case REQUEST_WAIT:
+        if (client_is_late(request)) {
+            reply_fault(request, FAULT_BODY_TIMEOUT, SLICE(""));
+            break;
+        }
+        drop_upstream(request);
+        attempt_failed(request, SNAP_RETRY_TIMEOUT, FAULT_FIRST_TOKEN_TIMEOUT);
+        break;
+    case REQUEST_RELAY:
+        if (downstream_blocked(request->down)) {
+            request_abort(request, FAULT_CLIENT_STALLED);
+        } else {
+            reply_fault(request, FAULT_BETWEEN_TOKENS_TIMEOUT, SLICE(""));
+        }
+        break;
+    case REQUEST_REPLY:
+        break;
+    }
+}
+
+static void on_timer(struct timer *timer, void *arg)
+{
+    (void)timer;
+    struct request *request = arg;
+    struct worker *worker = request->worker;
+    uint64_t now = worker_now_ms(worker);
+    if (request->deadline_ms != 0 && now >= request->deadline_ms) {
+        reply_fault(request, FAULT_REQUEST_TIMEOUT, SLICE(""));
+        return;
+    }
+    if (request->phase == REQUEST_RELAY && downstream_blocked(request->down)) {
+        // What counts now is whether the client takes anything.
+        request->phase_ms = request->down->progress_ms;
+        request->phase_limit_ms = worker->config->write_timeout_ms;
+    } else if (request->phase == REQUEST_RELAY) {
+        request->phase_limit_ms = request->target->backend->between_tokens_timeout_ms;
+    }
+    if (request->phase_limit_ms != 0 && now >= request->phase_ms + request->phase_limit_ms) {
+        on_phase_timeout(request);
+        return;
+    }
+    arm_timer(request);
+}
+
+// ---- before the head ----------------------------------------------------------------------------
+
+void relay_on_connected(struct request *request)
+{
+    const struct snap_backend *backend = request->target->backend;
+    request->sent_ns = clock_mono_ns();
+    // Only a stream has a first token to wait for; another answer comes when all of it is ready.
+    relay_set_phase(request, REQUEST_WAIT,
+                    request->stream ? backend->first_token_timeout_ms
+                                    : request->worker->config->unary_timeout_ms);
+}
+
+void relay_on_connect_failed(struct request *request, int error)
+{
+    (void)error;
+    endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+    attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_FAILED);
+}
+
+void relay_on_broken(struct request *request, enum fault fault)
+{
+    endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+    if (request->committed) {
+        reply_fault(request, fault, SLICE(""));
+        return;
+    }
+    attempt_failed(request, SNAP_RETRY_RESET, fault);
+}
+
+// Which retry condition a status is; 0 = none.
+static uint32_t status_condition(unsigned status)
+{
+    switch (status) {
+    case 429:
+    case 503:
+        return SNAP_RETRY_OVERLOADED;
+    case 500:
+    case 502:
+    case 504:
+        return SNAP_RETRY_SERVER_ERROR;
+    default:
+        return 0;
+    }
+}
+
+// An error status (of the response, or named by its first event). True: tried elsewhere.
+static bool retry_on_status(struct request *request, unsigned status)
+{
+    uint32_t condition = status_condition(status);
+    if (condition == 0) {
+        return false;
+    }
+    if (condition == SNAP_RETRY_OVERLOADED) {
+        endpoint_report_overloaded(request->reservation.endpoint, worker_now_ms(request->worker));
+    }
+    return attempt_again(request, condition);
+}
+
+// ---- the head -------------------------------------------------------------------------------------
+
+static bool passes_to_client(const struct http_header *header)
+{
+    switch ((enum http_token)header->token) {
+    case HTTP_TOKEN_CONTENT_LENGTH:
+    case HTTP_TOKEN_ENDPOINT_LOAD_METRICS: // for us, not for clients
+    case HTTP_TOKEN_X_REQUEST_ID:
+        return false;
+    default:
+        return !header->drop && !http_token_is_hop_by_hop((enum http_token)header->token);
+    }
+}
+
+static enum client_framing choose_framing(const struct request *request,
+                                          const struct http_response *response)
+{
+    if (response->framing == HTTP_FRAMING_NONE) {
+        return CLIENT_NONE;
+    }
+    if (response->framing == HTTP_FRAMING_LENGTH) {
+        return CLIENT_LENGTH;
+    }
+    return request->head.minor_version >= 1 ? CLIENT_CHUNKED : CLIENT_CLOSE;
+}
+
+static void render_framing(struct request *request, const struct http_response *response)
+{
+    struct strbuf *out = &request->held;
+    switch (request->client_framing) {
+    case CLIENT_NONE: {
+        // HEAD and 304 tell the length of what is not sent.
+        const struct http_header *length = http_header_find(
+            response->headers, response->header_count, HTTP_TOKEN_CONTENT_LENGTH);
+        if (length != NULL && response->status != 204) {
+            h1_write_header(out, SLICE("content-length"), length->value);
+        }
+        break;
+    }
+    case CLIENT_LENGTH:
+        h1_write_header_u64(out, SLICE("content-length"), response->content_length);
+        break;
+    case CLIENT_CHUNKED:
+        h1_write_header(out, SLICE("transfer-encoding"), SLICE("chunked"));
+        break;
+    case CLIENT_CLOSE:
+        request->client_keep_alive = false;
+        break;
+    }
+    if (!request->client_keep_alive || !request->body_complete || request->worker->draining) {
+        request->client_keep_alive = false;
+        h1_write_header(out, SLICE("connection"), SLICE("close"));
+    } else if (request->head.minor_version == 0) {
+        h1_write_header(out, SLICE("connection"), SLICE("keep-alive"));
+    }
+}
+
+static void render_head(struct request *request, const struct http_response *response)
+{
+    struct strbuf *out = &request->held;
+    if (out->max == 0) {
+        strbuf_init(out, WORKER_HEAD_MAX + REQUEST_FIRST_EVENT_MAX + SCRATCH_SIZE);
+    }
+    strbuf_reset(out);
+    if (!strbuf_reserve(out, 384)) {
+        return;
+    }
+    h1_write_status(out, response->status);
+    for (size_t i = 0; i < response->header_count; i++) {
+        if (passes_to_client(&response->headers[i])) {
+            h1_write_header(out, response->headers[i].name, response->headers[i].value);
+        }
+    }
+    h1_write_header(out, SLICE("x-request-id"), request->id);
+    render_framing(request, response);
+    h1_write_end(out);
+    request->held_head = out->len;
+}
+
+bool relay_on_head(struct request *request, const struct http_response *response)
+{
+    struct endpoint *endpoint = request->reservation.endpoint;
+    const struct http_header *orca = http_header_find(response->headers, response->header_count,
+                                                      HTTP_TOKEN_ENDPOINT_LOAD_METRICS);
+    if (orca != NULL) {
+        orca_apply(endpoint, orca->value, worker_now_ms(request->worker));
+    }
+    endpoint_report_success(endpoint);
+    if (retry_on_status(request, response->status)) {
+        return false;
+    }
+    request->status = response->status;
+    const struct http_header *type =
+        http_header_find(response->headers, response->header_count, HTTP_TOKEN_CONTENT_TYPE);
+    request->sse = type != NULL && http_content_type_is(type->value, SLICE("text/event-stream"));
+    request->client_framing = choose_framing(request, response);
+    render_head(request, response);
+    if (request->held.failed) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        return false;
+    }
+    return true;
+}
+
+// ---- the body -------------------------------------------------------------------------------------
+
+enum hold { HOLD_MORE, HOLD_GO, HOLD_GONE };
+
+// An error that came as the first event of a 200: the status that it names counts.
+static bool first_event_is_error(struct request *request, struct slice event, bool *ret_gone)
+{
+    struct slice data = sse_event_data(event);
+    int named = data.ptr != NULL ? openai_event_error_status(data) : 0;
+    if (named <= 0) {
+        return false;
+    }
+    *ret_gone = true;
+    if (!retry_on_status(request, (unsigned)named)) {
+        // The slice may lie in `held`, which the reply throws away.
+        reply_json(request, (unsigned)named, arena_dup(&request->arena, data));
+    }
+    return true;
+}
+
+// Collects the first event that has data. Comments before it are passed on with it.
+static enum hold hold_first_event(struct request *request, char *data, size_t len, bool done)
+{
+    size_t at = 0;
+    size_t event_start = 0;
+    bool in_held = request->held.len > request->held_head;
+    while (at < len) {
+        size_t n = sse_scan_event_end(&request->events, slice_of(data + at, len - at));
+        if (n == 0) {
+            break;
+        }
+        at += n;
+        struct slice event = slice_of(data + event_start, at - event_start);
+        if (in_held) {
+            strbuf_add(&request->held, slice_of(data, at));
+            event = slice_skip(strbuf_slice(&request->held), request->held_head);
+        }
+        bool gone = false;
+        bool has_data = sse_event_data(event).ptr != NULL;
+        if (has_data && first_event_is_error(request, event, &gone)) {
+            return HOLD_GONE;
+        }
+        if (in_held) {
+            request->held.len -= at; // it goes out from the receive buffer
+        }
+        if (has_data) {
+            return HOLD_GO;
+        }
+        event_start = at;
+        in_held = false;
+    }
+    if (done || request->held.len - request->held_head + len > REQUEST_FIRST_EVENT_MAX) {
+        return HOLD_GO;
+    }
+    strbuf_add(&request->held, slice_of(data, len));
+    if (request->held.failed) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        return HOLD_GONE;
+    }
+    return HOLD_MORE;
+}
+
+static void note_first_token(struct request *request)
+{
+    request->first_token_ns = clock_mono_ns();
+    request->last_event_ns = request->first_token_ns;
+    reservation_first_token(&request->reservation);
+    account_first_token(request);
+}
+
+static void commit(struct request *request)
+{
+    request->committed = true;
+    if (attempt_all_sent(request)) {
+        request_drop_input(request);
+    }
+    relay_set_phase(request, REQUEST_RELAY, request->target->backend->between_tokens_timeout_ms);
+}
+
+// Frames data[0..len) in place for a chunked client; returns where it starts and its new length.
+static char *frame_chunk(char *data, size_t len, size_t held, bool done, size_t *ret_len)
+{
+    char head[H1_CHUNK_HEAD_MAX];
+    size_t head_len = 0;
+    char *start = data;
+    char *end = data + len;
+    if (len + held != 0) {
+        head_len = held == 0 ? h1_chunk_head(head, len) : 0;
+        start -= head_len;
+        memcpy(start, head, head_len);
+        memcpy(end, "\r\n", 2);
+        end += 2;
+    }
+    if (done) {
+        struct slice last = H1_LAST_CHUNK;
+        memcpy(end, last.ptr, last.len);
+        end += last.len;
+    }
+    *ret_len = (size_t)(end - start);
+    return start;
+}
+
+// Sends what is held and data[0..len). 0 or -errno.
+static int send_on(struct request *request, char *data, size_t len, bool done)
+{
+    struct iovec iov[4];
+    int count = 0;
+    char chunk[H1_CHUNK_HEAD_MAX];
+    struct slice held = slice_skip(strbuf_slice(&request->held), request->held_head);
+    if (request->held_head != 0) {
+        iov[count++] = (struct iovec){.iov_base = request->held.ptr, .iov_len = request->held_head};
+    }
+    if (request->client_framing == CLIENT_CHUNKED) {
+        size_t total = held.len + len;
+        if (held.len != 0) {
+            iov[count++] =
+                (struct iovec){.iov_base = chunk, .iov_len = h1_chunk_head(chunk, total)};
+        }
+        data = frame_chunk(data, len, held.len, done, &len);
+    }
+    if (held.len != 0) {
+        iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)held.ptr, .iov_len = held.len};
+    }
+    if (len != 0) {
+        iov[count++] = (struct iovec){.iov_base = data, .iov_len = len};
+    }
+    int rc = count != 0 ? downstream_send(request->down, iov, count) : 0;
+    if (request->held.cap != 0) {
+        strbuf_fini(&request->held);
+        request->held_head = 0;
+    }
+    return rc;
+}
+
+static void finish(struct request *request)
+{
+    struct upstream *up = request->up;
+    request->up = NULL;
+    if (!attempt_all_sent(request) && request->input != NULL) {
+        up->framing_odd = true; // answered before it had everything: what is left must not follow
+    }
+    request->answered = true;
+    reservation_release(&request->reservation);
+    upstream_release(up);
+    request_finish(request);
+}
+
+bool relay_on_data(struct request *request, char *data, size_t len, bool done)
+{
+    if (len == 0 && !done) {
+        return true;
+    }
+    request->upstream_bytes += len;
+    if (!request->committed) {
+        if (request->sse && request->status == 200) {
+            enum hold hold = hold_first_event(request, data, len, done);
+            if (hold != HOLD_GO) {
+                return hold == HOLD_MORE;
+            }
+        }
+        note_first_token(request);
+        commit(request);
+    } else {
+        request->phase_ms = worker_now_ms(request->worker);
+        if (request->sse && len != 0) {
+            account_event(request);
+        }
+    }
+    if (request->status < 300 && len != 0) {
+        openai_usage_feed(&request->usage, slice_of(data, len));
+    }
+    if (request->sse && len != 0) {
+        request->tail_open = data[len - 1] != '\n';
+    }
+    if (send_on(request, data, len, done) != 0) {
+        request_abort(request, FAULT_CLIENT_ABORT);
+        return false;
+    }
+    if (done) {
+        finish(request);
+        return false;
+    }
+    if (downstream_blocked(request->down)) {
+        request->up->paused = true;
+    }
+    return true;
+}

@@ -1,0 +1,23 @@
+// The response half: what comes from upstream, on its way to the client.
+#pragma once
+
+#include "proxy/request.h"
+
+// Events of the upstream connection. After a call that returns false the upstream connection is
+// gone or no longer this request's: the caller returns at once.
+
+void relay_on_connected(struct request *request);
+void relay_on_connect_failed(struct request *request, int error);
+
+// A final response head; its slices are valid during the call.
+MUST_CHECK bool relay_on_head(struct request *request, const struct http_response *response);
+
+// Body bytes in the worker's receive buffer, with SCRATCH_FRONT bytes before and SCRATCH_BACK behind
+// them that may be written. done: the response is complete.
+MUST_CHECK bool relay_on_data(struct request *request, char *data, size_t len, bool done);
+
+// The connection broke (or sent nonsense: fault says which) before the response was complete.
+void relay_on_broken(struct request *request, enum fault fault);
+
+// The timer of the request.
+void relay_set_phase(struct request *request, enum request_phase phase, uint32_t limit_ms);

@@ -1,0 +1,195 @@
+#include "proxy/reply.h"
+
+#include <string.h>
+
+#include "proxy/downstream.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
+
+static void drop_upstream(struct request *request)
+{
+    if (request->up != NULL) {
+        struct upstream *up = request->up;
+        request->up = NULL;
+        upstream_close(up);
+    }
+}
+
+// Sends head and body and ends the request.
+static void send_reply(struct request *request, unsigned status, struct slice body)
+{
+    struct worker *worker = request->worker;
+    struct strbuf *head = &worker->head;
+    drop_upstream(request);
+    request->status = status;
+    request->phase = REQUEST_REPLY;
+    if (!request->body_complete || worker->draining) {
+        request->client_keep_alive = false;
+    }
+    strbuf_reset(head);
+    h1_write_status(head, status);
+    h1_write_header(head, SLICE("content-type"), SLICE("application/json"));
+    h1_write_header_u64(head, SLICE("content-length"), body.len);
+    h1_write_header(head, SLICE("date"), slice_of_str(worker->date));
+    h1_write_header(head, SLICE("x-request-id"), request->id);
+    if (status == 503 || status == 429) {
+        h1_write_header(head, SLICE("retry-after"), SLICE("1"));
+    }
+    if (!request->client_keep_alive) {
+        h1_write_header(head, SLICE("connection"), SLICE("close"));
+    } else if (request->head.minor_version == 0) {
+        h1_write_header(head, SLICE("connection"), SLICE("keep-alive"));
+    }
+    h1_write_end(head);
+    struct iovec iov[2] = {
+        {.iov_base = head->ptr, .iov_len = head->len},
+        {.iov_base = (void *)(uintptr_t)body.ptr, .iov_len = body.len},
+    };
+    bool no_body = request->head.method == HTTP_METHOD_HEAD || body.len == 0;
+    if (head->failed || downstream_send(request->down, iov, no_body ? 1 : 2) != 0) {
+        request_abort(request, FAULT_CLIENT_ABORT);
+        return;
+    }
+    request->answered = true;
+    request_finish(request);
+}
+
+void reply_json(struct request *request, unsigned status, struct slice body)
+{
+    if (request->fault == FAULT_NONE && status >= 500) {
+        request->fault = status == 503 ? FAULT_OVERLOADED : FAULT_UPSTREAM_ERROR;
+    }
+    send_reply(request, status, body);
+}
+
+static struct slice fault_message(struct request *request, enum fault fault, struct slice detail)
+{
+    struct slice text = slice_of_str(fault_text(fault));
+    if (detail.len == 0) {
+        return text;
+    }
+    struct slice both = arena_printf(&request->arena, "%.*s: %.*s", SLICE_FMT(text),
+                                     SLICE_FMT(detail));
+    return both.ptr != NULL ? both : text;
+}
+
+// The client has had a part of the answer: a stream gets an error event, and in every case the
+// connection closes without the end of the message, so that nobody takes it for complete.
+static void cut_answer(struct request *request, enum fault fault)
+{
+    drop_upstream(request);
+    request->client_keep_alive = false;
+    if (request->sse && !downstream_blocked(request->down)) {
+        struct strbuf event;
+        strbuf_init(&event, 4096);
+        strbuf_add_str(&event, request->tail_open ? "\n\ndata: " : "data: ");
+        openai_error_write(&event, fault_status(fault), slice_of_str(fault_type(fault)),
+                           slice_of_str(fault_label(fault)), SLICE_NULL,
+                           slice_of_str(fault_text(fault)));
+        strbuf_add_str(&event, "\n\n");
+        char head[H1_CHUNK_HEAD_MAX];
+        size_t head_len =
+            request->client_framing == CLIENT_CHUNKED ? h1_chunk_head(head, event.len) : 0;
+        struct iovec iov[3] = {
+            {.iov_base = head, .iov_len = head_len},
+            {.iov_base = event.ptr, .iov_len = event.len},
+            {.iov_base = (void *)(uintptr_t) "\r\n", .iov_len = head_len != 0 ? 2 : 0},
+        };
+        int rc = downstream_send(request->down, iov, 3);
+        strbuf_fini(&event);
+        if (rc != 0) {
+            request_abort(request, fault);
+            return;
+        }
+    }
+    request->answered = true;
+    request_finish(request);
+}
+
+void reply_fault(struct request *request, enum fault fault, struct slice detail)
+{
+    request->fault = fault;
+    if (request->committed) {
+        cut_answer(request, fault);
+        return;
+    }
+    unsigned status = request->reject_status != 0 ? request->reject_status : fault_status(fault);
+    struct strbuf body;
+    strbuf_init(&body, REPLY_BODY_MAX);
+    openai_error_write(&body, status, slice_of_str(fault_type(fault)),
+                       slice_of_str(fault_label(fault)), SLICE_NULL,
+                       fault_message(request, fault, detail));
+    send_reply(request, status, strbuf_slice(&body));
+    strbuf_fini(&body);
+}
+
+// ---- models ---------------------------------------------------------------------------------------
+
+static void on_close_name(struct slice model, void *arg)
+{
+    openai_close_names_offer(arg, model);
+}
+
+void reply_model_not_found(struct request *request)
+{
+    struct openai_close_names close;
+    openai_close_names_init(&close, request->model);
+    snapshot_each_model(request->hold->snapshot, request->head.host, on_close_name, &close);
+    struct strbuf text;
+    strbuf_init(&text, 4096);
+    strbuf_printf(&text, "the model \"%.*s\" does not exist or no route takes it",
+                  SLICE_FMT(request->model));
+    openai_close_names_write(&close, &text);
+    request->fault = FAULT_MODEL_NOT_FOUND;
+    struct strbuf body;
+    strbuf_init(&body, REPLY_BODY_MAX);
+    openai_error_write(&body, 404, slice_of_str(fault_type(FAULT_MODEL_NOT_FOUND)),
+                       slice_of_str(fault_label(FAULT_MODEL_NOT_FOUND)), SLICE("model"),
+                       strbuf_slice(&text));
+    send_reply(request, 404, strbuf_slice(&body));
+    strbuf_fini(&text);
+    strbuf_fini(&body);
+}
+
+struct model_list {
+    struct strbuf body;
+    struct slice wanted; // ptr NULL = all
+    size_t count;
+};
+
+static void on_model(struct slice model, void *arg)
+{
+    struct model_list *list = arg;
+    if (list->wanted.ptr != NULL && !slice_eq(list->wanted, model)) {
+        return;
+    }
+    if (list->wanted.ptr == NULL && list->count != 0) {
+        strbuf_add_char(&list->body, ',');
+    }
+    openai_model_write(&list->body, model);
+    list->count++;
+}
+
+void reply_models(struct request *request, struct slice name)
+{
+    struct model_list list = {.wanted = name};
+    strbuf_init(&list.body, REPLY_BODY_MAX);
+    if (name.ptr == NULL) {
+        strbuf_add_str(&list.body, "{\"object\":\"list\",\"data\":[");
+    }
+    snapshot_each_model(request->hold->snapshot, request->head.host, on_model, &list);
+    if (name.ptr == NULL) {
+        strbuf_add_str(&list.body, "]}");
+    }
+    if (list.body.failed) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+    } else if (name.ptr != NULL && list.count == 0) {
+        request->model = arena_dup(&request->arena, name);
+        reply_model_not_found(request);
+    } else {
+        send_reply(request, 200, strbuf_slice(&list.body));
+    }
+    strbuf_fini(&list.body);
+}

@@ -1,0 +1,17 @@
+// Our own answers: errors in OpenAI's format, the model list.
+#pragma once
+
+#include "proxy/request.h"
+
+// Answers with the fault; `detail` (may be empty) is appended to its text. Ends the request: when
+// the client must not be answered any more (committed), the connection is cut instead.
+void reply_fault(struct request *request, enum fault fault, struct slice detail);
+
+// 404 with names that are close to the one asked for.
+void reply_model_not_found(struct request *request);
+
+// GET /v1/models and /v1/models/NAME from the snapshot.
+void reply_models(struct request *request, struct slice name);
+
+// Any status with a JSON body that somebody else wrote (an error event of the engine).
+void reply_json(struct request *request, unsigned status, struct slice body);

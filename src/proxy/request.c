@@ -1,0 +1,367 @@
+#include "proxy/request.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "observe/metrics.h"
+#include "proxy/account.h"
+#include "proxy/attempt.h"
+#include "proxy/body.h"
+#include "proxy/downstream.h"
+#include "proxy/relay.h"
+#include "proxy/reply.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+enum { FREE_REQUESTS_MAX = 256, REQUEST_ARENA_CHUNK = 1024, REQUEST_ARENA_MAX = 1024 * 1024 };
+
+static struct request *request_alloc(struct worker *worker)
+{
+    struct request *request;
+    struct arena arena;
+    if (!list_empty(&worker->free_requests)) {
+        request = list_first(&worker->free_requests, struct request, free_node);
+        list_remove(&request->free_node);
+        worker->free_request_count--;
+        arena = request->arena;
+    } else {
+        request = malloc(sizeof(*request));
+        arena_init(&arena, REQUEST_ARENA_CHUNK, REQUEST_ARENA_MAX);
+    }
+    if (request != NULL) {
+        *request = (struct request){.worker = worker, .arena = arena};
+        arena_reset(&request->arena);
+        request->arena.used = 0;
+    }
+    return request;
+}
+
+void request_drop_input(struct request *request)
+{
+    free(request->input);
+    request->input = NULL;
+    request->head.headers = NULL;
+    request->head.header_count = 0;
+    request->body_inline = SLICE_NULL;
+    request->body_replayable = false;
+    if (request->body_complete) {
+        strbuf_fini(&request->body);
+    }
+    strbuf_fini(&request->up_head);
+}
+
+void request_free(struct request *request)
+{
+    struct worker *worker = request->worker;
+    account_request(request);
+    loop_timer_cancel(worker->loop, &request->timer);
+    reservation_release(&request->reservation);
+    if (request->up != NULL) {
+        struct upstream *up = request->up;
+        request->up = NULL;
+        upstream_close(up);
+    }
+    if (request->hold != NULL) {
+        snapshot_holder_release(&worker->holder, request->hold);
+    }
+    free(request->input);
+    strbuf_fini(&request->body);
+    strbuf_fini(&request->up_head);
+    strbuf_fini(&request->held);
+    request->down->request = NULL;
+    if (worker->free_request_count < FREE_REQUESTS_MAX) {
+        list_push_front(&worker->free_requests, &request->free_node);
+        worker->free_request_count++;
+    } else {
+        arena_fini(&request->arena);
+        free(request);
+    }
+}
+
+void request_finish(struct request *request)
+{
+    struct downstream *down = request->down;
+    bool unread = !request->body_complete;
+    bool keep_alive = request->client_keep_alive && !unread;
+    request_free(request);
+    downstream_request_done(down, keep_alive, unread);
+}
+
+void request_abort(struct request *request, enum fault fault)
+{
+    struct downstream *down = request->down;
+    if (request->fault == FAULT_NONE) {
+        request->fault = fault;
+    }
+    request_free(request);
+    downstream_close(down);
+}
+
+void request_on_writable(struct request *request)
+{
+    if (request->answered) {
+        return; // the connection closes or goes on by itself
+    }
+    request->phase_ms = worker_now_ms(request->worker);
+    struct upstream *up = request->up;
+    if (up != NULL && up->paused) {
+        upstream_resume(up);
+    }
+}
+
+bool request_wants_body(const struct request *request)
+{
+    return !request->body_complete && !request->body_paused && !request->answered;
+}
+
+// The characters that may stand in an id that we pass on and log.
+static bool id_is_clean(struct slice id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-' || c == '_' || c == '.' || c == ':' || c == '/' || c == '+' || c == '=';
+        if (!ok) {
+            return false;
+        }
+    }
+    return id.len != 0 && id.len <= REQUEST_ID_MAX;
+}
+
+static struct slice make_id(struct request *request)
+{
+    static const char digits[] = "0123456789abcdef";
+    struct worker *worker = request->worker;
+    char *text = arena_bytes(&request->arena, 33);
+    if (text == NULL) {
+        return SLICE("-");
+    }
+    uint64_t words[2] = {rand_u64(&worker->rng) ^ worker->request_id_seed[0],
+                         rand_u64(&worker->rng) ^ worker->request_id_seed[1]};
+    for (int i = 0; i < 32; i++) {
+        text[i] = digits[(words[i / 16] >> (i % 16 * 4)) & 15];
+    }
+    text[32] = '\0';
+    return slice_of(text, 32);
+}
+
+static void note_identity(struct request *request)
+{
+    const struct http_request *head = &request->head;
+    const struct http_header *id =
+        http_header_find(head->headers, head->header_count, HTTP_TOKEN_X_REQUEST_ID);
+    request->id = id != NULL && id_is_clean(id->value) ? arena_dup(&request->arena, id->value)
+                                                       : make_id(request);
+    request->path_log = arena_dup(&request->arena, slice_first(head->path, 256));
+    request->host_log = arena_dup(&request->arena, slice_first(head->host, 256));
+    request->method_log = arena_dup(&request->arena, slice_first(head->method_text, 16));
+}
+
+// Slices of the parsed head point into the receive buffer: move them to the copy.
+static void rebase(struct slice *s, const char *from, size_t len, char *to)
+{
+    if (s->ptr != NULL && s->ptr >= from && s->ptr <= from + len) {
+        s->ptr = to + (s->ptr - from);
+    }
+}
+
+// Copies head and `body_len` bytes behind it into one allocation of the request's own.
+static bool adopt_input(struct request *request, const struct http_request *head, const char *buf,
+                        size_t head_len, size_t body_len)
+{
+    size_t table = head->header_count * sizeof(struct http_header);
+    request->input = malloc(table + head_len + body_len + 1);
+    if (request->input == NULL) {
+        return false;
+    }
+    char *copy = request->input + table;
+    memcpy(copy, buf, head_len + body_len);
+    request->head = *head;
+    request->head.headers = (struct http_header *)(void *)request->input;
+    if (table != 0) {
+        memcpy(request->input, head->headers, table);
+    }
+    struct http_request *own = &request->head;
+    rebase(&own->method_text, buf, head_len, copy);
+    rebase(&own->target, buf, head_len, copy);
+    rebase(&own->path, buf, head_len, copy);
+    rebase(&own->query, buf, head_len, copy);
+    rebase(&own->host, buf, head_len, copy);
+    rebase(&own->authority, buf, head_len, copy);
+    for (size_t i = 0; i < own->header_count; i++) {
+        rebase(&own->headers[i].name, buf, head_len, copy);
+        rebase(&own->headers[i].value, buf, head_len, copy);
+    }
+    request->body_inline = slice_of(copy + head_len, body_len);
+    return true;
+}
+
+static void query_of(const struct request *request, struct route_query *query)
+{
+    *query = (struct route_query){
+        .host = request->head.host,
+        .path = request->head.path,
+        .method = request->head.method_text,
+        .headers = request->head.headers,
+        .header_count = request->head.header_count,
+        .model = request->model,
+    };
+}
+
+void request_route(struct request *request)
+{
+    struct route_query query;
+    query_of(request, &query);
+    enum route_miss miss;
+    request->rule = snapshot_match(request->hold->snapshot, &query, &miss);
+    switch (miss) {
+    case ROUTE_MISS_NONE:
+        attempt_first(request);
+        break;
+    case ROUTE_MISS_HOST:
+        reply_fault(request, FAULT_NO_HOST, SLICE(""));
+        break;
+    case ROUTE_MISS_PATH:
+        reply_fault(request, FAULT_NO_PATH, SLICE(""));
+        break;
+    case ROUTE_MISS_MODEL:
+        if (request->model.ptr == NULL) {
+            reply_fault(request, FAULT_MODEL_MISSING, SLICE(""));
+        } else {
+            reply_model_not_found(request);
+        }
+        break;
+    }
+}
+
+// Answers that need no route. True when given.
+static bool answer_locally(struct request *request)
+{
+    const struct http_request *head = &request->head;
+    if ((head->method != HTTP_METHOD_GET && head->method != HTTP_METHOD_HEAD) ||
+        head->framing != HTTP_FRAMING_NONE) {
+        return false;
+    }
+    struct slice models = SLICE("/v1/models");
+    if (slice_eq(head->path, models)) {
+        reply_models(request, SLICE_NULL);
+        return true;
+    }
+    if (slice_has_prefix(head->path, SLICE("/v1/models/"))) {
+        reply_models(request, slice_skip(head->path, models.len + 1));
+        return true;
+    }
+    return false;
+}
+
+// No rule could ever take it: said before the body is read.
+static bool refuse_early(struct request *request)
+{
+    struct route_query query;
+    query_of(request, &query);
+    enum route_miss miss;
+    const struct snap_rule *rule = snapshot_match(request->hold->snapshot, &query, &miss);
+    if (rule != NULL || miss == ROUTE_MISS_MODEL) {
+        return false;
+    }
+    request_route(request);
+    return true;
+}
+
+static void start_body(struct request *request)
+{
+    const struct http_request *head = &request->head;
+    struct route_query query;
+    query_of(request, &query);
+    request->body_buffered = snapshot_needs_body(request->hold->snapshot, &query);
+    request->body_left = head->content_length;
+    request->continue_pending = head->expect_continue && request->body_inline.len == 0;
+    strbuf_init(&request->body, request->body_buffered
+                                    ? (size_t)request->worker->config->max_body_bytes
+                                    : REQUEST_REPLAY_MAX + SCRATCH_SIZE + 64);
+}
+
+void request_begin(struct downstream *down, struct http_request *head, char *buf, size_t head_len,
+                   size_t len, size_t *ret_used)
+{
+    struct worker *worker = down->worker;
+    struct request *request = request_alloc(worker);
+    size_t body_here = 0;
+    if (head->framing == HTTP_FRAMING_LENGTH) {
+        body_here = (size_t)MIN_OF((uint64_t)(len - head_len), head->content_length);
+    }
+    *ret_used = head_len + body_here;
+    bool whole = head->framing == HTTP_FRAMING_NONE ||
+                 (head->framing == HTTP_FRAMING_LENGTH && body_here == head->content_length);
+    if (request == NULL) {
+        request_refuse(down, HTTP_REJECT_NONE, FAULT_INTERNAL);
+        return;
+    }
+    request->down = down;
+    down->request = request;
+    down->bytes_out = 0;
+    down->bytes_in = len;
+    request->started_ns = clock_mono_ns();
+    request->client_keep_alive = head->keep_alive;
+    request->body_replayable = true;
+    request->body_complete = whole;
+    if (!adopt_input(request, head, buf, head_len, whole ? body_here : 0)) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        return;
+    }
+    if (!whole) {
+        *ret_used = head_len; // the rest goes the way of all later body bytes
+    }
+    note_identity(request);
+    request->hold = snapshot_holder_acquire(&worker->holder);
+    if (request->hold == NULL) {
+        reply_fault(request, FAULT_NOT_READY, SLICE(""));
+        return;
+    }
+    if (head->framing == HTTP_FRAMING_LENGTH &&
+        head->content_length > worker->config->max_body_bytes) {
+        reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
+        return;
+    }
+    if (answer_locally(request) || refuse_early(request)) {
+        return;
+    }
+    start_body(request);
+    body_start(request);
+    if (!whole && !down->closed && down->request == request) {
+        // body bytes that came with the head, or are already in the socket
+        ptrdiff_t used = len > head_len ? body_take(request, buf + head_len, len - head_len) : 0;
+        if (used > 0) {
+            *ret_used += (size_t)used;
+        }
+    }
+}
+
+void request_refuse(struct downstream *down, enum http_reject reason, enum fault fault)
+{
+    struct worker *worker = down->worker;
+    struct request *request = request_alloc(worker);
+    if (reason != HTTP_REJECT_NONE) {
+        metrics_reject(worker->metrics, reason);
+    }
+    if (request == NULL) {
+        downstream_close(down);
+        return;
+    }
+    request->down = down;
+    down->request = request;
+    request->started_ns = clock_mono_ns();
+    request->id = make_id(request);
+    request->client_keep_alive = false;
+    request->head.minor_version = 1;
+    if (reason == HTTP_REJECT_NONE) {
+        reply_fault(request, fault, SLICE(""));
+        return;
+    }
+    // The codec knows the status better than the fault's row.
+    request->reject_status = http_reject_status(reason);
+    reply_fault(request, fault, slice_of_str(http_reject_text(reason)));
+}

@@ -1,0 +1,157 @@
+// One request on its way: received, routed, sent to an endpoint (perhaps to several, one after
+// another), its answer relayed.
+//
+//   head → body (buffered when a rule needs it) → route → attempt ⟲ → relay → done
+//
+// Nothing reaches the client before the commit: until then an attempt may be given up for another.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "ai/openai.h"
+#include "base/arena.h"
+#include "base/strbuf.h"
+#include "endpoint/pick.h"
+#include "http/h1.h"
+#include "http/sse.h"
+#include "json/scan.h"
+#include "proxy/fault.h"
+#include "snapshot/publish.h"
+
+struct worker;
+struct downstream;
+struct upstream;
+
+enum {
+    REQUEST_TRIED_MAX = 16,
+    REQUEST_REPLAY_MAX = 256 * 1024,     // of a body that is streamed: up to here it can be sent again
+    REQUEST_FIRST_EVENT_MAX = 64 * 1024, // a longer first event is passed on unseen
+    REQUEST_MODEL_MAX = 256,
+    REQUEST_ID_MAX = 128,
+};
+
+enum request_phase {
+    REQUEST_BODY,     // receiving what is needed before routing
+    REQUEST_CONNECT,  // waiting for the connection
+    REQUEST_WAIT,     // sent (or being sent), no first token yet
+    REQUEST_RELAY,    // the client has got bytes
+    REQUEST_REPLY,    // our own answer is on its way
+};
+
+enum client_framing { CLIENT_NONE, CLIENT_LENGTH, CLIENT_CHUNKED, CLIENT_CLOSE };
+
+struct request {
+    struct list_node free_node;
+    struct worker *worker;
+    struct downstream *down;
+    struct snapshot_hold *hold;
+    struct arena arena;
+    struct timer timer;
+    enum request_phase phase;
+
+    // As received. Slices of `head` point into `input`.
+    char *input; // head (and a body that came with it), one allocation; freed at the commit
+    struct http_request head;
+    struct slice id; // x-request-id, in the arena
+    struct slice path_log; // copies that outlive `input`
+    struct slice host_log;
+    struct slice method_log;
+    struct slice user_agent_log;
+
+    // Body.
+    struct slice body_inline; // whole body inside `input`
+    struct strbuf body;       // else collected here; streamed bodies: window of what is unsent
+    uint64_t body_received;   // decoded bytes
+    uint64_t body_left;       // by Content-Length
+    struct h1_chunked body_chunked;
+    bool body_buffered; // whole body first, then routing
+    bool body_complete;
+    bool body_replayable;  // everything is still here
+    bool body_paused;      // window full: the client is not read
+    bool continue_pending; // 100 Continue to be sent before the body is read
+
+    // What the body says.
+    struct json_scan *scan; // NULL: not JSON or not needed
+    struct slice model;     // decoded, in the arena; ptr NULL = none
+    bool stream;
+    uint64_t max_tokens;
+    uint64_t prompt_bytes;
+
+    // Routing and attempts.
+    const struct snap_rule *rule;
+    const struct snap_target *target;
+    size_t fallback_at; // next fallback to be used
+    uint32_t attempts;  // made so far
+    uint32_t retries_left;
+    bool on_fallback;
+    bool retried_stale; // one free retry after a stale keep-alive connection
+    uint32_t tried[REQUEST_TRIED_MAX];
+    size_t tried_count;
+    struct reservation reservation;
+    struct upstream *up;
+    struct slice upstream_model; // sent instead; ptr NULL = unchanged
+    struct slice model_json;     // the same as a JSON string token
+    struct strbuf up_head;       // rendered request head of the current attempt
+    uint64_t up_sent;            // of head + body of the current attempt
+    bool up_chunked;             // the body goes out chunked (streamed, length unknown)
+    struct slice endpoint_text;  // last endpoint, for the log
+
+    // Response.
+    unsigned status;        // sent to the client, or of the response at hand
+    unsigned reject_status; // of a message that the codec refused; else 0
+    enum client_framing client_framing;
+    bool committed;
+    bool sse;
+    bool answered;  // the whole answer was handed to the connection
+    bool tail_open; // the last byte relayed was not the end of an event
+    bool client_keep_alive;
+    struct strbuf held; // rendered head, and a first event that is not whole yet
+    size_t held_head;   // length of the head part
+    struct sse_scan events;
+    struct openai_usage_scan usage;
+    uint64_t upstream_bytes;
+
+    // Time, monotonic ns unless told otherwise.
+    uint64_t started_ns;
+    uint64_t started_wall_ns;
+    uint64_t sent_ns;
+    uint64_t first_token_ns;
+    uint64_t last_event_ns;
+    uint64_t deadline_ms;    // of the route; 0 = none
+    uint64_t phase_ms;       // when the phase began or last made progress
+    uint32_t phase_limit_ms; // 0 = none
+    enum fault fault;
+};
+
+// A parsed head: takes over a copy of buf[0..head_len) and the body bytes behind it (all of
+// buf[0..len); *ret_used = how many of them belong to this request). headers in *head are the
+// worker's scratch. Starts everything that follows. The request may be finished (and gone) on
+// return.
+void request_begin(struct downstream *down, struct http_request *head, char *buf, size_t head_len,
+                   size_t len, size_t *ret_used);
+
+// The body is wanted now (not paused, not complete).
+bool request_wants_body(const struct request *request);
+
+// The connection sent everything that it held.
+void request_on_writable(struct request *request);
+
+// The client is gone or stalled: abort upstream, settle, free.
+void request_abort(struct request *request, enum fault fault);
+
+// A message that is refused before it became a request: answers and closes.
+void request_refuse(struct downstream *down, enum http_reject reason, enum fault fault);
+
+// Everything that routing needs is there: matches, and starts the first attempt or replies.
+void request_route(struct request *request);
+
+// Ends it: answer complete. Frees the request, tells the connection.
+void request_finish(struct request *request);
+
+// Settles, logs and frees; the connection is not told.
+void request_free(struct request *request);
+
+// Frees what only a further attempt would need; once the first byte has gone to the client.
+void request_drop_input(struct request *request);

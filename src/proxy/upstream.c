@@ -1,0 +1,401 @@
+#include "proxy/upstream.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "observe/metrics.h"
+#include "proxy/attempt.h"
+#include "proxy/relay.h"
+#include "proxy/worker.h"
+
+enum { SEND_PIECES = 8, READS_A_TURN = 16 };
+
+static void upstream_on_io(struct io *io, uint32_t events, void *arg);
+
+static void reset_response(struct upstream *up)
+{
+    up->got_bytes = false;
+    up->head_done = false;
+    up->body_done = false;
+    up->paused = false;
+    up->framing_odd = false;
+    up->left = 0;
+    up->chunked = (struct h1_chunked){0};
+    strbuf_reset(&up->partial_head);
+}
+
+struct upstream *upstream_open(struct worker *worker, struct endpoint *endpoint,
+                               struct request *request, int *ret_errno)
+{
+    struct upstream *up = calloc(1, sizeof(*up));
+    if (up == NULL) {
+        *ret_errno = ENOMEM;
+        return NULL;
+    }
+    int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        *ret_errno = errno;
+        free(up);
+        return NULL;
+    }
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    int rc = connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->address_len);
+    if (rc != 0 && errno != EINPROGRESS) {
+        *ret_errno = errno;
+    } else {
+        // Edge-triggered and once for all: no epoll_ctl while the connection lives.
+        rc = -loop_io_add(worker->loop, &up->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                          upstream_on_io, up);
+        *ret_errno = rc;
+    }
+    if (*ret_errno != 0) {
+        close(fd);
+        free(up);
+        return NULL;
+    }
+    up->worker = worker;
+    up->endpoint = endpoint;
+    endpoint_ref(endpoint);
+    up->request = request;
+    up->state = UPSTREAM_CONNECTING;
+    list_init(&up->pool_node);
+    list_init(&up->age_node);
+    strbuf_init(&up->partial_head, worker->config->limits.max_head_bytes + SCRATCH_SIZE);
+    metrics_add(worker->metrics, METRIC_UPSTREAM_CONNECTS, 1);
+    return up;
+}
+
+void upstream_assign(struct upstream *up, struct request *request)
+{
+    reset_response(up);
+    up->request = request;
+    up->state = UPSTREAM_ACTIVE;
+    up->reused = true;
+    metrics_add(up->worker->metrics, METRIC_UPSTREAM_REUSES, 1);
+}
+
+void upstream_close(struct upstream *up)
+{
+    if (up->state == UPSTREAM_IDLE) {
+        upstream_pool_remove(&up->worker->pool, up);
+    }
+    loop_io_del(up->worker->loop, &up->io);
+    close(up->io.fd);
+    endpoint_unref(up->worker->config->endpoints, up->endpoint);
+    strbuf_fini(&up->partial_head);
+    free(up);
+}
+
+void upstream_release(struct upstream *up)
+{
+    struct worker *worker = up->worker;
+    bool removed = atomic_load_explicit(&up->endpoint->removed, memory_order_relaxed);
+    if (!up->keep_alive || !up->body_done || up->framing_odd || up->hung_up || removed ||
+        worker->draining) {
+        upstream_close(up);
+        return;
+    }
+    up->request = NULL;
+    strbuf_fini(&up->partial_head);
+    if (!upstream_pool_put(&worker->pool, up, worker->config->max_idle_per_endpoint)) {
+        upstream_close(up);
+        return;
+    }
+    up->state = UPSTREAM_IDLE;
+    up->idle_since_ms = worker_now_ms(worker);
+}
+
+void upstream_sweep_idle(struct worker *worker, bool all)
+{
+    uint64_t now = worker_now_ms(worker);
+    struct upstream *up;
+    while ((up = upstream_pool_oldest(&worker->pool)) != NULL &&
+           (all || now - up->idle_since_ms >= worker->config->upstream_idle_timeout_ms)) {
+        upstream_close(up);
+    }
+    list_for_each(&worker->pool.by_age, node) {
+        up = container_of(node, struct upstream, age_node);
+        if (atomic_load_explicit(&up->endpoint->removed, memory_order_relaxed)) {
+            upstream_close(up);
+        }
+    }
+}
+
+// The exchange cannot go on. Detaches and closes first, so that the request starts from a clean
+// table.
+static void upstream_broken(struct upstream *up, enum fault fault)
+{
+    struct request *request = up->request;
+    bool stale = up->reused && !up->got_bytes && fault == FAULT_UPSTREAM_RESET;
+    request->up = NULL;
+    upstream_close(up);
+    if (stale && attempt_stale_connection(request)) {
+        return;
+    }
+    relay_on_broken(request, fault);
+}
+
+void upstream_send(struct upstream *up)
+{
+    struct request *request = up->request;
+    if (up->state != UPSTREAM_ACTIVE) {
+        return;
+    }
+    for (;;) {
+        struct iovec iov[SEND_PIECES];
+        int count = attempt_pieces(request, request->up_sent, iov, SEND_PIECES);
+        if (count == 0) {
+            return;
+        }
+        struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+        ssize_t n = sendmsg(up->io.fd, &message, MSG_NOSIGNAL);
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            // A broken pipe is found by reading: an early answer may still be there to be read.
+            return;
+        }
+        size_t want = 0;
+        for (int i = 0; i < count; i++) {
+            want += iov[i].iov_len;
+        }
+        attempt_sent(request, (size_t)n);
+        if ((size_t)n < want) {
+            return; // full; EPOLLOUT continues
+        }
+    }
+}
+
+// Handles [data, data + len) of the response's body. False: stop, the connection is gone or done.
+static bool take_body(struct upstream *up, char *data, size_t len)
+{
+    struct request *request = up->request;
+    size_t kept = 0;
+    switch ((enum http_framing)up->framing) {
+    case HTTP_FRAMING_NONE:
+        up->framing_odd = len != 0;
+        up->body_done = true;
+        break;
+    case HTTP_FRAMING_LENGTH:
+        kept = len < up->left ? len : (size_t)up->left;
+        up->left -= kept;
+        up->body_done = up->left == 0;
+        up->framing_odd = kept < len;
+        break;
+    case HTTP_FRAMING_CLOSE:
+        kept = len;
+        break;
+    case HTTP_FRAMING_CHUNKED:
+        // Decoded in place: the pieces move together.
+        for (size_t at = 0; at < len && !up->chunked.done;) {
+            struct slice piece;
+            ptrdiff_t n = h1_chunked_decode(&up->chunked, data + at, len - at, &piece);
+            if (n < 0) {
+                upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
+                return false;
+            }
+            if (piece.len != 0) {
+                memmove(data + kept, piece.ptr, piece.len);
+                kept += piece.len;
+            }
+            at += (size_t)n;
+            up->framing_odd = up->chunked.done && at < len;
+        }
+        up->body_done = up->chunked.done;
+        break;
+    }
+    if (kept == 0 && !up->body_done) {
+        return true;
+    }
+    return relay_on_data(request, data, kept, up->body_done) && !up->body_done;
+}
+
+// Takes a response head from buf; *ret_used = 0 when it is not complete. False: stop.
+static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, size_t *ret_used)
+{
+    struct worker *worker = up->worker;
+    size_t at = 0;
+    *ret_used = 0;
+    for (;;) {
+        struct http_response response;
+        ptrdiff_t n =
+            h1_parse_response(buf + at, len - at, seen > at ? seen - at : 0,
+                              &worker->config->limits, up->request->head.method, worker->headers,
+                              &response);
+        if (n < 0) {
+            upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
+            return false;
+        }
+        if (n == 0) {
+            *ret_used = at;
+            return true;
+        }
+        at += (size_t)n;
+        if (response.status < 200) {
+            continue; // interim: of no use to the client, who has had its 100 from us
+        }
+        up->head_done = true;
+        up->keep_alive = response.keep_alive;
+        up->framing = (uint8_t)response.framing;
+        up->left = response.content_length;
+        up->body_done = response.framing == HTTP_FRAMING_NONE ||
+                        (response.framing == HTTP_FRAMING_LENGTH && response.content_length == 0);
+        *ret_used = at;
+        return relay_on_head(up->request, &response);
+    }
+}
+
+// len bytes arrived at data (in the worker's receive buffer). False: stop reading.
+static bool take_bytes(struct upstream *up, char *data, size_t len)
+{
+    if (!up->head_done) {
+        size_t used;
+        if (up->partial_head.len != 0) {
+            size_t seen = up->partial_head.len;
+            strbuf_add(&up->partial_head, slice_of(data, len));
+            if (up->partial_head.failed) {
+                upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
+                return false;
+            }
+            if (!take_head(up, up->partial_head.ptr, up->partial_head.len, seen, &used)) {
+                return false;
+            }
+            if (up->head_done) {
+                // What follows the head came with the last read, or it would have been complete
+                // before: it fits the receive buffer.
+                len = up->partial_head.len - used;
+                memcpy(data, up->partial_head.ptr + used, len);
+                strbuf_fini(&up->partial_head);
+            } else {
+                strbuf_consume(&up->partial_head, used);
+                return true;
+            }
+        } else {
+            if (!take_head(up, data, len, 0, &used)) {
+                return false;
+            }
+            data += used;
+            len -= used;
+            if (!up->head_done) {
+                strbuf_add(&up->partial_head, slice_of(data, len));
+                return true;
+            }
+        }
+        if (up->body_done) {
+            up->framing_odd = len != 0;
+            bool alive = relay_on_data(up->request, data, 0, true);
+            BUG_ON(alive);
+            return false;
+        }
+    }
+    return len == 0 || take_body(up, data, len);
+}
+
+static void take_end(struct upstream *up, bool error)
+{
+    if (up->head_done && up->framing == HTTP_FRAMING_CLOSE && !error) {
+        up->body_done = true;
+        up->keep_alive = false;
+        bool alive = relay_on_data(up->request, worker_receive_buffer(up->worker), 0, true);
+        BUG_ON(alive); // a complete response ends the exchange
+        return;
+    }
+    upstream_broken(up, FAULT_UPSTREAM_RESET);
+}
+
+static void upstream_read(struct upstream *up)
+{
+    struct worker *worker = up->worker;
+    for (int i = 0; i < READS_A_TURN; i++) {
+        if (up->paused) {
+            return;
+        }
+        char *data = worker_receive_buffer(worker);
+        ssize_t n = recv(up->io.fd, data, SCRATCH_SIZE, 0);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            return;
+        }
+        if (n <= 0) {
+            take_end(up, n < 0);
+            return;
+        }
+        up->got_bytes = true;
+        metrics_add(worker->metrics, METRIC_UPSTREAM_BYTES_IN, (uint64_t)n);
+        if (!take_bytes(up, data, (size_t)n)) {
+            return;
+        }
+        // A short read means that the socket is empty; the edge for more will come. But the end of
+        // the stream may have been signalled already.
+        if ((size_t)n < SCRATCH_SIZE && !up->hung_up) {
+            return;
+        }
+    }
+    // Others wait; the socket still has data and its edge is used up, so ask for a new one.
+    int rc = loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLRDHUP | EPOLLET);
+    rc = rc == 0 ? loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) : rc;
+    if (rc != 0) {
+        upstream_broken(up, FAULT_INTERNAL);
+    }
+}
+
+void upstream_resume(struct upstream *up)
+{
+    up->paused = false;
+    upstream_read(up);
+}
+
+// False: it failed, and the connection is gone.
+static bool finish_connect(struct upstream *up)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (getsockopt(up->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
+        error = errno;
+    }
+    if (error != 0) {
+        struct request *request = up->request;
+        request->up = NULL;
+        upstream_close(up);
+        relay_on_connect_failed(request, error);
+        return false;
+    }
+    up->state = UPSTREAM_ACTIVE;
+    relay_on_connected(up->request);
+    return true;
+}
+
+static void upstream_on_io(struct io *io, uint32_t events, void *arg)
+{
+    (void)io;
+    struct upstream *up = arg;
+    if (up->state == UPSTREAM_IDLE) {
+        // Anything but a late "writable" means that the server closed, or spoke out of turn.
+        if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+            upstream_close(up);
+        }
+        return;
+    }
+    if (up->state == UPSTREAM_CONNECTING) {
+        if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0 || !finish_connect(up)) {
+            return;
+        }
+        events |= EPOLLOUT;
+    }
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        up->hung_up = true;
+    }
+    if ((events & EPOLLOUT) != 0) {
+        upstream_send(up);
+    }
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        upstream_read(up);
+    }
+}

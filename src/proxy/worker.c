@@ -1,0 +1,303 @@
+#include "proxy/worker.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "observe/access_log.h"
+#include "observe/decision.h"
+#include "observe/metrics.h"
+#include "proxy/downstream.h"
+#include "proxy/request.h"
+#include "proxy/upstream.h"
+#include "snapshot/regex.h"
+
+enum { ACCEPT_BATCH = 32, HOUSEKEEPING_MS = 500 };
+
+static void peer_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
+    const void *ip;
+    if (address->ss_family == AF_INET) {
+        ip = &((const struct sockaddr_in *)address)->sin_addr;
+    } else {
+        ip = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    }
+    if (inet_ntop(address->ss_family, ip, text, (socklen_t)size) == NULL) {
+        text[0] = '\0';
+    }
+    // An IPv4 client of a dual-stack listener is an IPv4 client.
+    if (strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') != NULL) {
+        memmove(text, text + 7, strlen(text + 7) + 1);
+    }
+}
+
+static void set_accepting(struct worker *worker, bool accepting)
+{
+    for (size_t i = 0; i < worker->config->listen_count; i++) {
+        struct listener *listener = &worker->listeners[i];
+        if (listener->io.events == 0 && listener->accepting == accepting) {
+            continue;
+        }
+        // A failed change only means an idle wake-up, or a late accept at the next housekeeping.
+        if (listener->io.fd >= 0 && listener->accepting != accepting &&
+            loop_io_mod(worker->loop, &listener->io, accepting ? EPOLLIN : EPOLLET) == 0) {
+            listener->accepting = accepting;
+        }
+    }
+}
+
+static bool at_connection_limit(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->downstream_count, memory_order_relaxed) >=
+           worker->config->max_connections;
+}
+
+static void on_accept(struct io *io, uint32_t events, void *arg)
+{
+    (void)events;
+    struct listener *listener = arg;
+    struct worker *worker = listener->worker;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        if (at_connection_limit(worker)) {
+            set_accepting(worker, false);
+            return;
+        }
+        struct sockaddr_storage address;
+        socklen_t len = sizeof(address);
+        int fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE) {
+                metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
+                set_accepting(worker, false); // until a connection closes, or the housekeeping
+            }
+            return;
+        }
+        int one = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        char peer[46];
+        peer_text(&address, peer, sizeof(peer));
+        downstream_accept(worker, fd, peer);
+    }
+}
+
+void worker_connection_closed(struct worker *worker)
+{
+    atomic_fetch_sub_explicit(&worker->downstream_count, 1, memory_order_relaxed);
+    if (!worker->draining && !at_connection_limit(worker)) {
+        set_accepting(worker, true);
+    }
+}
+
+static void update_date(struct worker *worker)
+{
+    time_t now = (time_t)(clock_wall_ns() / UINT64_C(1000000000));
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+}
+
+static void on_housekeeping(struct timer *timer, void *arg)
+{
+    struct worker *worker = arg;
+    update_date(worker);
+    upstream_sweep_idle(worker, false);
+    snapshot_holder_refresh(&worker->holder);
+    if (worker->access_log != NULL) {
+        access_log_flush(worker->access_log);
+    }
+    if (!worker->draining && !at_connection_limit(worker)) {
+        set_accepting(worker, true);
+    }
+    loop_timer_set(worker->loop, timer, HOUSEKEEPING_MS, on_housekeeping, worker);
+}
+
+// Between two turns the worker holds nothing of the shared state without a reference.
+static void on_sleep(void *arg, bool sleeping)
+{
+    struct worker *worker = arg;
+    if (sleeping) {
+        epoch_leave(worker->reader);
+    } else {
+        epoch_enter(worker->config->epoch, worker->reader);
+    }
+}
+
+static void close_listeners(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->config->listen_count; i++) {
+        struct listener *listener = &worker->listeners[i];
+        if (listener->io.fd >= 0) {
+            loop_io_del(worker->loop, &listener->io);
+            close(listener->io.fd);
+            listener->io.fd = -1;
+        }
+    }
+}
+
+static void drain_now(void *arg)
+{
+    struct worker *worker = arg;
+    worker->draining = true;
+    close_listeners(worker);
+    list_for_each(&worker->downstreams, node) {
+        downstream_drain(container_of(node, struct downstream, node));
+    }
+}
+
+void worker_drain(struct worker *worker)
+{
+    if (loop_post(worker->loop, drain_now, worker) != 0) {
+        oom_abort("drain");
+    }
+}
+
+static void cut_everything(struct worker *worker)
+{
+    while (!list_empty(&worker->downstreams)) {
+        struct downstream *down = list_first(&worker->downstreams, struct downstream, node);
+        if (down->request != NULL) {
+            request_abort(down->request, FAULT_SHUTDOWN);
+        } else {
+            downstream_close(down);
+        }
+    }
+    upstream_sweep_idle(worker, true);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    char name[16];
+    snprintf(name, sizeof(name), "worker-%u", worker->index);
+    pthread_setname_np(pthread_self(), name);
+    epoch_enter(worker->config->epoch, worker->reader);
+    loop_run(worker->loop);
+    close_listeners(worker);
+    cut_everything(worker);
+    loop_timer_cancel(worker->loop, &worker->housekeeping);
+    if (worker->access_log != NULL) {
+        access_log_flush(worker->access_log);
+    }
+    snapshot_holder_fini(&worker->holder);
+    snap_regex_thread_fini();
+    epoch_leave(worker->reader);
+    return NULL;
+}
+
+static int listen_on(struct worker *worker, const int *fds, struct error *err)
+{
+    for (size_t i = 0; i < worker->config->listen_count; i++) {
+        struct listener *listener = &worker->listeners[i];
+        listener->worker = worker;
+        listener->accepting = true;
+        int rc = loop_io_add(worker->loop, &listener->io, fds[i], EPOLLIN, on_accept, listener);
+        if (rc != 0) {
+            return error_set(err, rc, "cannot watch a listener: %s", strerror(-rc));
+        }
+    }
+    return 0;
+}
+
+static void worker_free_parts(struct worker *worker)
+{
+    downstream_reap(worker);
+    list_for_each(&worker->free_downstreams, down_node) {
+        free(container_of(down_node, struct downstream, node));
+    }
+    list_for_each(&worker->free_requests, request_node) {
+        struct request *request = container_of(request_node, struct request, free_node);
+        arena_fini(&request->arena);
+        free(request);
+    }
+    upstream_pool_fini(&worker->pool);
+    strbuf_fini(&worker->head);
+    access_log_free(worker->access_log);
+    free(worker->headers);
+    free(worker->scratch);
+    loop_free(worker->loop);
+}
+
+static int worker_init(struct worker *worker, const struct proxy_config *config, unsigned index,
+                       struct error *err)
+{
+    *worker = (struct worker){.config = config, .index = index};
+    list_init(&worker->downstreams);
+    list_init(&worker->closed_downstreams);
+    list_init(&worker->free_downstreams);
+    list_init(&worker->free_requests);
+    upstream_pool_init(&worker->pool);
+    strbuf_init(&worker->head, WORKER_HEAD_MAX);
+    rand_seed_random(&worker->rng);
+    worker->request_id_seed[0] = rand_u64(&worker->rng);
+    worker->request_id_seed[1] = rand_u64(&worker->rng);
+    update_date(worker);
+    worker->holder.publisher = config->publisher;
+    for (size_t i = 0; i < PROXY_MAX_LISTENERS; i++) {
+        worker->listeners[i].io.fd = -1;
+    }
+    int rc = loop_new(&worker->loop, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = epoch_add_reader(config->epoch, &worker->reader);
+    if (rc != 0) {
+        return error_set(err, rc, "too many workers");
+    }
+    worker->scratch = malloc(SCRATCH_FRONT + SCRATCH_SIZE + SCRATCH_BACK);
+    worker->headers = calloc(config->limits.max_headers, sizeof(*worker->headers));
+    if (worker->scratch == NULL || worker->headers == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    worker->metrics = metrics_worker(config->metrics, index);
+    worker->decisions = decisions_ring(config->decisions, index);
+    if (config->access_log_fd >= 0) {
+        worker->access_log = access_log_new(config->access_log_fd);
+        if (worker->access_log == NULL) {
+            return error_set(err, -ENOMEM, "out of memory");
+        }
+    }
+    return 0;
+}
+
+int worker_start(struct worker *worker, const struct proxy_config *config, unsigned index,
+                 const int *fds, struct error *err)
+{
+    int rc = worker_init(worker, config, index, err);
+    if (rc == 0) {
+        rc = listen_on(worker, fds, err);
+    }
+    if (rc == 0) {
+        loop_set_sleep_hook(worker->loop, on_sleep, worker);
+        loop_timer_set(worker->loop, &worker->housekeeping, HOUSEKEEPING_MS, on_housekeeping,
+                       worker);
+        int code = pthread_create(&worker->thread, NULL, worker_main, worker);
+        rc = code != 0 ? error_set(err, -code, "cannot start a worker: %s", strerror(code)) : 0;
+    }
+    if (rc != 0) {
+        for (size_t i = 0; i < config->listen_count; i++) {
+            worker->listeners[i].io.fd = -1;
+            close(fds[i]);
+        }
+        worker_free_parts(worker);
+        return rc;
+    }
+    worker->started = true;
+    return 0;
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker->started) {
+        return;
+    }
+    loop_stop(worker->loop);
+    pthread_join(worker->thread, NULL);
+    worker->started = false;
+    worker_free_parts(worker);
+}

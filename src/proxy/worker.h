@@ -1,0 +1,86 @@
+// A worker: one thread, one loop, its connections. Everything here is used by its thread only.
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/rand.h"
+#include "base/strbuf.h"
+#include "event/loop.h"
+#include "proxy/pool.h"
+#include "proxy/proxy.h"
+
+// One receive buffer for all connections of the worker. The room in front and behind lets a chunk
+// be framed in place.
+enum {
+    SCRATCH_FRONT = 64,
+    SCRATCH_SIZE = 65536,
+    SCRATCH_BACK = 64,
+    WORKER_HEAD_MAX = 128 * 1024, // of a rendered head
+};
+
+struct downstream;
+struct request;
+struct metrics_worker;
+struct access_log_worker;
+struct decision_ring;
+
+struct listener {
+    struct io io;
+    struct worker *worker;
+    bool accepting;
+};
+
+struct worker {
+    const struct proxy_config *config;
+    unsigned index;
+    pthread_t thread;
+    bool started;
+    struct loop *loop;
+    struct epoch_reader *reader;
+    struct rand_state rng;
+    struct snapshot_holder holder;
+    struct listener listeners[PROXY_MAX_LISTENERS];
+    struct list_node downstreams;
+    struct list_node closed_downstreams; // until the end of the turn
+    struct task reap;
+    _Atomic uint64_t downstream_count; // read by the drain
+    struct upstream_pool pool;
+    struct list_node free_downstreams; // kept for reuse, bounded
+    struct list_node free_requests;
+    size_t free_request_count;
+    size_t free_downstream_count;
+    char *scratch;               // SCRATCH_FRONT + SCRATCH_SIZE + SCRATCH_BACK
+    struct http_header *headers; // limits.max_headers, for parsing
+    struct strbuf head;          // for rendering a head
+    struct timer housekeeping;
+    char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
+    bool draining;
+    uint64_t request_id_seed[2];
+    struct metrics_worker *metrics;
+    struct access_log *access_log; // NULL = off
+    struct decision_ring *decisions;
+};
+
+static inline char *worker_receive_buffer(struct worker *worker)
+{
+    return worker->scratch + SCRATCH_FRONT;
+}
+
+static inline uint64_t worker_now_ms(const struct worker *worker)
+{
+    return loop_now_ms(worker->loop);
+}
+
+// `fds[i]` are bound, listening sockets of the worker's own; it takes them over.
+MUST_CHECK int worker_start(struct worker *worker, const struct proxy_config *config,
+                            unsigned index, const int *fds, struct error *err);
+
+// Any thread.
+void worker_drain(struct worker *worker);
+// Any thread but the worker's: cuts everything, joins, frees what is inside.
+void worker_stop(struct worker *worker);
+
+// Resumes accepting when a connection went and the limit had been reached.
+void worker_connection_closed(struct worker *worker);
