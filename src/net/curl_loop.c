@@ -347,6 +347,7 @@ void curl_loop_drop(struct curl_loop *curl, CURL *easy)
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, refuse);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, refuse);
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
     loop_task_set(curl->loop, &curl->kick, on_kick, curl);
 }
 
