@@ -1,0 +1,108 @@
+#include "http/message.h"
+#include "http/reject.h"
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/macros.h"
+
+static void every_token_is_found_in_any_case(void **state)
+{
+    (void)state;
+    for (int token = 1; token < HTTP_TOKEN_COUNT; token++) {
+        struct slice name = http_token_name((enum http_token)token);
+        assert_true(name.len > 0 && name.len < 64);
+        char *copy = malloc(name.len);
+        memcpy(copy, name.ptr, name.len);
+        assert_int_equal(http_token_find(slice_of(copy, name.len)), token);
+        for (size_t i = 0; i < name.len; i++) {
+            copy[i] = (char)toupper(copy[i]);
+            assert_int_equal(http_token_find(slice_of(copy, name.len)), token);
+        }
+        free(copy);
+    }
+}
+
+static void a_name_that_differs_in_one_bit_is_not_found(void **state)
+{
+    (void)state;
+    char copy[64];
+    for (int token = 1; token < HTTP_TOKEN_COUNT; token++) {
+        struct slice name = http_token_name((enum http_token)token);
+        for (size_t i = 0; i < name.len; i++) {
+            for (int bit = 0; bit < 8; bit++) {
+                memcpy(copy, name.ptr, name.len);
+                copy[i] = (char)(copy[i] ^ 1 << bit);
+                bool other_case = bit == 5 && isalpha((unsigned char)name.ptr[i]);
+                assert_int_equal(http_token_find(slice_of(copy, name.len)),
+                                 other_case ? token : HTTP_TOKEN_UNKNOWN);
+            }
+        }
+        assert_int_equal(http_token_find(slice_first(name, name.len - 1)), HTTP_TOKEN_UNKNOWN);
+    }
+    assert_int_equal(http_token_find(SLICE("")), HTTP_TOKEN_UNKNOWN);
+    assert_int_equal(http_token_find(SLICE("x")), HTTP_TOKEN_UNKNOWN);
+    assert_int_equal(http_token_find(SLICE_NULL), HTTP_TOKEN_UNKNOWN);
+}
+
+static void hop_by_hop_names_are_those_of_the_rfc(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+        "te", "trailer", "transfer-encoding", "upgrade",
+    };
+    size_t count = 0;
+    for (int token = 0; token < HTTP_TOKEN_COUNT; token++) {
+        count += http_token_is_hop_by_hop((enum http_token)token);
+    }
+    assert_int_equal(count, ARRAY_LEN(names));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        assert_true(http_token_is_hop_by_hop(http_token_find(slice_of_str(names[i]))));
+    }
+}
+
+static void content_types_compare_without_parameters(void **state)
+{
+    (void)state;
+    struct slice json = SLICE("application/json");
+    assert_true(http_content_type_is(SLICE("application/json"), json));
+    assert_true(http_content_type_is(SLICE("Application/JSON ; charset=utf-8"), json));
+    assert_true(http_content_type_is(SLICE("text/event-stream;charset=utf-8"), SLICE("text/event-stream")));
+    assert_false(http_content_type_is(SLICE("application/jsonl"), json));
+    assert_false(http_content_type_is(SLICE("application/json5; x=application/json"), json));
+    assert_false(http_content_type_is(SLICE(""), json));
+}
+
+static void reasons_have_all_their_columns(void **state)
+{
+    (void)state;
+    assert_int_equal(http_reject_status(HTTP_REJECT_EXPECT), 417);
+    assert_int_equal(http_reject_status(HTTP_REJECT_TRANSFER_ENCODING_UNKNOWN), 501);
+    for (int reason = 1; reason < HTTP_REJECT_COUNT; reason++) {
+        unsigned status = http_reject_status((enum http_reject)reason);
+        assert_in_range(status, 400, 505);
+        assert_true(http_reason_phrase(status).len > 0);
+        assert_true(strlen(http_reject_text((enum http_reject)reason)) > 0);
+        for (int other = 0; other < reason; other++) {
+            assert_string_not_equal(http_reject_label((enum http_reject)reason),
+                                    http_reject_label((enum http_reject)other));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_token_is_found_in_any_case),
+        cmocka_unit_test(a_name_that_differs_in_one_bit_is_not_found),
+        cmocka_unit_test(hop_by_hop_names_are_those_of_the_rfc),
+        cmocka_unit_test(content_types_compare_without_parameters),
+        cmocka_unit_test(reasons_have_all_their_columns),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
