@@ -49,7 +49,8 @@ def crds(env):
         check(conditions.get("NonStructuralSchema", "False") == "False", f"{name}: {conditions}")
         check(conditions.get("NamesAccepted") == "True", f"{name}: {conditions}")
     for what in ("airoute.spec", "modelbackend.spec", "airoute.status", "modelbackend.status"):
-        shown = env.plane.kubectl("explain", what, "--recursive").stdout
+        shown = wait_until(f"{what} is explained", lambda what=what: env.plane.kubectl(
+            "explain", what, "--recursive").stdout)
         check("FIELDS:" in shown and "<empty>" not in shown, f"explain {what}:\n{shown}")
     manifest = f"{env.root}/manifests/install.yaml"
     env.plane.kubectl("apply", "-f", manifest)
