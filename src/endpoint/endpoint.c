@@ -52,8 +52,8 @@ void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sampl
         // Acquire: the words are read after. Partner: the release at the end of the write.
         before = atomic_load_explicit(&endpoint->sample_seq, memory_order_acquire);
         for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
-            // Acquire keeps the second look at sample_seq behind it (a load-load order; free on
-            // x86). Partner: the release fence after sample_seq became odd.
+            // Acquire: the second look at sample_seq comes after. Partner: the release stores of
+            // the words, which come after sample_seq became odd.
             words[i] = atomic_load_explicit(&endpoint->sample_words[i], memory_order_acquire);
         }
         after = atomic_load_explicit(&endpoint->sample_seq, memory_order_relaxed);
@@ -100,9 +100,9 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
     sample.taken_ms = now_ms > 0 ? now_ms : 1;
 
     memcpy(words, &sample, sizeof(sample));
-    atomic_thread_fence(memory_order_release); // partner: the acquire loads of the words
     for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
-        // Release rather than relaxed: so that a reader which sees a new word sees the odd count.
+        // Release: a reader that sees a new word sees the odd count (or a later one) as well.
+        // Partner: the acquire loads of the words.
         atomic_store_explicit(&endpoint->sample_words[i], words[i], memory_order_release);
     }
     atomic_store_explicit(&endpoint->sample_seq, seq + 2, memory_order_release);
