@@ -1,0 +1,81 @@
+// The OpenAI wire format, as far as a gateway that passes it through must know it: error bodies, the
+// model list, which path is which operation, errors inside a stream, and the usage at the end.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "base/slice.h"
+#include "base/strbuf.h"
+
+enum openai_operation {
+    OPENAI_OTHER = 0,
+    OPENAI_CHAT_COMPLETIONS,
+    OPENAI_COMPLETIONS,
+    OPENAI_EMBEDDINGS,
+    OPENAI_RESPONSES,
+    OPENAI_MODELS,
+};
+
+// By the path's end, so that a prefix before /v1 does not matter.
+enum openai_operation openai_operation_of(struct slice path);
+
+// {"error":{"message":…,"type":…,"param":…,"code":…}}; an empty param or code is null.
+void openai_error_write(struct strbuf *out, const char *type, const char *code, struct slice param,
+                        struct slice message);
+
+// {"object":"list","data":[…]}: begin, one add for each model, end. created: Unix seconds.
+void openai_models_begin(struct strbuf *out);
+void openai_models_add(struct strbuf *out, struct slice model, uint64_t created);
+void openai_models_end(struct strbuf *out);
+// One model object.
+void openai_model_write(struct strbuf *out, struct slice model, uint64_t created);
+
+// Names close to the one asked for: offer all that there are, then ask for the text.
+enum { OPENAI_SUGGEST_MAX = 3, OPENAI_SUGGEST_NAME_MAX = 128 };
+struct openai_suggest {
+    struct slice asked;
+    size_t count;
+    unsigned scores[OPENAI_SUGGEST_MAX]; // smaller is closer
+    struct slice names[OPENAI_SUGGEST_MAX];
+};
+void openai_suggest_init(struct openai_suggest *suggest, struct slice asked);
+// `name` must live as long as the suggest. O(length²) with both lengths bounded.
+void openai_suggest_offer(struct openai_suggest *suggest, struct slice name);
+// "did you mean "a", "b"?"; nothing when nothing is close.
+void openai_suggest_write(const struct openai_suggest *suggest, struct strbuf *out);
+
+// The data of a stream's event: 0 when it is not an error, else the HTTP status that it stands for
+// (what the error names, when that is 400..599; else by its type; else 500). Engines send
+// {"error":{"code":503,…}}, {"object":"error","code":400,…}, {"error":"…","error_type":"overloaded"}.
+int openai_event_error_status(struct slice data);
+
+struct openai_usage {
+    uint64_t prompt_tokens; // cached ones included
+    uint64_t completion_tokens;
+    uint64_t cached_tokens;
+    bool found;
+};
+
+// Resumable finder of the usage object in an answer, streamed or not: of chat and text completions,
+// embeddings, and the responses API. Zero-initialised is ready. A later usage object overrides what
+// it says again (engines that report usage with every event count up).
+enum { OPENAI_USAGE_KEY_MAX = 32 };
+struct openai_usage_scan {
+    struct openai_usage usage;
+    // private
+    uint64_t number;
+    uint8_t state;
+    uint8_t matched; // bytes of "usage" with its quotes
+    uint8_t depth;
+    uint8_t key_len;
+    bool in_number;
+    bool bad_number;
+    bool escaped;
+    char key[OPENAI_USAGE_KEY_MAX];
+};
+
+// Feed every byte of the body once, in order, in pieces of any size.
+void openai_usage_feed(struct openai_usage_scan *scan, struct slice piece);
