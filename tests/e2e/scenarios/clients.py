@@ -1,0 +1,33 @@
+"""Client tier: the official OpenAI client (npm `openai`) talks to Headrace unchanged."""
+
+from harness.scenario import Suite
+
+SUITE = Suite()
+
+# The cases of tests/clients/openai.cjs, and what each proves.
+CASES = {
+    "chat": "A chat completion, with its usage.",
+    "chat-stream": "A streamed chat completion, chunk by chunk, with usage at the end.",
+    "chat-stream-helper": "The client's own stream helper assembles the same text.",
+    "completions": "Text completions, streamed and not.",
+    "embeddings": "Embeddings of several inputs, as numbers and as base64.",
+    "models": "The list of models, aliases included.",
+    "alias": "A model that is asked for by its alias.",
+    "unknown-model": "An unknown model is a NotFoundError that names a close one.",
+    "bad-request": "A body without a sound model is a BadRequestError.",
+    "unavailable": "A backend without a reachable endpoint is an InternalServerError, 503.",
+    "abort": "A stream that the client leaves early leaves nothing behind.",
+    "parallel": "Two dozen requests at once.",
+}
+
+
+def _add(name, proves):
+    def case(environment):
+        environment.node(name)
+    case.__name__ = "openai_" + name.replace("-", "_")
+    case.__doc__ = proves
+    SUITE.scenario(case)
+
+
+for _name, _proves in CASES.items():
+    _add(_name, _proves)
