@@ -1,0 +1,168 @@
+#include "run_options.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+
+int parse_listen_address(const char *text, struct proxy_address *ret, struct error *err)
+{
+    struct slice all = slice_of_str(text);
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+    if (colon == NULL || slice_to_u64(slice_of_str(colon + 1), &port) != 0 || port > 65535) {
+        return error_set(err, -EINVAL, "want ADDRESS:PORT, say 127.0.0.1:8080 or :8080");
+    }
+    struct slice host = slice_first(all, (size_t)(colon - text));
+    if (host.len >= 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']') {
+        host = slice_of(host.ptr + 1, host.len - 2);
+    }
+    if (host.len == 0) {
+        host = SLICE("0.0.0.0");
+    }
+    struct endpoint_spec spec;
+    if (endpoint_address_parse(host, (uint16_t)port, &spec) != 0) {
+        return error_set(err, -EINVAL, "\"%.*s\" is not an IP address", SLICE_FMT(host));
+    }
+    *ret = (struct proxy_address){.address = spec.address, .len = spec.address_len};
+    return 0;
+}
+
+static int add_listen(const char *value, void *target, struct error *err)
+{
+    struct proxy_config *proxy = target;
+    if (proxy->listen_count == PROXY_MAX_LISTENERS) {
+        return error_set(err, -EINVAL, "at most %d listeners", PROXY_MAX_LISTENERS);
+    }
+    int rc = parse_listen_address(value, &proxy->listen[proxy->listen_count], err);
+    proxy->listen_count += rc == 0 ? 1 : 0;
+    return rc;
+}
+
+static uint64_t available_cpus(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
+        return 1;
+    }
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : MIN_OF((uint64_t)count, (uint64_t)PROXY_MAX_WORKERS);
+}
+
+static void set_defaults(struct run_options *o)
+{
+    *o = (struct run_options){
+        .admin = "127.0.0.1:9090",
+        .watch_namespace = "",
+        .ingress_class = "headrace",
+        .access_log = "stdout",
+        .log_level = "info",
+        .log_format = "text",
+        .workers = available_cpus(),
+        .drain_grace_ms = 5000,
+        .drain_timeout_ms = 300000,
+    };
+    proxy_config_init(&o->proxy);
+    o->max_body_bytes = o->proxy.max_body_bytes;
+    o->max_header_bytes = o->proxy.limits.max_head_bytes;
+    o->max_headers = o->proxy.limits.max_headers;
+    o->max_connections = o->proxy.max_connections;
+    o->header_timeout_ms = o->proxy.header_timeout_ms;
+    o->body_timeout_ms = o->proxy.body_timeout_ms;
+    o->idle_timeout_ms = o->proxy.idle_timeout_ms;
+    o->write_timeout_ms = o->proxy.write_timeout_ms;
+    o->upstream_idle_ms = o->proxy.upstream_idle_timeout_ms;
+    o->unary_timeout_ms = o->proxy.unary_timeout_ms;
+}
+
+static void apply(struct run_options *o)
+{
+    o->proxy.workers = (unsigned)o->workers;
+    o->proxy.max_body_bytes = o->max_body_bytes;
+    o->proxy.limits.max_head_bytes = (size_t)o->max_header_bytes;
+    o->proxy.limits.max_headers = (size_t)o->max_headers;
+    o->proxy.max_connections = (uint32_t)o->max_connections;
+    o->proxy.header_timeout_ms = (uint32_t)o->header_timeout_ms;
+    o->proxy.body_timeout_ms = (uint32_t)o->body_timeout_ms;
+    o->proxy.idle_timeout_ms = (uint32_t)o->idle_timeout_ms;
+    o->proxy.write_timeout_ms = (uint32_t)o->write_timeout_ms;
+    o->proxy.upstream_idle_timeout_ms = (uint32_t)o->upstream_idle_ms;
+    o->proxy.unary_timeout_ms = (uint32_t)o->unary_timeout_ms;
+}
+
+enum { DAY_MS = 86400000 };
+
+int run_options_parse(struct run_options *o, int argc, char **argv, struct error *err)
+{
+    set_defaults(o);
+    const struct option_row rows[] = {
+        {"listen", "ADDR:PORT", "serve HTTP here; may be given several times (default :8080)",
+         OPTION_CALL, &o->proxy, 0, 0, add_listen},
+        {"admin", "ADDR:PORT", "probes, metrics and explanations (default 127.0.0.1:9090)",
+         OPTION_STRING, &o->admin, 0, 0, NULL},
+        {"workers", "N", "worker threads (default: the CPUs that this process may use)",
+         OPTION_U64, &o->workers, 1, PROXY_MAX_WORKERS, NULL},
+        {"config-dir", "DIR", "standalone: manifests from this folder, watched; no Kubernetes",
+         OPTION_STRING, &o->config_dir, 0, 0, NULL},
+        {"kubeconfig", "FILE", "how to reach the API server (default: in-cluster, else $KUBECONFIG, "
+                               "~/.kube/config)",
+         OPTION_STRING, &o->kubeconfig, 0, 0, NULL},
+        {"context", "NAME", "context of the kubeconfig (default: its current-context)",
+         OPTION_STRING, &o->context, 0, 0, NULL},
+        {"watch-namespace", "NAME", "watch only this namespace (default: all)", OPTION_STRING,
+         &o->watch_namespace, 0, 0, NULL},
+        {"ingress-class", "NAME", "serve AIRoutes of this ingressClassName (default headrace)",
+         OPTION_STRING, &o->ingress_class, 0, 0, NULL},
+        {"access-log", "WHERE", "one JSON line a request: stdout, off, or a file (default stdout)",
+         OPTION_STRING, &o->access_log, 0, 0, NULL},
+        {"log-level", "LEVEL", "debug, info, warn or error (default info)", OPTION_STRING,
+         &o->log_level, 0, 0, NULL},
+        {"log-format", "FORMAT", "text or json (default text)", OPTION_STRING, &o->log_format, 0, 0,
+         NULL},
+        {"drain-grace", "TIME", "after SIGTERM: not ready, but still accepting (default 5s)",
+         OPTION_DURATION, &o->drain_grace_ms, 0, DAY_MS, NULL},
+        {"drain-timeout", "TIME", "then wait so long for running streams (default 300s)",
+         OPTION_DURATION, &o->drain_timeout_ms, 0, DAY_MS, NULL},
+        {"max-body-bytes", "N", "largest request body (default 33554432)", OPTION_U64,
+         &o->max_body_bytes, 1024, UINT64_C(1) << 31, NULL},
+        {"max-header-bytes", "N", "largest message head (default 32768)", OPTION_U64,
+         &o->max_header_bytes, 1024, 65536, NULL},
+        {"max-headers", "N", "most header fields of a message (default 100)", OPTION_U64,
+         &o->max_headers, 8, 1000, NULL},
+        {"max-connections", "N", "client connections of one worker (default 20000)", OPTION_U64,
+         &o->max_connections, 1, 1000000, NULL},
+        {"header-timeout", "TIME", "for the head of a request (default 10s)", OPTION_DURATION,
+         &o->header_timeout_ms, 10, DAY_MS, NULL},
+        {"body-timeout", "TIME", "between two pieces of a request body (default 60s)",
+         OPTION_DURATION, &o->body_timeout_ms, 10, DAY_MS, NULL},
+        {"idle-timeout", "TIME", "keep-alive of clients (default 75s)", OPTION_DURATION,
+         &o->idle_timeout_ms, 10, DAY_MS, NULL},
+        {"write-timeout", "TIME", "drop a client that reads nothing for so long (default 60s)",
+         OPTION_DURATION, &o->write_timeout_ms, 10, DAY_MS, NULL},
+        {"upstream-idle-timeout", "TIME", "keep-alive to inference servers (default 4s)",
+         OPTION_DURATION, &o->upstream_idle_ms, 0, DAY_MS, NULL},
+        {"unary-timeout", "TIME", "longest wait for an answer that is not streamed (default 1h)",
+         OPTION_DURATION, &o->unary_timeout_ms, 10, DAY_MS, NULL},
+    };
+    int words = 0;
+    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, &words, err);
+    if (rc == -EAGAIN) {
+        printf("Usage: headrace run [--config-dir DIR | --kubeconfig FILE] [OPTIONS]\n\n");
+        options_help(rows, ARRAY_LEN(rows), "HEADRACE");
+        return rc;
+    }
+    if (rc == 0 && words != 0) {
+        return error_set(err, -EINVAL, "unexpected argument \"%s\" (see --help)", argv[0]);
+    }
+    if (rc == 0 && o->config_dir != NULL && o->kubeconfig != NULL) {
+        return error_set(err, -EINVAL, "--config-dir and --kubeconfig exclude each other");
+    }
+    if (rc == 0 && o->proxy.listen_count == 0) {
+        rc = add_listen(":8080", &o->proxy, err);
+    }
+    apply(o);
+    return rc;
+}

@@ -1,0 +1,38 @@
+// Options of `headrace run`.
+#pragma once
+
+#include "base/error.h"
+#include "proxy/proxy.h"
+
+struct run_options {
+    struct proxy_config proxy;
+    const char *admin;           // ADDR:PORT
+    const char *config_dir;      // standalone mode
+    const char *kubeconfig;      // NULL: in-cluster, or the usual places
+    const char *context;
+    const char *watch_namespace; // "" = all
+    const char *ingress_class;
+    const char *access_log;      // "stdout", "off" or a file
+    const char *log_level;
+    const char *log_format;
+    uint64_t workers;
+    uint64_t drain_grace_ms;
+    uint64_t drain_timeout_ms;
+    uint64_t max_body_bytes;
+    uint64_t max_header_bytes;
+    uint64_t max_headers;
+    uint64_t max_connections;
+    uint64_t header_timeout_ms;
+    uint64_t body_timeout_ms;
+    uint64_t idle_timeout_ms;
+    uint64_t write_timeout_ms;
+    uint64_t upstream_idle_ms;
+    uint64_t unary_timeout_ms;
+};
+
+// 0; -EINVAL with the text; -EAGAIN when --help was asked for and has been printed.
+MUST_CHECK int run_options_parse(struct run_options *options, int argc, char **argv,
+                                 struct error *err);
+
+// "127.0.0.1:8080", "[::1]:8080", ":8080" (every address). 0 or -EINVAL.
+MUST_CHECK int parse_listen_address(const char *text, struct proxy_address *ret, struct error *err);

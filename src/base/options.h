@@ -1,0 +1,41 @@
+// Command-line options from a table: one row is a flag, its environment twin and its line of --help.
+// Long options only: --name VALUE, --name=VALUE; a flag without a value is a switch.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+
+enum option_type {
+    OPTION_SWITCH,   // bool *
+    OPTION_STRING,   // const char ** (borrowed from argv or the environment)
+    OPTION_U64,      // uint64_t *, within [min, max]
+    OPTION_DURATION, // uint64_t * in milliseconds: "200ms", "2s", "10m", "1h", or "0"
+    OPTION_CALL,     // set(value, target, err); may be given several times
+};
+
+struct option_row {
+    const char *name;    // without the dashes
+    const char *metavar; // what stands for the value in --help
+    const char *help;    // with the default, as people should read it
+    enum option_type type;
+    void *target;
+    uint64_t min; // U64 and DURATION
+    uint64_t max;
+    int (*set)(const char *value, void *target, struct error *err);
+};
+
+// Reads the environment first (PREFIX_NAME_IN_CAPITALS; for OPTION_CALL a list split at commas), then
+// argv. What is not an option is moved to the front of argv, *ret_count of them (from argv[0] on);
+// "--" ends the options. 0, or -EINVAL with a text that names the option. -EAGAIN: --help was asked
+// for (the caller prints options_help and exits 0).
+MUST_CHECK int options_parse(const struct option_row *rows, size_t count, const char *env_prefix,
+                             int argc, char **argv, int *ret_count, struct error *err);
+
+// Prints the table to stdout.
+void options_help(const struct option_row *rows, size_t count, const char *env_prefix);
+
+// "1.5s", "200ms", "10m", "1h", "0": milliseconds, rounded down. 0, -EINVAL or -ERANGE.
+MUST_CHECK int options_duration_ms(struct slice text, uint64_t *ret_ms);

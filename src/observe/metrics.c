@@ -1,0 +1,298 @@
+#include "observe/metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MS UINT64_C(1000000)
+const uint64_t metric_latency_bounds[METRIC_LATENCY_BUCKETS] = {
+    1 * MS,   2 * MS,   5 * MS,    10 * MS,   20 * MS,   50 * MS,    100 * MS,   200 * MS,
+    500 * MS, 1000 * MS, 2000 * MS, 5000 * MS, 10000 * MS, 30000 * MS, 60000 * MS, 300000 * MS,
+};
+
+static const struct {
+    const char *name;
+    const char *help;
+} rows[METRIC_COUNT] = {
+#define X(name_, text_, help_) [METRIC_##name_] = {.name = text_, .help = help_},
+    METRIC_TABLE(X)
+#undef X
+};
+
+struct metrics *metrics_new(unsigned workers)
+{
+    size_t size = sizeof(struct metrics) + workers * sizeof(struct metrics_worker);
+    size = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    struct metrics *metrics = aligned_alloc(CACHE_LINE, size);
+    if (metrics == NULL) {
+        return NULL;
+    }
+    memset(metrics, 0, size);
+    metrics->worker_count = workers;
+    return metrics;
+}
+
+void metrics_free(struct metrics *metrics)
+{
+    for (unsigned i = 0; metrics != NULL && i < metrics->worker_count; i++) {
+        struct metrics_backend *backend =
+            atomic_load_explicit(&metrics->workers[i].backends, memory_order_relaxed);
+        while (backend != NULL) {
+            struct metrics_backend *next = backend->next;
+            free(backend->key);
+            free(backend);
+            backend = next;
+        }
+    }
+    free(metrics);
+}
+
+void metrics_latency_record(struct metrics_latency *latency, uint64_t ns)
+{
+    unsigned i = 0;
+    while (i < METRIC_LATENCY_BUCKETS && ns > metric_latency_bounds[i]) {
+        i++;
+    }
+    metrics_cell_add(&latency->buckets[i], 1);
+    metrics_cell_add(&latency->sum_ns, ns);
+}
+
+static struct metrics_backend *find_backend(struct metrics_worker *worker, const char *key)
+{
+    struct metrics_backend *at = atomic_load_explicit(&worker->backends, memory_order_relaxed);
+    while (at != NULL && strcmp(at->key, key) != 0) {
+        at = at->next;
+    }
+    return at;
+}
+
+struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key)
+{
+    if (worker->recent != NULL && strcmp(worker->recent->key, key) == 0) {
+        return worker->recent;
+    }
+    struct metrics_backend *found = find_backend(worker, key);
+    if (found == NULL && worker->backend_count >= METRIC_BACKENDS_MAX) {
+        key = "other";
+        found = find_backend(worker, key);
+    }
+    if (found == NULL) {
+        found = calloc(1, sizeof(*found));
+        char *copy = strdup(key);
+        if (found == NULL || copy == NULL) {
+            oom_abort("metrics of a backend"); // small, rare and bounded
+        }
+        found->key = copy;
+        found->next = atomic_load_explicit(&worker->backends, memory_order_relaxed);
+        worker->backend_count++;
+        // Release pairs with the acquire in for_each_backend: readers see it whole.
+        atomic_store_explicit(&worker->backends, found, memory_order_release);
+    }
+    worker->recent = found;
+    return found;
+}
+
+// ---- exposition -----------------------------------------------------------------------------------
+
+static uint64_t load(const _Atomic uint64_t *cell)
+{
+    return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+static void write_head(struct strbuf *out, const char *name, const char *help, const char *type)
+{
+    strbuf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void write_counters(const struct metrics *metrics, struct strbuf *out)
+{
+    for (unsigned m = 0; m < METRIC_COUNT; m++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < metrics->worker_count; i++) {
+            sum += load(&metrics->workers[i].counters[m]);
+        }
+        write_head(out, rows[m].name, rows[m].help, "counter");
+        strbuf_printf(out, "%s %llu\n", rows[m].name, (unsigned long long)sum);
+    }
+}
+
+static void write_rejects(const struct metrics *metrics, struct strbuf *out)
+{
+    const char *name = "headrace_rejected_messages_total";
+    write_head(out, name, "HTTP messages refused by the codec, by reason", "counter");
+    for (unsigned r = 1; r < HTTP_REJECT_COUNT; r++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < metrics->worker_count; i++) {
+            sum += load(&metrics->workers[i].rejects[r]);
+        }
+        strbuf_printf(out, "%s{reason=\"%s\"} %llu\n", name, http_reject_label((enum http_reject)r),
+                      (unsigned long long)sum);
+    }
+}
+
+static void write_faults(const struct metrics *metrics, struct strbuf *out,
+                         const char *(*fault_label)(unsigned n))
+{
+    const char *name = "headrace_request_outcomes_total";
+    write_head(out, name, "Requests by how they ended", "counter");
+    for (unsigned f = 0; f < METRIC_FAULTS_MAX && fault_label(f) != NULL; f++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < metrics->worker_count; i++) {
+            sum += load(&metrics->workers[i].faults[f]);
+        }
+        // Two faults may share a label (no_route): a second series of the name would be invalid, so
+        // the number tells them apart.
+        strbuf_printf(out, "%s{outcome=\"%s\",code=\"%u\"} %llu\n", name, fault_label(f), f,
+                      (unsigned long long)sum);
+    }
+}
+
+static void write_statuses(const struct metrics *metrics, struct strbuf *out)
+{
+    const char *name = "headrace_requests_total";
+    write_head(out, name, "Requests answered, by status class", "counter");
+    for (unsigned s = 0; s < METRIC_STATUS_CLASSES; s++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < metrics->worker_count; i++) {
+            sum += load(&metrics->workers[i].requests[s]);
+        }
+        strbuf_printf(out, s == 0 ? "%s{status=\"none\"} %llu\n" : "%s{status=\"%uxx\"} %llu\n",
+                      name, s == 0 ? sum : (unsigned long long)s, (unsigned long long)sum);
+    }
+}
+
+// Sums over workers, by key. Small numbers: a list is enough.
+struct backend_sum {
+    const char *key;
+    uint64_t requests[METRIC_STATUS_CLASSES];
+    uint64_t tokens[3];
+    uint64_t latency[3][METRIC_LATENCY_BUCKETS + 1];
+    uint64_t latency_sum[3];
+};
+
+struct backend_sums {
+    struct backend_sum *items;
+    size_t len;
+    size_t cap;
+};
+
+static struct backend_sum *sum_of(struct backend_sums *sums, const char *key)
+{
+    for (size_t i = 0; i < sums->len; i++) {
+        if (strcmp(sums->items[i].key, key) == 0) {
+            return &sums->items[i];
+        }
+    }
+    if (sums->len == sums->cap) {
+        size_t cap = sums->cap != 0 ? sums->cap * 2 : 16;
+        struct backend_sum *grown = realloc(sums->items, cap * sizeof(*grown));
+        if (grown == NULL) {
+            return NULL;
+        }
+        sums->items = grown;
+        sums->cap = cap;
+    }
+    struct backend_sum *sum = &sums->items[sums->len++];
+    *sum = (struct backend_sum){.key = key};
+    return sum;
+}
+
+static void add_latency(struct backend_sum *sum, int which, const struct metrics_latency *latency)
+{
+    for (unsigned b = 0; b <= METRIC_LATENCY_BUCKETS; b++) {
+        sum->latency[which][b] += load(&latency->buckets[b]);
+    }
+    sum->latency_sum[which] += load(&latency->sum_ns);
+}
+
+static void collect_backends(const struct metrics *metrics, struct backend_sums *sums)
+{
+    for (unsigned i = 0; i < metrics->worker_count; i++) {
+        // Acquire pairs with the release in metrics_backend.
+        struct metrics_backend *backend =
+            atomic_load_explicit(&metrics->workers[i].backends, memory_order_acquire);
+        for (; backend != NULL; backend = backend->next) {
+            struct backend_sum *sum = sum_of(sums, backend->key);
+            if (sum == NULL) {
+                return;
+            }
+            for (unsigned s = 0; s < METRIC_STATUS_CLASSES; s++) {
+                sum->requests[s] += load(&backend->requests[s]);
+            }
+            sum->tokens[0] += load(&backend->prompt_tokens);
+            sum->tokens[1] += load(&backend->completion_tokens);
+            sum->tokens[2] += load(&backend->cached_tokens);
+            add_latency(sum, 0, &backend->ttft);
+            add_latency(sum, 1, &backend->inter_token);
+            add_latency(sum, 2, &backend->duration);
+        }
+    }
+}
+
+static void write_backend_latency(const struct backend_sums *sums, int which, const char *name,
+                                  const char *help, struct strbuf *out)
+{
+    write_head(out, name, help, "histogram");
+    for (size_t i = 0; i < sums->len; i++) {
+        const struct backend_sum *sum = &sums->items[i];
+        uint64_t running = 0;
+        for (unsigned b = 0; b < METRIC_LATENCY_BUCKETS; b++) {
+            running += sum->latency[which][b];
+            strbuf_printf(out, "%s_bucket{backend=\"%s\",le=\"%g\"} %llu\n", name, sum->key,
+                          (double)metric_latency_bounds[b] / 1e9, (unsigned long long)running);
+        }
+        running += sum->latency[which][METRIC_LATENCY_BUCKETS];
+        strbuf_printf(out,
+                      "%s_bucket{backend=\"%s\",le=\"+Inf\"} %llu\n%s_sum{backend=\"%s\"} %.9g\n"
+                      "%s_count{backend=\"%s\"} %llu\n",
+                      name, sum->key, (unsigned long long)running, name, sum->key,
+                      (double)sum->latency_sum[which] / 1e9, name, sum->key,
+                      (unsigned long long)running);
+    }
+}
+
+static void write_backends(const struct metrics *metrics, struct strbuf *out)
+{
+    static const struct {
+        const char *name;
+        const char *help;
+    } tokens[3] = {
+        {"headrace_prompt_tokens_total", "Prompt tokens that the servers reported"},
+        {"headrace_completion_tokens_total", "Completion tokens that the servers reported"},
+        {"headrace_cached_prompt_tokens_total", "Prompt tokens that the servers had cached"},
+    };
+    struct backend_sums sums = {0};
+    collect_backends(metrics, &sums);
+    const char *name = "headrace_backend_requests_total";
+    write_head(out, name, "Requests by backend and status class", "counter");
+    for (size_t i = 0; i < sums.len; i++) {
+        for (unsigned s = 1; s < METRIC_STATUS_CLASSES; s++) {
+            strbuf_printf(out, "%s{backend=\"%s\",status=\"%uxx\"} %llu\n", name,
+                          sums.items[i].key, s, (unsigned long long)sums.items[i].requests[s]);
+        }
+    }
+    for (int t = 0; t < 3; t++) {
+        write_head(out, tokens[t].name, tokens[t].help, "counter");
+        for (size_t i = 0; i < sums.len; i++) {
+            strbuf_printf(out, "%s{backend=\"%s\"} %llu\n", tokens[t].name, sums.items[i].key,
+                          (unsigned long long)sums.items[i].tokens[t]);
+        }
+    }
+    write_backend_latency(&sums, 0, "headrace_time_to_first_token_seconds",
+                          "From the request's arrival to its first token (first event or body byte)",
+                          out);
+    write_backend_latency(&sums, 1, "headrace_inter_token_seconds",
+                          "Between two arrivals of events of a stream", out);
+    write_backend_latency(&sums, 2, "headrace_request_duration_seconds",
+                          "From the request's arrival to the end of its answer", out);
+    free(sums.items);
+}
+
+void metrics_write(const struct metrics *metrics, struct strbuf *out,
+                   const char *(*fault_label)(unsigned n))
+{
+    write_counters(metrics, out);
+    write_statuses(metrics, out);
+    write_faults(metrics, out, fault_label);
+    write_rejects(metrics, out);
+    write_backends(metrics, out);
+}
