@@ -17,11 +17,12 @@ void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms)
     wheel->count = 0;
 }
 
-static void wheel_link(struct timer_wheel *wheel, struct timer *timer)
+// earliest: now_ms + 1, or now_ms while the slot of now_ms is still to be fired.
+static void wheel_link(struct timer_wheel *wheel, struct timer *timer, uint64_t earliest)
 {
     uint64_t deadline = timer->deadline_ms;
-    if (deadline <= wheel->now_ms) {
-        deadline = wheel->now_ms + 1;
+    if (deadline < earliest) {
+        deadline = earliest;
     }
     uint64_t distance = deadline - wheel->now_ms;
     unsigned level = 0;
@@ -56,7 +57,7 @@ void timer_wheel_set(struct timer_wheel *wheel, struct timer *timer, uint64_t de
     timer->arg = arg;
     timer->is_set = true;
     wheel->count++;
-    wheel_link(wheel, timer);
+    wheel_link(wheel, timer, wheel->now_ms + 1);
 }
 
 void timer_wheel_cancel(struct timer_wheel *wheel, struct timer *timer)
@@ -91,14 +92,13 @@ static void wheel_cascade(struct timer_wheel *wheel, unsigned level)
     struct list_node moved;
     list_take_all(&wheel->slots[level][slot], &moved);
     wheel->occupied[level] &= ~(UINT64_C(1) << slot);
-    // now_ms is stepped back so that a deadline equal to it lands in the slot that fires next.
-    wheel->now_ms--;
+    // A deadline equal to now_ms lands in the slot that fires next; all others move down, since
+    // they are closer than a slot of this level is long.
     while (!list_empty(&moved)) {
         struct timer *timer = list_first(&moved, struct timer, node);
         list_remove(&timer->node);
-        wheel_link(wheel, timer);
+        wheel_link(wheel, timer, wheel->now_ms);
     }
-    wheel->now_ms++;
 }
 
 static void wheel_fire_slot(struct timer_wheel *wheel)
@@ -109,7 +109,7 @@ static void wheel_fire_slot(struct timer_wheel *wheel)
         struct timer *timer = list_first(&wheel->slots[0][slot], struct timer, node);
         wheel_unlink(wheel, timer);
         if (timer->deadline_ms > wheel->now_ms) {
-            wheel_link(wheel, timer); // was cut to the span of the wheel
+            wheel_link(wheel, timer, wheel->now_ms + 1); // was cut to the span of the wheel
             continue;
         }
         timer->is_set = false;
