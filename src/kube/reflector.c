@@ -692,6 +692,18 @@ void kube_reflector_stop(struct kube_reflector *r)
     r->phase = PHASE_STOPPED;
 }
 
+void kube_reflector_retire(struct kube_reflector *r)
+{
+    loop_timer_cancel(r->loop, &r->timer);
+    kube_api_cancel(r->api, r->call);
+    r->call = NULL;
+    kube_store_begin(&r->store);
+    if (kube_store_prune(&r->store, r->events.remove, r->arg) != 0) {
+        r->events.note(r->arg, LOG_LEVEL_ERROR, "out of memory: objects are kept that are not needed");
+    }
+    kube_reflector_stop(r);
+}
+
 void kube_reflector_free(struct kube_reflector *r)
 {
     if (r == NULL) {

@@ -69,6 +69,9 @@ void kube_reflector_start(struct kube_reflector *reflector);
 // Forgets everything without a word and stays still until started again.
 void kube_reflector_stop(struct kube_reflector *reflector);
 
+// As stop, but with a removal for each object.
+void kube_reflector_retire(struct kube_reflector *reflector);
+
 // A list was taken in since the start; stays true through outages.
 bool kube_reflector_is_synced(const struct kube_reflector *reflector);
 

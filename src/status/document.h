@@ -1,0 +1,25 @@
+// A wanted status as the document that the API server takes, and whether the server has it already.
+// Pure.
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "compile/status.h"
+
+// The status member. A condition whose status is the one in current (the status member that the
+// server has, may be NULL) keeps its lastTransitionTime; others get now_s. NULL when out of memory.
+struct json_object *status_document(const struct object_status *wanted, struct json_object *current,
+                                    int64_t now_s);
+
+// Does current say all that document says, and nothing of ours beyond it? Conditions of types that
+// are not ours are others' and are not looked at, nor are times.
+bool status_document_is_current(struct json_object *document, struct json_object *current);
+
+// The body of a server-side apply of the status: names the object, its uid when known (so that a
+// successor of the same name is not written to), and the status. Takes the document over. NULL when
+// out of memory.
+struct json_object *status_document_apply(const struct object_status *wanted,
+                                          struct json_object *document);
