@@ -1,13 +1,18 @@
 """API server tier: objects in a real API server become routing, and stay so whatever happens."""
 
+import base64
+import glob
+import json
 import signal
 import threading
 import time
+import urllib.request
 
 from harness.api_environment import backend, endpoint, route, rule, service, slice_of
 from harness.load import chat
-from harness.processes import wait_until
+from harness.processes import run, wait_until
 from harness.scenario import Suite, check
+from .objects import OBJECTS
 
 SUITE = Suite()
 
@@ -63,12 +68,36 @@ def crds(env):
 @SUITE.scenario
 def examples(env):
     """The API server takes every example manifest."""
-    import glob
     files = sorted(glob.glob(f"{env.root}/manifests/examples/*.yaml"))
     check(files, "no examples")
     env.apply()
     for file in files:
         env.plane.kubectl("apply", "--dry-run=server", "--namespace", env.namespace, "-f", file)
+
+
+@SUITE.scenario
+def schema(env):
+    """The API server and `headrace validate` take and refuse the same objects, and both say
+    what is wrong."""
+    env.apply()
+    problems = []
+    for name, item, said in OBJECTS:
+        text = json.dumps(item)
+        server = env.plane.kubectl("create", "--dry-run=server", "--validate=strict", "--namespace",
+                                   env.namespace, "-f", "-", stdin=text, check=False)
+        file = f"{env.directory}/object.yaml"
+        with open(file, "w", encoding="utf-8") as out:
+            out.write(text)
+        # A backend that is not in the file is no fault of the schema's.
+        offline = run([f"{env.build}/headrace", "validate", file], check=False)
+        for who, failed, output in (
+                ("the API server", server.returncode != 0, server.stderr + server.stdout),
+                ("validate", offline.returncode != 0, offline.stdout + offline.stderr)):
+            if failed != (said is not None):
+                problems.append(f"{name}: {who} {'refuses' if failed else 'takes'} it: {output}")
+            elif said is not None and said not in output:
+                problems.append(f"{name}: {who} does not say '{said}': {output}")
+    check(not problems, "\n".join(problems))
 
 
 @SUITE.scenario
@@ -256,7 +285,6 @@ def invalid_object(env):
 
 def apply_refused(env, item):
     """Applies an object that the API server must refuse, and returns what it said."""
-    import json
     item["metadata"]["namespace"] = env.namespace
     result = env.plane.kubectl("apply", "-f", "-", stdin=json.dumps(item), check=False)
     check(result.returncode != 0, f"{item['metadata']['name']} was taken")
@@ -363,10 +391,6 @@ def watch_history_lost(env):
 
 def compact(env):
     """Makes etcd forget everything but the present."""
-    import base64
-    import json
-    import urllib.request
-
     def etcd(path, body):
         request = urllib.request.Request(f"http://127.0.0.1:2379/v3/kv/{path}",
                                          data=json.dumps(body).encode())

@@ -1,0 +1,173 @@
+"""Objects at the edges of the schema: each with what is said of it, or None where it is sound.
+
+The API server and `headrace validate` must judge every one of them alike.
+"""
+
+import copy
+
+POOL = {"serviceRef": {"name": "llm", "port": "http"}}
+
+
+def _backend(spec):
+    return {"apiVersion": "headrace.dev/v1alpha1", "kind": "ModelBackend",
+            "metadata": {"name": "object"}, "spec": spec}
+
+
+def _route(rules, **spec):
+    return {"apiVersion": "headrace.dev/v1alpha1", "kind": "AIRoute",
+            "metadata": {"name": "object"}, "spec": {"rules": rules, **spec}}
+
+
+def _rule(**more):
+    return {"name": "main", "backends": [{"name": "llm"}], **more}
+
+
+def _match(**match):
+    return _route([_rule(matches=[match])])
+
+
+def _static(*endpoints):
+    return _backend({"static": {"endpoints": list(endpoints)}})
+
+
+def _endpoint(address, port=8000, **more):
+    return {"address": address, "port": port, **more}
+
+
+def _without(item, *path):
+    """The object without the field at that path."""
+    changed = copy.deepcopy(item)
+    at = changed
+    for name in path[:-1]:
+        at = at[name]
+    del at[path[-1]]
+    return changed
+
+
+# (name, object, a part of what is said of it or None)
+OBJECTS = [
+    # ---- ModelBackend: pools
+    ("service port by name", _backend({"pool": POOL}), None),
+    ("service port by number", _backend({"pool": {"serviceRef": {"name": "llm", "port": 80}}}), None),
+    ("service port too large",
+     _backend({"pool": {"serviceRef": {"name": "llm", "port": 65536}}}), "65535"),
+    ("service port zero", _backend({"pool": {"serviceRef": {"name": "llm", "port": 0}}}), "port"),
+    ("service port of a wrong form",
+     _backend({"pool": {"serviceRef": {"name": "llm", "port": "HTTP"}}}), "port"),
+    ("service without a port", _backend({"pool": {"serviceRef": {"name": "llm"}}}), "port"),
+    ("service name with a dot",
+     _backend({"pool": {"serviceRef": {"name": "llm.other", "port": 80}}}), "name"),
+    ("no endpoints at all", _backend({}), "exactly one of pool and static"),
+    ("two kinds of endpoints",
+     _backend({"pool": POOL, "static": {"endpoints": [_endpoint("10.0.0.1")]}}),
+     "exactly one of pool and static"),
+    ("selector", _backend({"pool": {"selector": {"matchLabels": {"app": "x"}}, "port": 8000}}), None),
+    ("selector without a port",
+     _backend({"pool": {"selector": {"matchLabels": {"app": "x"}}}}), "port goes with selector"),
+    ("selector without labels",
+     _backend({"pool": {"selector": {"matchLabels": {}}, "port": 8000}}), "matchLabels"),
+    ("selector and service",
+     _backend({"pool": {**POOL, "selector": {"matchLabels": {"app": "x"}}, "port": 8000}}),
+     "exactly one of serviceRef and selector"),
+    ("service with a pod port", _backend({"pool": {**POOL, "port": 8000}}), "port goes with selector"),
+    ("empty pool", _backend({"pool": {}}), "exactly one of serviceRef and selector"),
+    # ---- ModelBackend: static
+    ("IPv4 and IPv6", _static(_endpoint("10.0.0.1"), _endpoint("fd00::1")), None),
+    ("endpoint with a weight", _static(_endpoint("10.0.0.1", weight=100)), None),
+    ("endpoint weight too large", _static(_endpoint("10.0.0.1", weight=101)), "weight"),
+    ("endpoint by host name", _static(_endpoint("gpu.example.com")), "IPv4 or IPv6"),
+    ("address with brackets", _static(_endpoint("[fd00::1]")), "IPv4 or IPv6"),
+    ("endpoint without a port", _without(_static(_endpoint("10.0.0.1")),
+                                         "spec", "static", "endpoints", 0, "port"), "port"),
+    ("the same endpoint twice", _static(_endpoint("10.0.0.1"), _endpoint("10.0.0.1")), "uplicate"),
+    ("one address, two ports", _static(_endpoint("10.0.0.1"), _endpoint("10.0.0.1", 8001)), None),
+    ("no endpoint", _static(), "endpoints"),
+    # ---- ModelBackend: the rest
+    ("unknown engine", _backend({"pool": POOL, "engine": "Steam"}), "engine"),
+    ("unknown field", _backend({"pool": POOL, "enigne": "VLLM"}), "enigne"),
+    ("unknown field deep down",
+     _backend({"pool": POOL, "metrics": {"intervall": "1s"}}), "intervall"),
+    ("mapping of a known engine",
+     _backend({"pool": POOL, "engine": "VLLM", "metrics": {"mapping": {"waiting": "w"}}}),
+     "only for engine Generic"),
+    ("mapping of Generic",
+     _backend({"pool": POOL, "engine": "Generic", "metrics": {"mapping": {"waiting": "w"}}}), None),
+    ("empty mapping",
+     _backend({"pool": POOL, "engine": "Generic", "metrics": {"mapping": {}}}), "mapping"),
+    ("interval too short", _backend({"pool": POOL, "metrics": {"interval": "10ms"}}),
+     "between 20ms and 1m"),
+    ("interval of a wrong form", _backend({"pool": POOL, "metrics": {"interval": "fast"}}),
+     "interval"),
+    ("interval of two units", _backend({"pool": POOL, "metrics": {"interval": "1s500ms"}}), None),
+    ("stale before the next read",
+     _backend({"pool": POOL, "metrics": {"interval": "3s"}}), "at least interval"),
+    ("metrics path without a slash", _backend({"pool": POOL, "metrics": {"path": "metrics"}}), "path"),
+    ("model with its own alias",
+     _backend({"pool": POOL, "models": [{"name": "a", "aliases": ["a"]}]}), "alias"),
+    ("the same alias twice",
+     _backend({"pool": POOL, "models": [{"name": "a", "aliases": ["b", "b"]}]}), "uplicate"),
+    ("the same model twice",
+     _backend({"pool": POOL, "models": [{"name": "a"}, {"name": "a"}]}), "uplicate"),
+    ("model with a space at the end", _backend({"pool": POOL, "models": [{"name": "a "}]}), "name"),
+    ("model with a space within", _backend({"pool": POOL, "models": [{"name": "a b/c:d"}]}), None),
+    ("model beyond ASCII", _backend({"pool": POOL, "models": [{"name": "modèle"}]}), "name"),
+    ("too many models",
+     _backend({"pool": POOL, "models": [{"name": f"m{n}"} for n in range(65)]}), "64"),
+    ("as many models as may be",
+     _backend({"pool": POOL, "models": [{"name": f"m{n}"} for n in range(64)]}), None),
+    ("unknown policy", _backend({"pool": POOL, "balancing": {"policy": "Fastest"}}), "policy"),
+    ("connect too short", _backend({"pool": POOL, "timeouts": {"connect": "1ms"}}),
+     "between 10ms and 5m"),
+    ("first token too late", _backend({"pool": POOL, "timeouts": {"firstToken": "25h"}}),
+     "between 100ms and 24h"),
+    ("a day between tokens", _backend({"pool": POOL, "timeouts": {"betweenTokens": "24h"}}), None),
+    ("a number for a duration", _backend({"pool": POOL, "timeouts": {"connect": 2}}), "connect"),
+    ("no spec", {"apiVersion": "headrace.dev/v1alpha1", "kind": "ModelBackend",
+                 "metadata": {"name": "object"}}, "spec"),
+    # ---- AIRoute
+    ("smallest route", _route([_rule()]), None),
+    ("no rules", _route([]), "rules"),
+    ("rule without a name", _route([_without(_rule(), "name")]), "name"),
+    ("rule name in capitals", _route([{**_rule(), "name": "Main"}]), "name"),
+    ("two rules of one name", _route([_rule(), _rule()]), "uplicate"),
+    ("rule without backends", _route([{**_rule(), "backends": []}]), "backends"),
+    ("all weights zero", _route([{**_rule(), "backends": [{"name": "llm", "weight": 0}]}]),
+     "weight above 0"),
+    ("one weight zero", _route([{**_rule(), "backends": [
+        {"name": "llm", "weight": 0}, {"name": "next"}]}]), None),
+    ("negative weight", _route([{**_rule(), "backends": [{"name": "llm", "weight": -1}]}]), "weight"),
+    ("weight with a fraction",
+     _route([{**_rule(), "backends": [{"name": "llm", "weight": 1.5}]}]), "weight"),
+    ("wildcard host", _route([_rule()], hostnames=["*.example.com"]), None),
+    ("host in capitals", _route([_rule()], hostnames=["API.example.com"]), "hostnames"),
+    ("host with a port", _route([_rule()], hostnames=["example.com:80"]), "hostnames"),
+    ("wildcard within", _route([_rule()], hostnames=["a.*.com"]), "hostnames"),
+    ("the same host twice", _route([_rule()], hostnames=["a.com", "a.com"]), "uplicate"),
+    ("foreign class", _route([_rule()], ingressClassName="other"), None),
+    ("class in capitals", _route([_rule()], ingressClassName="Other"), "ingressClassName"),
+    ("path", _match(path={"value": "/v1/chat"}), None),
+    ("path without a slash", _match(path={"value": "v1"}), "path"),
+    ("path with a query", _match(path={"value": "/v1?x"}), "path"),
+    ("path with a dot segment", _match(path={"value": "/v1/../admin"}), "segments"),
+    ("path with an empty segment", _match(path={"value": "/v1//chat"}), "segments"),
+    ("unknown path type", _match(path={"type": "Glob", "value": "/v1"}), "type"),
+    ("method", _match(method="POST"), None),
+    ("unknown method", _match(method="BREW"), "method"),
+    ("headers", _match(headers=[{"name": "X-Tier", "value": "gold"},
+                                {"name": "x-zone", "type": "Regex", "value": "a|b"}]), None),
+    ("header name with a space", _match(headers=[{"name": "x tier", "value": "gold"}]), "name"),
+    ("header without a value", _match(headers=[{"name": "x-tier"}]), "value"),
+    ("model by prefix", _match(models=[{"type": "Prefix", "value": "llama-"}]), None),
+    ("unknown model match", _match(models=[{"type": "Suffix", "value": "b"}]), "type"),
+    ("fallbacks", _route([_rule(fallbacks=[{"name": "next", "model": "m"}])]), None),
+    ("fallback with a weight", _route([_rule(fallbacks=[{"name": "next", "weight": 1}])]), "weight"),
+    ("request time-out", _route([_rule(timeouts={"request": "10m"})]), None),
+    ("request time-out too short", _route([_rule(timeouts={"request": "1ms"})]),
+     "between 100ms and 24h"),
+    ("retry", _route([_rule(retry={"attempts": 10, "when": ["Timeout"]})]), None),
+    ("too many attempts", _route([_rule(retry={"attempts": 11})]), "attempts"),
+    ("unknown retry reason", _route([_rule(retry={"when": ["Always"]})]), "when"),
+    ("the same retry reason twice",
+     _route([_rule(retry={"when": ["Timeout", "Timeout"]})]), "uplicate"),
+    ("rules as an object", _route({"main": {}}), "rules"),
+]
