@@ -33,10 +33,31 @@ void arena_fini(struct arena *arena)
     arena->used = 0;
 }
 
+static struct arena_chunk *chunk_new(size_t size)
+{
+    size_t total;
+    if (__builtin_add_overflow(size, sizeof(struct arena_chunk), &total)) {
+        return NULL;
+    }
+    struct arena_chunk *chunk = malloc(total);
+    if (chunk != NULL) {
+        chunk->size = size;
+    }
+    return chunk;
+}
+
+static size_t usual_size(const struct arena *arena)
+{
+    size_t chunk_size = arena->chunk_size != 0 ? arena->chunk_size : ARENA_DEFAULT_CHUNK;
+    return chunk_size > 2 * sizeof(struct arena_chunk) ? chunk_size - sizeof(struct arena_chunk)
+                                                       : sizeof(struct arena_chunk);
+}
+
 void arena_reset(struct arena *arena)
 {
     struct arena_chunk *keep = arena->chunks;
-    if (keep == NULL) {
+    if (keep == NULL || keep->size > usual_size(arena)) {
+        arena_fini(arena); // one big piece is not kept for ever
         return;
     }
     arena->chunks = keep->next;
@@ -47,25 +68,26 @@ void arena_reset(struct arena *arena)
     arena->end = keep->data + keep->size;
 }
 
-static bool arena_grow(struct arena *arena, size_t need)
+// `size` bytes from a new chunk.
+static char *arena_grow(struct arena *arena, size_t size)
 {
-    size_t chunk_size = arena->chunk_size != 0 ? arena->chunk_size : ARENA_DEFAULT_CHUNK;
-    size_t size = chunk_size - sizeof(struct arena_chunk);
-    if (need > size / 2 && arena->chunks != NULL) {
-        size = need; // a big piece gets its own chunk, behind the current one
-    } else if (need > size) {
-        size = need;
-    }
-    struct arena_chunk *chunk = malloc(sizeof(*chunk) + size);
+    size_t usual = usual_size(arena);
+    bool big = size > usual / 2;
+    struct arena_chunk *chunk = chunk_new(big ? size : usual);
     if (chunk == NULL) {
-        return false;
+        return NULL;
     }
-    chunk->size = size;
+    if (big && arena->chunks != NULL) {
+        // Behind the current chunk, whose rest stays in use.
+        chunk->next = arena->chunks->next;
+        arena->chunks->next = chunk;
+        return chunk->data;
+    }
     chunk->next = arena->chunks;
     arena->chunks = chunk;
-    arena->at = chunk->data;
-    arena->end = chunk->data + size;
-    return true;
+    arena->at = chunk->data + size;
+    arena->end = chunk->data + chunk->size;
+    return chunk->data;
 }
 
 static void *arena_take(struct arena *arena, size_t size, size_t align)
@@ -73,17 +95,18 @@ static void *arena_take(struct arena *arena, size_t size, size_t align)
     if (arena->limit != 0 && (size > arena->limit || arena->used > arena->limit - size)) {
         return NULL;
     }
-    size_t pad = arena->at != NULL ? (size_t)(-(uintptr_t)arena->at & (align - 1)) : 0;
-    if (arena->at == NULL || (size_t)(arena->end - arena->at) < pad ||
-        (size_t)(arena->end - arena->at) - pad < size) {
-        if (!arena_grow(arena, size)) {
-            return NULL;
-        }
-        pad = 0;
+    char *ptr = NULL;
+    size_t pad = (size_t)(-(uintptr_t)arena->at & (align - 1));
+    size_t rest = (size_t)(arena->end - arena->at);
+    if (arena->at != NULL && pad <= rest && size <= rest - pad) {
+        ptr = arena->at + pad;
+        arena->at = ptr + size;
+    } else {
+        ptr = arena_grow(arena, size);
     }
-    char *ptr = arena->at + pad;
-    arena->at = ptr + size;
-    arena->used += size;
+    if (ptr != NULL) {
+        arena->used += size;
+    }
     return ptr;
 }
 

@@ -30,13 +30,14 @@ bool strbuf_reserve(struct strbuf *buf, size_t n)
         buf->failed = true;
         return false;
     }
-    size_t want = buf->len + n + 1; // one more for strbuf_cstr
+    size_t most = buf->max < SIZE_MAX ? buf->max + 1 : SIZE_MAX;
+    size_t want = buf->len + n < SIZE_MAX ? buf->len + n + 1 : SIZE_MAX; // one for strbuf_cstr
     size_t cap = buf->cap != 0 ? buf->cap : 64;
     while (cap < want) {
-        cap *= 2;
+        cap = cap > most / 2 ? most : cap * 2;
     }
-    if (cap > buf->max + 1) {
-        cap = buf->max + 1;
+    if (cap > most) {
+        cap = most;
     }
     char *ptr = realloc(buf->ptr, cap);
     if (ptr == NULL) {
