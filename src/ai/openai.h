@@ -22,30 +22,27 @@ enum openai_operation {
 // By the path's end, so that a prefix before /v1 does not matter.
 enum openai_operation openai_operation_of(struct slice path);
 
-// {"error":{"message":…,"type":…,"param":…,"code":…}}; an empty param or code is null.
-void openai_error_write(struct strbuf *out, const char *type, const char *code, struct slice param,
-                        struct slice message);
+// {"error":{"message":…,"type":…,"param":…,"code":…}}; an empty param or code is null. The status
+// stands in for an empty type (400 invalid_request_error, 429 rate_limit_error …).
+void openai_error_write(struct strbuf *out, unsigned status, struct slice type, struct slice code,
+                        struct slice param, struct slice message);
 
-// {"object":"list","data":[…]}: begin, one add for each model, end. created: Unix seconds.
-void openai_models_begin(struct strbuf *out);
-void openai_models_add(struct strbuf *out, struct slice model, uint64_t created);
-void openai_models_end(struct strbuf *out);
-// One model object.
-void openai_model_write(struct strbuf *out, struct slice model, uint64_t created);
+// One model object of a model list ({"object":"list","data":[…]}).
+void openai_model_write(struct strbuf *out, struct slice model);
 
-// Names close to the one asked for: offer all that there are, then ask for the text.
-enum { OPENAI_SUGGEST_MAX = 3, OPENAI_SUGGEST_NAME_MAX = 128 };
-struct openai_suggest {
+// Names close to the one asked for: offer all that there are, then write what came of it.
+enum { OPENAI_CLOSE_NAMES_MAX = 3, OPENAI_CLOSE_NAMES_LENGTH = 96 };
+struct openai_close_names {
     struct slice asked;
     size_t count;
-    unsigned scores[OPENAI_SUGGEST_MAX]; // smaller is closer
-    struct slice names[OPENAI_SUGGEST_MAX];
+    unsigned scores[OPENAI_CLOSE_NAMES_MAX]; // smaller is closer; ascending
+    struct slice names[OPENAI_CLOSE_NAMES_MAX];
 };
-void openai_suggest_init(struct openai_suggest *suggest, struct slice asked);
-// `name` must live as long as the suggest. O(length²) with both lengths bounded.
-void openai_suggest_offer(struct openai_suggest *suggest, struct slice name);
-// "did you mean "a", "b"?"; nothing when nothing is close.
-void openai_suggest_write(const struct openai_suggest *suggest, struct strbuf *out);
+void openai_close_names_init(struct openai_close_names *close, struct slice asked);
+// `name` must live until the write. Longer names than OPENAI_CLOSE_NAMES_LENGTH are never close.
+void openai_close_names_offer(struct openai_close_names *close, struct slice name);
+// Appends "; did you mean "a" or "b"?", or nothing when nothing is close.
+void openai_close_names_write(const struct openai_close_names *close, struct strbuf *out);
 
 // The data of a stream's event: 0 when it is not an error, else the HTTP status that it stands for
 // (what the error names, when that is 400..599; else by its type; else 500). Engines send
@@ -68,9 +65,10 @@ struct openai_usage_scan {
     // private
     uint64_t number;
     uint8_t state;
-    uint8_t matched; // bytes of "usage" with its quotes
+    uint8_t matched; // bytes of "usage", quotes included
     uint8_t depth;
     uint8_t key_len;
+    bool key_ready; // the key's colon was seen
     bool in_number;
     bool bad_number;
     bool escaped;

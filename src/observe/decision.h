@@ -32,7 +32,8 @@ struct decision {
     bool fallback;
     bool failed; // no endpoint could be picked
     uint16_t text_len;
-    uint16_t field_len[DECISION_FIELD_COUNT]; // texts lie one behind another in `text`
+    uint16_t field_at[DECISION_FIELD_COUNT]; // where in `text`
+    uint16_t field_len[DECISION_FIELD_COUNT];
     char text[DECISION_TEXT_MAX];
     struct pick_trace trace;
 };
