@@ -9,7 +9,7 @@ SAN ?=
 V ?=
 PKGS := libcurl json-c yaml-0.1 openssl libmicrohttpd libxxhash libpcre2-8
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wvla -Wstrict-prototypes \
-        -Wmissing-prototypes -Wno-unknown-warning-option
+        -Wmissing-prototypes
 WERROR ?= -Werror
 OPT ?= -O2
 HARDEN ?= -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
@@ -126,6 +126,14 @@ check: lint test asan tsan fuzz ## what CI runs, but for e2e
 bench: all ## CPU, system calls and memory beside nginx and HAProxy, in one run
 	$(Q)BUILD=$(BUILD) tests/bench/run $(BENCH_ARGS)
 
+test-clients: all ## the official OpenAI client against Headrace (node and npm; no root)
+	$(Q)BUILD=$(BUILD) tests/e2e/run --tier clients
+.PHONY: test-clients
+
+sync: ## copies of the CRDs in the chart, and manifests/install.yaml, from their originals
+	$(Q)charts/sync
+.PHONY: sync
+
 quickstart: ## build, start simulated GPU pods and Headrace, send a streamed completion
 	$(Q)tests/quickstart/run
 
@@ -141,13 +149,19 @@ DEPS_BUILD := gcc make pkg-config git libcurl4-openssl-dev libjson-c-dev libyaml
   libmicrohttpd-dev libxxhash-dev libpcre2-dev libcmocka-dev python3 curl ca-certificates
 DEPS_CHECK := clang-14 libclang-rt-14-dev cppcheck universal-ctags
 DEPS_BENCH := nginx-light haproxy wrk strace
+# A node or containerd from elsewhere (nodesource, Docker) is as good as Debian's.
+DEPS_E2E := runc containernetworking-plugins iproute2 iptables buildah debootstrap openssl \
+  util-linux diffutils python3-pip \
+  $(if $(shell command -v containerd),,containerd) $(if $(shell command -v npm),,nodejs npm)
 deps: ## install what building and testing needs (apt; root or sudo)
 	$(Q)tests/deps $(DEPS_BUILD)
 deps-check: ## and what `make lint` and `make fuzz` need
 	$(Q)tests/deps $(DEPS_CHECK)
 deps-bench: ## and what `make bench` needs
 	$(Q)tests/deps $(DEPS_BENCH)
-.PHONY: deps-check deps-bench
+deps-e2e: ## and what `make e2e` needs
+	$(Q)tests/deps $(DEPS_E2E)
+.PHONY: deps-check deps-bench deps-e2e
 
 clean: ## remove what was built
 	rm -rf build build-asan build-tsan build-cov build-fuzz
