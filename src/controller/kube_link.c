@@ -16,11 +16,16 @@ struct kube_link {
     struct task demand;
 };
 
+static void demand(void *arg)
+{
+    struct kube_link *link = arg;
+    kube_source_demand(link->source, OBJECT_POD, controller_needs_pods(link->controller));
+}
+
 static void on_demand(struct task *task, void *arg)
 {
     (void)task;
-    struct kube_link *link = arg;
-    kube_source_demand(link->source, OBJECT_POD, controller_needs_pods(link->controller));
+    demand(arg);
 }
 
 // Once a turn, however many ModelBackends changed in it.
@@ -66,7 +71,7 @@ static struct json_object *current_object(void *arg, enum object_kind kind, stru
 static int make_parts(struct kube_link *link, const char *watch_namespace)
 {
     static const struct kube_source_events events = {
-        .upsert = on_upsert, .remove = on_remove, .synced = on_synced};
+        .upsert = on_upsert, .remove = on_remove, .before_synced = demand, .synced = on_synced};
     struct kube_source_kind kinds[OBJECT_KIND_COUNT];
     for (int i = 0; i < OBJECT_KIND_COUNT; i++) {
         kinds[i] = (struct kube_source_kind){

@@ -39,10 +39,17 @@ static void on_remove(void *arg, struct slice namespace_name, struct slice name)
 
 static void tell_synced(struct kube_source *s)
 {
-    if (!s->told_synced && kube_source_is_synced(s)) {
-        s->told_synced = true;
-        s->events.synced(s->arg);
+    if (s->told_synced || !kube_source_is_synced(s)) {
+        return;
     }
+    if (s->events.before_synced != NULL) {
+        s->events.before_synced(s->arg);
+        if (!kube_source_is_synced(s)) {
+            return;
+        }
+    }
+    s->told_synced = true;
+    s->events.synced(s->arg);
 }
 
 static void on_synced(void *arg)

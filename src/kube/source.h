@@ -28,6 +28,9 @@ struct kube_source_kind {
 struct kube_source_events {
     void (*upsert)(void *arg, int tag, struct json_object *object); // lent
     void (*remove)(void *arg, int tag, struct slice namespace_name, struct slice name);
+    // Right before synced: the last moment to demand another kind, which is then waited for. May be
+    // NULL.
+    void (*before_synced)(void *arg);
     void (*synced)(void *arg);
 };
 
