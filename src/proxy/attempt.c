@@ -134,7 +134,7 @@ bool attempt_all_sent(const struct request *request)
 // ---- choosing -----------------------------------------------------------------------------------
 
 static bool pick(struct request *request, const struct snap_target *target, bool allow_tried,
-                 struct reservation *ret, int *ret_rc)
+                 uint32_t why, struct reservation *ret)
 {
     struct worker *worker = request->worker;
     struct pick_request query = {
@@ -146,11 +146,10 @@ static bool pick(struct request *request, const struct snap_target *target, bool
         .rng = &worker->rng,
     };
     struct pick_trace trace;
-    *ret_rc = pick_endpoint(target->backend->state, &query, allow_tried, ret, &trace);
-    if (*ret_rc != 0) {
+    if (pick_endpoint(target->backend->state, &query, allow_tried, ret, &trace) != 0) {
         return false;
     }
-    account_decision(request, target, &trace);
+    account_decision(request, target, &trace, why);
     return true;
 }
 
@@ -207,20 +206,19 @@ static bool advance(struct request *request, uint32_t why)
     }
     struct reservation fresh = {0};
     const struct snap_target *target = request->target;
-    int rc;
     note_tried(request);
     bool found = false;
     if ((request->rule->retry_on & why) != 0 && request->retries_left > 0 && target != NULL &&
         target->backend != NULL) {
         request->retries_left--;
-        found = pick(request, target, false, &fresh, &rc);
+        found = pick(request, target, false, why, &fresh);
         if (found) {
             account_retry(request, why);
         }
     }
     while (!found && request->fallback_at < request->rule->fallback_count) {
         target = &request->rule->fallbacks[request->fallback_at++];
-        found = target->backend != NULL && pick(request, target, true, &fresh, &rc);
+        found = target->backend != NULL && pick(request, target, true, why, &fresh);
         if (found) {
             request->on_fallback = true;
             metrics_add(request->worker->metrics, METRIC_FALLBACKS, 1);
@@ -296,9 +294,8 @@ void attempt_first(struct request *request)
     }
     const struct snap_target *target =
         snapshot_draw_target(rule, rand_u64(&request->worker->rng));
-    int rc = -ENOENT;
     if (target != NULL && target->backend != NULL &&
-        pick(request, target, true, &request->reservation, &rc)) {
+        pick(request, target, true, 0, &request->reservation)) {
         if (!set_target(request, target)) {
             reply_fault(request, FAULT_INTERNAL, SLICE(""));
             return;

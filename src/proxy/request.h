@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/strbuf.h"
 #include "endpoint/pick.h"
+#include "event/loop.h"
 #include "http/h1.h"
 #include "http/sse.h"
 #include "json/scan.h"

@@ -1,0 +1,150 @@
+#include "cluster.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "kube/client.h"
+#include "kube/config.h"
+#include "kube/source.h"
+#include "net/curl_loop.h"
+#include "status/writer.h"
+
+struct cluster {
+    struct controller *controller;
+    struct curl_loop *curl;
+    struct kube_client *client;
+    struct kube_source *source;
+    struct status_writer *writer;
+};
+
+static void update_demand(struct cluster *cluster)
+{
+    kube_source_demand(cluster->source, OBJECT_POD, controller_needs_pods(cluster->controller));
+}
+
+static void on_upsert(void *arg, int tag, struct json_object *object)
+{
+    struct cluster *cluster = arg;
+    struct error err = ERROR_INIT;
+    int rc = controller_upsert(cluster->controller, (enum object_kind)tag, object, NULL, &err);
+    if (rc != 0) {
+        struct kube_meta meta = {0};
+        kube_meta_read(object, &meta);
+        log_warn("object cannot be read; what was known of it stays",
+                 LOG_STR("kind", object_kinds[tag].kind), LOG_SLICE("namespace", meta.namespace_name),
+                 LOG_SLICE("name", meta.name), LOG_STR("error", err.text));
+    }
+    if (tag == OBJECT_MODELBACKEND) {
+        update_demand(cluster);
+    }
+}
+
+static void on_remove(void *arg, int tag, struct slice namespace_name, struct slice name)
+{
+    struct cluster *cluster = arg;
+    controller_delete(cluster->controller, (enum object_kind)tag, namespace_name, name);
+    if (tag == OBJECT_MODELBACKEND) {
+        update_demand(cluster);
+    }
+}
+
+static void on_synced(void *arg)
+{
+    struct cluster *cluster = arg;
+    controller_synced(cluster->controller);
+}
+
+static struct json_object *current_object(void *arg, enum object_kind kind, struct slice namespace,
+                                          struct slice name)
+{
+    struct cluster *cluster = arg;
+    return kube_source_get(cluster->source, (int)kind, namespace, name);
+}
+
+static int start_source(struct cluster *cluster, const struct cluster_config *config,
+                        struct error *err)
+{
+    struct kube_source_kind kinds[OBJECT_KIND_COUNT];
+    for (int k = 0; k < OBJECT_KIND_COUNT; k++) {
+        kinds[k] = (struct kube_source_kind){
+            .resource = {.api_version = object_kinds[k].api_version,
+                         .kind = object_kinds[k].kind,
+                         .plural = object_kinds[k].plural},
+            .tag = k,
+            // Only what we write statuses for is kept: the writer compares with it.
+            .keep_objects = k == OBJECT_AIROUTE || k == OBJECT_MODELBACKEND,
+            .on_demand = k == OBJECT_POD,
+        };
+    }
+    static const struct kube_source_events events = {
+        .upsert = on_upsert, .remove = on_remove, .synced = on_synced};
+    struct kube_api *api = kube_client_api(cluster->client);
+    const struct status_writer_options options = {.current = current_object, .arg = cluster};
+    if (kube_source_new(config->loop, api, kinds, ARRAY_LEN(kinds), config->watch_namespace,
+                        &events, cluster, &cluster->source) != 0 ||
+        status_writer_new(config->loop, api, &options, &cluster->writer) != 0) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    return 0;
+}
+
+int cluster_start(const struct cluster_config *config, struct cluster **ret_cluster,
+                  struct error *err)
+{
+    struct cluster *cluster = calloc(1, sizeof(*cluster));
+    if (cluster == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    cluster->controller = config->controller;
+    const struct kube_config_options where = {.kubeconfig = config->kubeconfig,
+                                              .context = config->context};
+    struct kube_config *kube = NULL;
+    int rc = kube_config_load(&where, &kube, err);
+    if (rc == 0) {
+        log_info("API server", LOG_STR("server", kube->server), LOG_STR("by", kube->origin));
+        rc = curl_loop_new(config->loop, &cluster->curl, err);
+        if (rc != 0) {
+            kube_config_free(kube);
+        }
+    }
+    if (rc == 0) {
+        rc = kube_client_new(config->loop, cluster->curl, kube, "headrace/" HEADRACE_VERSION,
+                             &cluster->client, err);
+    }
+    if (rc == 0) {
+        rc = start_source(cluster, config, err);
+    }
+    if (rc != 0) {
+        cluster_stop(cluster);
+        return rc;
+    }
+    *ret_cluster = cluster;
+    kube_source_start(cluster->source);
+    return 0;
+}
+
+void cluster_stop(struct cluster *cluster)
+{
+    if (cluster == NULL) {
+        return;
+    }
+    status_writer_free(cluster->writer);
+    kube_source_free(cluster->source);
+    kube_client_free(cluster->client);
+    curl_loop_free(cluster->curl);
+    free(cluster);
+}
+
+void cluster_write_status(struct cluster *cluster, const struct object_status *status)
+{
+    if (status_writer_want(cluster->writer, status) != 0) {
+        log_warn("a status is not written: out of memory", LOG_STR("name", status->name));
+    }
+}
+
+void cluster_forget_status(struct cluster *cluster, enum object_kind kind, struct slice namespace,
+                           struct slice name)
+{
+    status_writer_gone(cluster->writer, kind, namespace, name);
+}

@@ -1,0 +1,161 @@
+#include "proxy/account.h"
+
+#include "base/clock.h"
+#include "observe/access_log.h"
+#include "observe/decision.h"
+#include "observe/metrics.h"
+#include "proxy/downstream.h"
+#include "proxy/worker.h"
+
+static struct metrics_backend *backend_cells(struct request *request)
+{
+    const struct snap_target *target = request->target;
+    if (target == NULL || target->backend == NULL) {
+        return NULL;
+    }
+    return metrics_backend(request->worker->metrics, target->backend->state->key);
+}
+
+static struct slice retry_reason(const struct request *request, uint32_t why)
+{
+    switch (why) {
+    case SNAP_RETRY_CONNECT_FAILURE:
+        return SLICE("connect_failure");
+    case SNAP_RETRY_RESET:
+        return SLICE("reset");
+    case SNAP_RETRY_OVERLOADED:
+        return SLICE("overloaded");
+    case SNAP_RETRY_SERVER_ERROR:
+        return SLICE("server_error");
+    case SNAP_RETRY_TIMEOUT:
+        return SLICE("timeout");
+    default:
+        return request->attempts != 0 ? SLICE("no_endpoint") : SLICE("");
+    }
+}
+
+void account_decision(struct request *request, const struct snap_target *target,
+                      const struct pick_trace *trace, uint32_t why)
+{
+    metrics_add(request->worker->metrics, METRIC_PICKS, 1);
+    struct decision *decision = decision_begin(request->worker->decisions);
+    decision->wall_ns = clock_wall_ns();
+    decision->attempt = request->attempts + 1;
+    decision->fallback = request->on_fallback;
+    decision->prompt_tokens = (uint64_t)(trace->recorded != 0 ? trace->candidates[0].own_tokens / 2 : 0);
+    decision_set(decision, DECISION_REQUEST_ID, request->id);
+    decision_set(decision, DECISION_ROUTE, request->rule->route_key);
+    decision_set(decision, DECISION_RULE, request->rule->name);
+    decision_set(decision, DECISION_MODEL, request->model);
+    decision_set(decision, DECISION_BACKEND, target->backend->key);
+    decision_set(decision, DECISION_AFTER, retry_reason(request, why));
+    decision->trace = *trace;
+    decision_commit(request->worker->decisions);
+}
+
+void account_retry(struct request *request, uint32_t why)
+{
+    static const struct {
+        uint32_t why;
+        enum metric metric;
+    } rows[] = {
+        {SNAP_RETRY_CONNECT_FAILURE, METRIC_RETRIES_CONNECT},
+        {SNAP_RETRY_RESET, METRIC_RETRIES_RESET},
+        {SNAP_RETRY_OVERLOADED, METRIC_RETRIES_OVERLOADED},
+        {SNAP_RETRY_SERVER_ERROR, METRIC_RETRIES_SERVER_ERROR},
+        {SNAP_RETRY_TIMEOUT, METRIC_RETRIES_TIMEOUT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].why == why) {
+            metrics_add(request->worker->metrics, rows[i].metric, 1);
+        }
+    }
+}
+
+void account_first_token(struct request *request)
+{
+    struct metrics_backend *cells = backend_cells(request);
+    if (cells != NULL) {
+        metrics_latency_record(&cells->ttft, request->first_token_ns - request->started_ns);
+    }
+}
+
+void account_event(struct request *request)
+{
+    uint64_t now = clock_mono_ns();
+    struct metrics_backend *cells = backend_cells(request);
+    if (cells != NULL) {
+        metrics_latency_record(&cells->inter_token, now - request->last_event_ns);
+    }
+    request->last_event_ns = now;
+}
+
+static void count(struct request *request, uint64_t duration_ns)
+{
+    struct metrics_worker *worker = request->worker->metrics;
+    unsigned class = request->answered || request->committed ? request->status / 100 : 0;
+    class = class < METRIC_STATUS_CLASSES ? class : 0;
+    metrics_cell_add(&worker->requests[class], 1);
+    metrics_cell_add(&worker->faults[request->fault], 1);
+    if (request->fault == FAULT_CLIENT_ABORT) {
+        metrics_add(worker, METRIC_CLIENT_ABORTS, 1);
+    }
+    struct metrics_backend *cells = backend_cells(request);
+    if (cells == NULL) {
+        return;
+    }
+    metrics_cell_add(&cells->requests[class], 1);
+    metrics_latency_record(&cells->duration, duration_ns);
+    const struct openai_usage *usage = &request->usage.usage;
+    if (usage->found) {
+        metrics_cell_add(&cells->prompt_tokens, usage->prompt_tokens);
+        metrics_cell_add(&cells->completion_tokens, usage->completion_tokens);
+        metrics_cell_add(&cells->cached_tokens, usage->cached_tokens);
+        backend_state_learn_tokens(request->target->backend->state, request->prompt_bytes,
+                                   usage->prompt_tokens);
+    }
+}
+
+static void write_log(struct request *request, uint64_t duration_ns)
+{
+    const struct openai_usage *usage = &request->usage.usage;
+    const struct snap_backend *backend = request->target != NULL ? request->target->backend : NULL;
+    struct access_record record = {
+        .wall_ns = clock_wall_ns() - duration_ns,
+        .request_id = request->id,
+        .client = slice_of_str(request->down->peer),
+        .method = request->method_log,
+        .path = request->path_log,
+        .host = request->host_log,
+        .user_agent = request->user_agent_log,
+        .status = request->answered || request->committed ? request->status : 0,
+        .model = request->model,
+        .upstream_model = request->upstream_model,
+        .route = request->rule != NULL ? request->rule->route_key : SLICE_NULL,
+        .rule = request->rule != NULL ? request->rule->name : SLICE_NULL,
+        .backend = backend != NULL ? backend->key : SLICE_NULL,
+        .endpoint = request->endpoint_text,
+        .attempts = request->attempts,
+        .fallback = request->on_fallback,
+        .stream = request->sse,
+        .ttft_ns = request->first_token_ns != 0 ? request->first_token_ns - request->started_ns : 0,
+        .duration_ns = duration_ns,
+        .bytes_in = request->down->bytes_in,
+        .bytes_out = request->down->bytes_out,
+        .has_usage = usage->found,
+        .prompt_tokens = usage->prompt_tokens,
+        .completion_tokens = usage->completion_tokens,
+        .cached_tokens = usage->cached_tokens,
+        .outcome = fault_label(request->fault),
+    };
+    access_log_write(request->worker->access_log, &record);
+}
+
+void account_request(struct request *request)
+{
+    uint64_t duration_ns = clock_mono_ns() - request->started_ns;
+    count(request, duration_ns);
+    if (request->worker->access_log != NULL) {
+        write_log(request, duration_ns);
+    }
+}
