@@ -1,6 +1,7 @@
 """Cluster tier: the shipped image and chart on a real node, with real pods and controllers."""
 
 import os
+import time
 
 from harness.cluster_environment import MODELS, SYSTEM
 from harness.processes import run, wait_until
@@ -91,6 +92,23 @@ def stream_through_service(env):
     check(all(counts), f"a pod was left out: {counts}")
     table = env.plane.kubectl("get", "headrace", "--namespace", MODELS).stdout
     check("3/3" in table and table.count("True") == 2, table)
+
+
+@SUITE.scenario
+def replicas_agree(env):
+    """Two replicas of Headrace do not fight over a status: under load and without a change, no
+    object is written."""
+    env.ensure_simulated(3)
+
+    def versions():
+        return [env.plane.get(what, "--namespace", MODELS)["metadata"]["resourceVersion"]
+                for what in ("airoute/simulated", "modelbackend/simulated")]
+    with env.load(clients=6) as load:
+        load.wait_for(10)
+        before = versions()
+        time.sleep(8)
+        check(versions() == before, f"resource versions {before} became {versions()}")
+    no_errors(load)
 
 
 @SUITE.scenario
