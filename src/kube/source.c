@@ -42,12 +42,6 @@ static void tell_synced(struct kube_source *s)
     if (s->told_synced || !kube_source_is_synced(s)) {
         return;
     }
-    if (s->events.before_synced != NULL) {
-        s->events.before_synced(s->arg);
-        if (!kube_source_is_synced(s)) {
-            return;
-        }
-    }
     s->told_synced = true;
     s->events.synced(s->arg);
 }
@@ -85,7 +79,8 @@ int kube_source_new(struct loop *loop, struct kube_api *api, const struct kube_s
         struct kind *kind = &s->kinds[i];
         struct kube_reflector_options options = {.resource = kinds[i].resource,
                                                  .namespace_name = namespace_name,
-                                                 .keep_objects = kinds[i].keep_objects};
+                                                 .keep_objects = kinds[i].keep_objects,
+                                                 .silence_ms = kinds[i].silence_ms};
         kind->source = s;
         kind->what = kinds[i];
         if (kube_reflector_new(loop, api, &options, &handlers, kind, &kind->reflector) != 0) {

@@ -23,14 +23,12 @@ struct kube_source_kind {
     int tag;                       // the receiver's name for it
     bool keep_objects;             // for kube_source_get
     bool on_demand;                // not watched until kube_source_demand
+    uint32_t silence_ms;           // see kube/reflector.h; 0 = its default
 };
 
 struct kube_source_events {
     void (*upsert)(void *arg, int tag, struct json_object *object); // lent
     void (*remove)(void *arg, int tag, struct slice namespace_name, struct slice name);
-    // Right before synced: the last moment to demand another kind, which is then waited for. May be
-    // NULL.
-    void (*before_synced)(void *arg);
     void (*synced)(void *arg);
 };
 
@@ -47,7 +45,8 @@ void kube_source_free(struct kube_source *source);
 void kube_source_start(struct kube_source *source);
 
 // Says whether a kind on demand is needed. It is let go half a minute after the need ended, with a
-// removal for each object. From any callback, repetitions are fine.
+// removal for each object. From any callback, repetitions are fine. A demand from inside upsert is
+// always early enough to be waited for before synced.
 void kube_source_demand(struct kube_source *source, int tag, bool wanted);
 
 // All kinds that are watched were listed since the start. Stays true through outages.
