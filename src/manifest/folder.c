@@ -45,7 +45,7 @@ struct folder {
 
 // ---- files ----
 
-static bool is_manifest_name(const char *name)
+bool folder_is_manifest_name(const char *name)
 {
     struct slice s = slice_of_str(name);
     return s.len > 0 && s.ptr[0] != '.' &&
@@ -203,7 +203,7 @@ static int scan(struct folder *folder, bool *ret_changed, struct error *err)
     bool changed = false;
     errno = 0;
     for (struct dirent *entry; (entry = readdir(dir)) != NULL; errno = 0) {
-        if (is_manifest_name(entry->d_name)) {
+        if (folder_is_manifest_name(entry->d_name)) {
             changed = look_at(folder, entry->d_name) || changed;
         }
     }

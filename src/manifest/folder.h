@@ -15,6 +15,9 @@
 
 struct folder;
 
+// Does a file of this name count?
+bool folder_is_manifest_name(const char *name);
+
 // Loads everything, tells the controller (controller_synced included), and watches from then on, on
 // the loop's thread. Error: the folder cannot be listed; files that are wrong are only logged.
 MUST_CHECK int folder_new(struct loop *loop, struct controller *controller, const char *path,

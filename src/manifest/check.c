@@ -1,0 +1,142 @@
+#include "manifest/check.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "compile/compile.h"
+#include "compile/resolve.h"
+
+struct checker {
+    const struct check_options *options;
+    check_report_fn *report;
+    void *arg;
+    size_t count;
+    struct resources resources;
+};
+
+static void say(struct checker *checker, const struct object *object, int line, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+static void say(struct checker *checker, const struct object *object, int line, const char *fmt, ...)
+{
+    char text[CONDITION_MESSAGE_MAX + 512];
+    int n = snprintf(text, sizeof(text), "%s %s: ", object_kinds[object->kind].kind,
+                     object->key.ptr);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, args);
+    va_end(args);
+    checker->report(checker->arg, object->file.ptr, line, text);
+    checker->count++;
+}
+
+static void say_problems(struct checker *checker, const struct object *object)
+{
+    for (size_t i = 0; i < object->problems.list.len; i++) {
+        const struct problem *problem = &object->problems.list.items[i];
+        say(checker, object, problem->line > 0 ? problem->line : object->line, "%s%s%s",
+            problem->path, problem->path[0] != '\0' ? ": " : "", problem->message);
+    }
+    if (object->problems.dropped > 0) {
+        say(checker, object, object->line, "and %zu more problems", object->problems.dropped);
+    }
+}
+
+static int add_objects(struct checker *checker, const struct manifest *manifest)
+{
+    for (size_t i = 0; i < manifest->objects.len; i++) {
+        struct object *object = manifest->objects.items[i];
+        const struct object *first =
+            resources_get(&checker->resources, object->kind, object->key);
+        say_problems(checker, object);
+        if (first != NULL) {
+            say(checker, object, object->line, "defined twice, first at %s:%d", first->file.ptr,
+                first->line);
+        } else if (resources_put(&checker->resources, object) < 0) {
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static int check_backend(struct checker *checker, const struct finding *finding)
+{
+    struct resolution resolution = {0};
+    int rc = resolve_backend(&checker->resources, finding->object, &resolution);
+    if (rc == 0 && !resolution.resolved && resolution.reason != REASON_SERVICE_NOT_FOUND) {
+        say(checker, finding->object, finding->object->line, "%s", resolution.message);
+    }
+    resolution_fini(&resolution);
+    return rc;
+}
+
+static int check_finding(struct checker *checker, const struct finding *finding)
+{
+    const struct object *object = finding->object;
+    if (finding->accepted.message.len > 0 && !problems_any(&object->problems)) {
+        say(checker, object, object->line, "%s: %.*s",
+            condition_reason_text(finding->accepted.reason), SLICE_FMT(finding->accepted.message));
+    }
+    if (!finding->accepted.holds) {
+        return 0;
+    }
+    if (object->kind == OBJECT_MODELBACKEND) {
+        return check_backend(checker, finding);
+    }
+    // A backend that is there but wrong was reported itself.
+    if (!finding->resolved.holds && finding->resolved.reason == REASON_BACKEND_NOT_FOUND &&
+        !checker->options->allow_missing) {
+        say(checker, object, object->line, "%.*s", SLICE_FMT(finding->resolved.message));
+    }
+    return 0;
+}
+
+static int check_together(struct checker *checker, struct endpoint_table *table)
+{
+    struct compile_input input = {
+        .resources = &checker->resources,
+        .endpoints = table,
+        .ingress_class = checker->options->ingress_class,
+    };
+    struct compile_result result;
+    int rc = compile(&input, &result);
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < result.finding_count && rc == 0; i++) {
+        rc = check_finding(checker, &result.findings[i]);
+    }
+    compile_result_fini(&result);
+    return rc;
+}
+
+int check_manifests(const struct manifest *manifests, size_t count,
+                    const struct check_options *options, check_report_fn *report, void *arg,
+                    size_t *ret_count)
+{
+    struct checker checker = {.options = options, .report = report, .arg = arg};
+    struct endpoint_table *table = NULL;
+    struct epoch *epoch = NULL;
+    int rc = posix_memalign((void **)&epoch, CACHE_LINE, sizeof(*epoch)) == 0 ? 0 : -ENOMEM;
+    if (rc == 0) {
+        epoch_init(epoch);
+        rc = endpoint_table_new(&table, epoch);
+    }
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = add_objects(&checker, &manifests[i]);
+    }
+    if (rc == 0) {
+        rc = check_together(&checker, table);
+    }
+    resources_fini(&checker.resources);
+    if (table != NULL) {
+        endpoint_table_free(table);
+        epoch_fini(epoch);
+    }
+    free(epoch);
+    if (rc == 0) {
+        *ret_count = checker.count;
+    }
+    return rc;
+}
