@@ -4,17 +4,30 @@
 #include <string.h>
 
 #define MS UINT64_C(1000000)
+// Inter-token times live between 2 ms and 1 s, first tokens between 10 ms and a minute, whole answers
+// up to many minutes: one series of bounds serves all three.
 const uint64_t metric_latency_bounds[METRIC_LATENCY_BUCKETS] = {
-    1 * MS,   2 * MS,   5 * MS,    10 * MS,   20 * MS,   50 * MS,    100 * MS,   200 * MS,
-    500 * MS, 1000 * MS, 2000 * MS, 5000 * MS, 10000 * MS, 30000 * MS, 60000 * MS, 300000 * MS,
+    1 * MS,   2 * MS,    5 * MS,    10 * MS,   20 * MS,    30 * MS,    50 * MS,
+    75 * MS,  100 * MS,  200 * MS,  350 * MS,  500 * MS,   1000 * MS,  2000 * MS,
+    5000 * MS, 10000 * MS, 30000 * MS, 60000 * MS, 120000 * MS, 300000 * MS,
 };
 
-static const struct {
+struct row {
     const char *name;
+    const char *type;
+    const char *labels;
     const char *help;
-} rows[METRIC_COUNT] = {
-#define X(name_, text_, help_) [METRIC_##name_] = {.name = text_, .help = help_},
+};
+
+static const struct row worker_rows[METRIC_COUNT] = {
+#define X(name_, text_, labels_, help_) [METRIC_##name_] = {text_, "counter", labels_, help_},
     METRIC_TABLE(X)
+#undef X
+};
+
+static const struct row control_rows[METRIC_CONTROL_COUNT] = {
+#define X(name_, text_, type_, labels_, help_) [METRIC_CONTROL_##name_] = {text_, type_, labels_, help_},
+    METRIC_CONTROL_TABLE(X)
 #undef X
 };
 
@@ -91,6 +104,13 @@ struct metrics_backend *metrics_backend(struct metrics_worker *worker, const cha
     return found;
 }
 
+void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    atomic_store_explicit(&metrics->control[metric], bits, memory_order_relaxed);
+}
+
 // ---- exposition -----------------------------------------------------------------------------------
 
 static uint64_t load(const _Atomic uint64_t *cell)
@@ -98,9 +118,35 @@ static uint64_t load(const _Atomic uint64_t *cell)
     return atomic_load_explicit(cell, memory_order_relaxed);
 }
 
-static void write_head(struct strbuf *out, const char *name, const char *help, const char *type)
+void metrics_write_head(struct strbuf *out, const char *name, const char *help, const char *type)
 {
     strbuf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+void metrics_write_label(struct strbuf *out, struct slice value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.ptr[i];
+        if (c == '\n') {
+            strbuf_add(out, SLICE("\\n"));
+            continue;
+        }
+        if (c == '"' || c == '\\') {
+            strbuf_add_char(out, '\\');
+        }
+        strbuf_add_char(out, c);
+    }
+}
+
+static void write_row(const struct row *row, const struct row *before, double value,
+                      struct strbuf *out)
+{
+    if (before == NULL || strcmp(before->name, row->name) != 0) {
+        metrics_write_head(out, row->name, row->help, row->type);
+    }
+    bool has_labels = row->labels[0] != '\0';
+    strbuf_printf(out, "%s%s%s%s %.17g\n", row->name, has_labels ? "{" : "", row->labels,
+                  has_labels ? "}" : "", value);
 }
 
 static void write_counters(const struct metrics *metrics, struct strbuf *out)
@@ -110,15 +156,24 @@ static void write_counters(const struct metrics *metrics, struct strbuf *out)
         for (unsigned i = 0; i < metrics->worker_count; i++) {
             sum += load(&metrics->workers[i].counters[m]);
         }
-        write_head(out, rows[m].name, rows[m].help, "counter");
-        strbuf_printf(out, "%s %llu\n", rows[m].name, (unsigned long long)sum);
+        write_row(&worker_rows[m], m == 0 ? NULL : &worker_rows[m - 1], (double)sum, out);
+    }
+}
+
+static void write_control(const struct metrics *metrics, struct strbuf *out)
+{
+    for (unsigned m = 0; m < METRIC_CONTROL_COUNT; m++) {
+        uint64_t bits = load(&metrics->control[m]);
+        double value;
+        memcpy(&value, &bits, sizeof(value));
+        write_row(&control_rows[m], m == 0 ? NULL : &control_rows[m - 1], value, out);
     }
 }
 
 static void write_rejects(const struct metrics *metrics, struct strbuf *out)
 {
     const char *name = "headrace_rejected_messages_total";
-    write_head(out, name, "HTTP messages refused by the codec, by reason", "counter");
+    metrics_write_head(out, name, "HTTP messages refused by the codec, by reason", "counter");
     for (unsigned r = 1; r < HTTP_REJECT_COUNT; r++) {
         uint64_t sum = 0;
         for (unsigned i = 0; i < metrics->worker_count; i++) {
@@ -129,34 +184,49 @@ static void write_rejects(const struct metrics *metrics, struct strbuf *out)
     }
 }
 
+static uint64_t fault_sum(const struct metrics *metrics, unsigned fault)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < metrics->worker_count; i++) {
+        sum += load(&metrics->workers[i].faults[fault]);
+    }
+    return sum;
+}
+
 static void write_faults(const struct metrics *metrics, struct strbuf *out,
                          const char *(*fault_label)(unsigned n))
 {
     const char *name = "headrace_request_outcomes_total";
-    write_head(out, name, "Requests by how they ended", "counter");
+    bool done[METRIC_FAULTS_MAX] = {false};
+    metrics_write_head(out, name, "Requests by how they ended", "counter");
     for (unsigned f = 0; f < METRIC_FAULTS_MAX && fault_label(f) != NULL; f++) {
         uint64_t sum = 0;
-        for (unsigned i = 0; i < metrics->worker_count; i++) {
-            sum += load(&metrics->workers[i].faults[f]);
+        for (unsigned k = f; !done[f] && k < METRIC_FAULTS_MAX && fault_label(k) != NULL; k++) {
+            if (strcmp(fault_label(k), fault_label(f)) == 0) {
+                sum += fault_sum(metrics, k);
+                done[k] = k != f;
+            }
         }
-        // Two faults may share a label (no_route): a second series of the name would be invalid, so
-        // the number tells them apart.
-        strbuf_printf(out, "%s{outcome=\"%s\",code=\"%u\"} %llu\n", name, fault_label(f), f,
-                      (unsigned long long)sum);
+        if (!done[f]) {
+            strbuf_printf(out, "%s{outcome=\"%s\"} %llu\n", name, fault_label(f),
+                          (unsigned long long)sum);
+        }
     }
 }
+
+static const char *const status_classes[METRIC_STATUS_CLASSES] = {"none", "1xx", "2xx",
+                                                                  "3xx",  "4xx", "5xx"};
 
 static void write_statuses(const struct metrics *metrics, struct strbuf *out)
 {
     const char *name = "headrace_requests_total";
-    write_head(out, name, "Requests answered, by status class", "counter");
+    metrics_write_head(out, name, "Requests by class of the status that the client got", "counter");
     for (unsigned s = 0; s < METRIC_STATUS_CLASSES; s++) {
         uint64_t sum = 0;
         for (unsigned i = 0; i < metrics->worker_count; i++) {
             sum += load(&metrics->workers[i].requests[s]);
         }
-        strbuf_printf(out, s == 0 ? "%s{status=\"none\"} %llu\n" : "%s{status=\"%uxx\"} %llu\n",
-                      name, s == 0 ? sum : (unsigned long long)s, (unsigned long long)sum);
+        strbuf_printf(out, "%s{status=\"%s\"} %llu\n", name, status_classes[s], (unsigned long long)sum);
     }
 }
 
@@ -231,7 +301,7 @@ static void collect_backends(const struct metrics *metrics, struct backend_sums 
 static void write_backend_latency(const struct backend_sums *sums, int which, const char *name,
                                   const char *help, struct strbuf *out)
 {
-    write_head(out, name, help, "histogram");
+    metrics_write_head(out, name, help, "histogram");
     for (size_t i = 0; i < sums->len; i++) {
         const struct backend_sum *sum = &sums->items[i];
         uint64_t running = 0;
@@ -263,15 +333,16 @@ static void write_backends(const struct metrics *metrics, struct strbuf *out)
     struct backend_sums sums = {0};
     collect_backends(metrics, &sums);
     const char *name = "headrace_backend_requests_total";
-    write_head(out, name, "Requests by backend and status class", "counter");
+    metrics_write_head(out, name, "Requests by backend and status class", "counter");
     for (size_t i = 0; i < sums.len; i++) {
-        for (unsigned s = 1; s < METRIC_STATUS_CLASSES; s++) {
-            strbuf_printf(out, "%s{backend=\"%s\",status=\"%uxx\"} %llu\n", name,
-                          sums.items[i].key, s, (unsigned long long)sums.items[i].requests[s]);
+        for (unsigned s = 0; s < METRIC_STATUS_CLASSES; s++) {
+            strbuf_printf(out, "%s{backend=\"%s\",status=\"%s\"} %llu\n", name,
+                          sums.items[i].key, status_classes[s],
+                          (unsigned long long)sums.items[i].requests[s]);
         }
     }
     for (int t = 0; t < 3; t++) {
-        write_head(out, tokens[t].name, tokens[t].help, "counter");
+        metrics_write_head(out, tokens[t].name, tokens[t].help, "counter");
         for (size_t i = 0; i < sums.len; i++) {
             strbuf_printf(out, "%s{backend=\"%s\"} %llu\n", tokens[t].name, sums.items[i].key,
                           (unsigned long long)sums.items[i].tokens[t]);
@@ -291,6 +362,7 @@ void metrics_write(const struct metrics *metrics, struct strbuf *out,
                    const char *(*fault_label)(unsigned n))
 {
     write_counters(metrics, out);
+    write_control(metrics, out);
     write_statuses(metrics, out);
     write_faults(metrics, out, fault_label);
     write_rejects(metrics, out);

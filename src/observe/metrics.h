@@ -12,40 +12,74 @@
 #include "endpoint/endpoint.h"
 #include "http/reject.h"
 
-// One row: enum, Prometheus name, type, help. docs/operations.md is checked against this table.
+// What a worker counts. X(enum, metric, labels, help); rows of one metric stand together, and the help
+// of the first counts. docs/operations.md is checked against this table.
 #define METRIC_TABLE(X)                                                                           \
-    X(CONNECTIONS, "headrace_connections_total", "Client connections accepted")                   \
-    X(ACCEPT_FAILURES, "headrace_accept_failures_total",                                          \
+    X(CONNECTIONS, "headrace_connections_total", "", "Client connections accepted")               \
+    X(ACCEPT_FAILURES, "headrace_accept_failures_total", "",                                      \
       "Client connections that could not be accepted (files, memory)")                            \
-    X(BYTES_IN, "headrace_received_bytes_total", "Bytes received from clients")                   \
-    X(BYTES_OUT, "headrace_sent_bytes_total", "Bytes sent to clients")                            \
-    X(UPSTREAM_CONNECTS, "headrace_upstream_connects_total",                                      \
+    X(BYTES_IN, "headrace_received_bytes_total", "", "Bytes received from clients")               \
+    X(BYTES_OUT, "headrace_sent_bytes_total", "", "Bytes sent to clients")                        \
+    X(UPSTREAM_CONNECTS, "headrace_upstream_connects_total", "",                                  \
       "Connections opened to inference servers")                                                  \
-    X(UPSTREAM_REUSES, "headrace_upstream_reuses_total",                                          \
+    X(UPSTREAM_REUSES, "headrace_upstream_reuses_total", "",                                      \
       "Requests sent on a kept connection to an inference server")                                \
-    X(UPSTREAM_BYTES_IN, "headrace_upstream_received_bytes_total",                                \
+    X(UPSTREAM_BYTES_IN, "headrace_upstream_received_bytes_total", "",                            \
       "Bytes received from inference servers")                                                    \
-    X(UPSTREAM_BYTES_OUT, "headrace_upstream_sent_bytes_total",                                   \
+    X(UPSTREAM_BYTES_OUT, "headrace_upstream_sent_bytes_total", "",                               \
       "Bytes sent to inference servers")                                                          \
-    X(RETRIES_CONNECT, "headrace_retries_connect_total", "Retries after a failed connect")        \
-    X(RETRIES_RESET, "headrace_retries_reset_total",                                              \
-      "Retries after a connection broke before the first byte")                                   \
-    X(RETRIES_OVERLOADED, "headrace_retries_overloaded_total", "Retries after 503 or 429")        \
-    X(RETRIES_SERVER_ERROR, "headrace_retries_server_error_total",                                \
-      "Retries after 500, 502 or 504")                                                            \
-    X(RETRIES_TIMEOUT, "headrace_retries_timeout_total", "Retries after no first token in time")  \
-    X(FALLBACKS, "headrace_fallbacks_total", "Requests sent to a fallback backend")               \
-    X(CLIENT_ABORTS, "headrace_client_aborts_total", "Requests that their client gave up")        \
-    X(PICKS, "headrace_picks_total", "Endpoints picked")
+    X(RETRIES_CONNECT, "headrace_retries_total", "reason=\"connect_failure\"",                    \
+      "Further attempts before the first byte to the client, by what failed before")              \
+    X(RETRIES_RESET, "headrace_retries_total", "reason=\"reset\"", "")                            \
+    X(RETRIES_OVERLOADED, "headrace_retries_total", "reason=\"overloaded\"", "")                  \
+    X(RETRIES_SERVER_ERROR, "headrace_retries_total", "reason=\"server_error\"", "")              \
+    X(RETRIES_TIMEOUT, "headrace_retries_total", "reason=\"timeout\"", "")                        \
+    X(FALLBACKS, "headrace_fallbacks_total", "", "Attempts on a fallback backend")                \
+    X(CLIENT_ABORTS, "headrace_client_aborts_total", "", "Requests that their client gave up")    \
+    X(PICKS, "headrace_picks_total", "", "Endpoints picked")
 
 enum metric {
-#define X(name, text, help) METRIC_##name,
+#define X(name, text, labels, help) METRIC_##name,
     METRIC_TABLE(X)
 #undef X
     METRIC_COUNT,
 };
 
-enum { METRIC_STATUS_CLASSES = 6, METRIC_FAULTS_MAX = 40, METRIC_LATENCY_BUCKETS = 16 };
+// What the control thread knows. X(enum, metric, type, labels, help).
+#define METRIC_CONTROL_TABLE(X)                                                                   \
+    X(CONNECTIONS_OPEN, "headrace_connections_open", "gauge", "", "Client connections open now")  \
+    X(SNAPSHOT_GENERATION, "headrace_snapshot_generation", "gauge", "",                           \
+      "Number of the configuration that is served; counts up")                                    \
+    X(COMPILES, "headrace_compiles_total", "counter", "", "Compilations of the resources")        \
+    X(COMPILE_SECONDS, "headrace_compile_seconds_total", "counter", "", "Time spent compiling")   \
+    X(COMPILE_LAST_SECONDS, "headrace_compile_last_seconds", "gauge", "",                         \
+      "Duration of the last compilation")                                                         \
+    X(ENDPOINT_UPDATES, "headrace_endpoint_updates_total", "counter", "",                         \
+      "Changed endpoints of a backend that were applied; they need no compilation")               \
+    X(STATUSES, "headrace_statuses_total", "counter", "", "Statuses of resources that changed")   \
+    X(OBJECTS_AIROUTE, "headrace_objects", "gauge", "kind=\"AIRoute\"", "Objects known, by kind") \
+    X(OBJECTS_MODELBACKEND, "headrace_objects", "gauge", "kind=\"ModelBackend\"", "")             \
+    X(OBJECTS_SERVICE, "headrace_objects", "gauge", "kind=\"Service\"", "")                       \
+    X(OBJECTS_ENDPOINTSLICE, "headrace_objects", "gauge", "kind=\"EndpointSlice\"", "")           \
+    X(OBJECTS_POD, "headrace_objects", "gauge", "kind=\"Pod\"", "")                               \
+    X(OBJECTS_INVALID, "headrace_objects_invalid", "gauge", "",                                   \
+      "AIRoutes and ModelBackends that are left out because they are not valid")                  \
+    X(OBJECTS_REJECTED, "headrace_objects_rejected_total", "counter", "",                         \
+      "Objects that could not be read at all")
+
+enum metric_control {
+#define X(name, text, type, labels, help) METRIC_CONTROL_##name,
+    METRIC_CONTROL_TABLE(X)
+#undef X
+    METRIC_CONTROL_COUNT,
+};
+
+enum {
+    METRIC_STATUS_CLASSES = 6,
+    METRIC_FAULTS_MAX = 40,
+    METRIC_LATENCY_BUCKETS = 20,
+    METRIC_ENDPOINTS_MAX = 2000, // in one exposition; the rest is only counted
+};
 
 // Upper bounds of the latency histograms, in nanoseconds; the last one is +Inf.
 extern const uint64_t metric_latency_bounds[METRIC_LATENCY_BUCKETS];
@@ -82,6 +116,7 @@ struct metrics_worker {
 
 struct metrics {
     unsigned worker_count;
+    _Atomic uint64_t control[METRIC_CONTROL_COUNT]; // bits of doubles
     struct metrics_worker workers[];
 };
 
@@ -116,7 +151,21 @@ void metrics_latency_record(struct metrics_latency *latency, uint64_t ns);
 enum { METRIC_BACKENDS_MAX = 2000 };
 struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key);
 
-// Appends the text exposition (Prometheus 0.0.4) of everything counted by workers. fault_label gives
-// the label of fault number n, NULL when there is none.
+// One thread a row.
+void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value);
+
+// Appends the text exposition (Prometheus 0.0.4) of everything counted by workers and set by the
+// control thread. fault_label gives the label of fault number n, NULL when there is none; faults that
+// share a label share a series.
 void metrics_write(const struct metrics *metrics, struct strbuf *out,
                    const char *(*fault_label)(unsigned n));
+
+// The endpoints' books, samples and failures, from the table, under its lock.
+void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, struct strbuf *out);
+
+// The build, and the process as the kernel sees it.
+void metrics_write_process(const char *version, struct strbuf *out);
+
+// The two lines that begin a metric, and a label value with what must be escaped in it.
+void metrics_write_head(struct strbuf *out, const char *name, const char *help, const char *type);
+void metrics_write_label(struct strbuf *out, struct slice value);

@@ -1,0 +1,213 @@
+// The part of the exposition that is not counted by workers: endpoints, build, process.
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "observe/metrics.h"
+
+// One endpoint of one backend, copied under the table's lock.
+struct view {
+    const struct backend_state *backend;
+    const struct endpoint *endpoint;
+    struct endpoint_sample sample;
+    uint64_t load;
+    uint64_t now_ms;
+};
+
+static double cell(const _Atomic uint64_t *value)
+{
+    return (double)atomic_load_explicit(value, memory_order_relaxed);
+}
+
+// The value, or a negative one when there is nothing to say.
+static double outstanding_requests(const struct view *v)
+{
+    return load_requests(v->load);
+}
+
+static double outstanding_tokens(const struct view *v)
+{
+    return (double)load_tokens(v->load);
+}
+
+static double picks(const struct view *v)
+{
+    return cell(&v->endpoint->picks);
+}
+
+static double failures(const struct view *v)
+{
+    return cell(&v->endpoint->failures);
+}
+
+static double overloads(const struct view *v)
+{
+    return cell(&v->endpoint->overloads);
+}
+
+static double scrapes(const struct view *v)
+{
+    return cell(&v->endpoint->scrapes);
+}
+
+static double scrape_failures(const struct view *v)
+{
+    return cell(&v->endpoint->scrape_failures);
+}
+
+static double waiting(const struct view *v)
+{
+    return v->sample.taken_ms != 0 ? v->sample.waiting : -1;
+}
+
+static double running(const struct view *v)
+{
+    return v->sample.taken_ms != 0 ? v->sample.running : -1;
+}
+
+static double kv_utilisation(const struct view *v)
+{
+    return v->sample.taken_ms != 0 ? v->sample.kv_utilisation : -1;
+}
+
+static double sample_age(const struct view *v)
+{
+    if (v->sample.taken_ms == 0) {
+        return -1;
+    }
+    return v->now_ms > v->sample.taken_ms ? (double)(v->now_ms - v->sample.taken_ms) / 1000 : 0;
+}
+
+static const struct {
+    const char *name;
+    const char *type;
+    const char *help;
+    double (*value)(const struct view *v);
+} rows[] = {
+    {"headrace_endpoint_outstanding_requests", "gauge", "Requests that Headrace has there now",
+     outstanding_requests},
+    {"headrace_endpoint_outstanding_prompt_tokens", "gauge",
+     "Uncached prompt tokens of these that have no first token yet (estimated)",
+     outstanding_tokens},
+    {"headrace_endpoint_picks_total", "counter", "Requests that were given to the endpoint", picks},
+    {"headrace_endpoint_failures_total", "counter", "Failed connects and resets", failures},
+    {"headrace_endpoint_overloads_total", "counter", "Refusals for want of room", overloads},
+    {"headrace_endpoint_scrapes_total", "counter", "Scrapes that were read", scrapes},
+    {"headrace_endpoint_scrape_failures_total", "counter", "Scrapes that failed", scrape_failures},
+    {"headrace_endpoint_waiting_requests", "gauge", "Requests queued in the engine, as it says",
+     waiting},
+    {"headrace_endpoint_running_requests", "gauge", "Requests in the engine's batch, as it says",
+     running},
+    {"headrace_endpoint_kv_cache_utilisation_ratio", "gauge",
+     "Part of the KV cache that is in use, as the engine says", kv_utilisation},
+    {"headrace_endpoint_sample_age_seconds", "gauge", "Age of what the engine said last",
+     sample_age},
+};
+
+static void write_value(const struct view *v, const char *name, double value, struct strbuf *out)
+{
+    strbuf_printf(out, "%s{backend=\"", name);
+    metrics_write_label(out, slice_of_str(v->backend->key));
+    strbuf_add(out, SLICE("\",endpoint=\""));
+    metrics_write_label(out, slice_of_str(v->endpoint->text));
+    strbuf_printf(out, "\"} %.10g\n", value);
+}
+
+// Under the table's lock. Returns how many endpoints there are.
+static size_t write_endpoints(struct endpoint_table *table, size_t row, uint64_t now_ms,
+                              struct strbuf *out)
+{
+    size_t seen = 0;
+    list_for_each(&table->backend_list, node) {
+        struct backend_state *backend = container_of(node, struct backend_state, node);
+        struct endpoint_set *set = backend_state_endpoints(backend);
+        for (size_t i = 0; i < set->count; i++) {
+            if (seen++ >= METRIC_ENDPOINTS_MAX) {
+                continue;
+            }
+            struct view v = {.backend = backend, .endpoint = set->items[i], .now_ms = now_ms};
+            v.load = atomic_load_explicit(&v.endpoint->load, memory_order_relaxed);
+            endpoint_sample_read(v.endpoint, &v.sample);
+            double value = rows[row].value(&v);
+            if (value >= 0) {
+                write_value(&v, rows[row].name, value, out);
+            }
+        }
+    }
+    return seen;
+}
+
+void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, struct strbuf *out)
+{
+    size_t seen = 0;
+    pthread_mutex_lock(&table->lock);
+    for (size_t row = 0; row < ARRAY_LEN(rows); row++) {
+        metrics_write_head(out, rows[row].name, rows[row].help, rows[row].type);
+        seen = write_endpoints(table, row, now_ms, out);
+    }
+    pthread_mutex_unlock(&table->lock);
+    const char *name = "headrace_endpoints";
+    metrics_write_head(out, name, "Endpoints of all backends; beyond 2000 only counted here",
+                       "gauge");
+    strbuf_printf(out, "%s %zu\n", name, seen);
+}
+
+// ---- process --------------------------------------------------------------------------------------
+
+static void write_gauge(struct strbuf *out, const char *name, const char *help, const char *type,
+                        double value)
+{
+    metrics_write_head(out, name, help, type);
+    strbuf_printf(out, "%s %.17g\n", name, value);
+}
+
+static double resident_bytes(void)
+{
+    unsigned long long total = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL) {
+        return 0;
+    }
+    int n = fscanf(file, "%llu %llu", &total, &resident);
+    fclose(file);
+    return n == 2 ? (double)resident * (double)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static double open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    double count = -1; // the folder itself
+    if (dir == NULL) {
+        return 0;
+    }
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        count += entry->d_name[0] != '.' ? 1 : 0;
+    }
+    closedir(dir);
+    return count;
+}
+
+void metrics_write_process(const char *version, struct strbuf *out)
+{
+    struct rusage usage;
+    struct rlimit limit;
+    metrics_write_head(out, "headrace_build_info", "The build", "gauge");
+    strbuf_add(out, SLICE("headrace_build_info{version=\""));
+    metrics_write_label(out, slice_of_str(version));
+    strbuf_add(out, SLICE("\"} 1\n"));
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        double seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+                         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+        write_gauge(out, "process_cpu_seconds_total", "CPU time of user and system", "counter",
+                    seconds);
+    }
+    write_gauge(out, "process_resident_memory_bytes", "Resident memory", "gauge",
+                resident_bytes());
+    write_gauge(out, "process_open_fds", "Open file descriptors", "gauge", open_files());
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        write_gauge(out, "process_max_fds", "Limit of open file descriptors", "gauge",
+                    (double)limit.rlim_cur);
+    }
+}
