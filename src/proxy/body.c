@@ -151,18 +151,37 @@ static bool scan_piece(struct request *request, struct slice piece)
     return true;
 }
 
-void body_start(struct request *request)
+// The client waits for a word before it sends its body (RFC 9110 section 10.1.1).
+static void send_continue(struct request *request)
+{
+    if (!request->continue_pending) {
+        return;
+    }
+    request->continue_pending = false;
+    struct slice text = SLICE("HTTP/1.1 100 Continue\r\n\r\n");
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)text.ptr, .iov_len = text.len};
+    if (downstream_send(request->down, &iov, 1) != 0) {
+        request_abort(request, FAULT_CLIENT_ABORT);
+    }
+}
+
+// Streamed bodies go out as they come; with the length when it is known.
+static void start_streamed(struct request *request)
+{
+    struct downstream *down = request->down;
+    request->prompt_bytes = request->head.content_length;
+    request->body_received = request->body_inline.len;
+    request->up_chunked = request->head.framing == HTTP_FRAMING_CHUNKED;
+    request_route(request);
+    if (down->request == request && !request->answered) {
+        send_continue(request);
+    }
+}
+
+static void start_buffered(struct request *request)
 {
     bool empty = request->head.framing == HTTP_FRAMING_NONE ||
                  (request->head.framing == HTTP_FRAMING_LENGTH && request->head.content_length == 0);
-    if (!request->body_buffered) {
-        request->prompt_bytes = request->head.content_length;
-        request->body_received = request->body_inline.len;
-        // Streamed bodies go out as they come; with the length when it is known.
-        request->up_chunked = request->head.framing == HTTP_FRAMING_CHUNKED;
-        request_route(request);
-        return;
-    }
     if (!empty && may_be_json(request)) {
         request->scan = ARENA_NEW(&request->arena, struct json_scan);
         if (request->scan == NULL) {
@@ -171,20 +190,20 @@ void body_start(struct request *request)
         }
         json_scan_init(request->scan, body_keys, KEY_COUNT);
     }
-    if (request->body_complete) {
-        if (scan_piece(request, request->body_inline)) {
-            body_done(request);
-        }
-        return;
+    if (!request->body_complete) {
+        relay_set_phase(request, REQUEST_BODY, request->worker->config->body_timeout_ms);
+        send_continue(request);
+    } else if (scan_piece(request, request->body_inline)) {
+        body_done(request);
     }
-    relay_set_phase(request, REQUEST_BODY, request->worker->config->body_timeout_ms);
-    if (request->continue_pending) {
-        request->continue_pending = false;
-        struct slice text = SLICE("HTTP/1.1 100 Continue\r\n\r\n");
-        struct iovec iov = {.iov_base = (void *)(uintptr_t)text.ptr, .iov_len = text.len};
-        if (downstream_send(request->down, &iov, 1) != 0) {
-            request_abort(request, FAULT_CLIENT_ABORT);
-        }
+}
+
+void body_start(struct request *request)
+{
+    if (request->body_buffered) {
+        start_buffered(request);
+    } else {
+        start_streamed(request);
     }
 }
 

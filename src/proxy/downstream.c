@@ -231,13 +231,6 @@ void downstream_request_done(struct downstream *down, bool keep_alive, bool unre
     }
 }
 
-void downstream_drain(struct downstream *down)
-{
-    if (down->request == NULL && down->state != DOWNSTREAM_LINGER) {
-        downstream_close(down);
-    }
-}
-
 // Parses a request at buf[0..len). Returns the bytes used; 0 when the head is not complete;
 // -1 when nothing more is to be read (refused or closed).
 static ptrdiff_t take_request(struct downstream *down, char *buf, size_t len, size_t seen)
@@ -484,4 +477,21 @@ static void downstream_on_timer(struct timer *timer, void *arg)
     }
     down->deadline_ms = 0;
     on_deadline(down);
+}
+
+void downstream_drain(struct downstream *down)
+{
+    // A request may lie in the socket, its edge not seen yet: it is served.
+    if (down->state == DOWNSTREAM_IDLE && !downstream_read(down)) {
+        return;
+    }
+    if (down->state != DOWNSTREAM_IDLE || down->closed) {
+        return;
+    }
+    if (down->requests == 0) {
+        // Just accepted: its first request is on the way, and is its last.
+        set_deadline(down, down->worker->config->header_timeout_ms);
+    } else {
+        downstream_close(down);
+    }
 }

@@ -143,6 +143,12 @@ static void close_listeners(struct worker *worker)
 static void drain_now(void *arg)
 {
     struct worker *worker = arg;
+    // Who is in the queue already was let in by the kernel: serve it rather than reset it.
+    for (size_t i = 0; i < worker->config->listen_count; i++) {
+        if (worker->listeners[i].io.fd >= 0) {
+            on_accept(&worker->listeners[i].io, EPOLLIN, &worker->listeners[i]);
+        }
+    }
     worker->draining = true;
     close_listeners(worker);
     list_for_each(&worker->downstreams, node) {
