@@ -12,10 +12,10 @@ enum state {
     KEY,          // a key must come
     COLON,
     AFTER, // a value is complete: comma or bracket
-    STRING,
+    END,   // only white space
+    STRING, // from here on: inside a token
     NUMBER,
     LITERAL,
-    END, // only white space
 };
 
 // Inside a string.
@@ -262,17 +262,20 @@ static const char escapes[256] = {
     ['n'] = '\n', ['r'] = '\r',  ['t'] = '\t', ['u'] = 'u',
 };
 
-static int hex_value(char c)
+// Value of a hexadecimal digit plus one; 0 for other bytes.
+static const uint8_t hex_digits[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
+static inline int hex_value(char c)
 {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+    return hex_digits[(unsigned char)c] - 1;
 }
 
 // Four hexadecimal digits at p, or -1.
-static int32_t hex4(const char *p)
+static inline int32_t hex4(const char *p)
 {
     int a = hex_value(p[0]);
     int b = hex_value(p[1]);
@@ -388,6 +391,7 @@ static bool step_utf8_more(struct json_scan *scan, struct cursor *c)
 // must look at.
 static const char *skip_utf8(const char *p, const char *end)
 {
+    p = json_skip_triples(p, end);
     while (end - p >= 4) {
         unsigned char a = (unsigned char)p[0];
         unsigned char b = (unsigned char)p[1];
@@ -405,7 +409,7 @@ static const char *skip_utf8(const char *p, const char *end)
             if ((a == 0xe0 && b < 0xa0) || (a == 0xed && b > 0x9f)) {
                 break;
             }
-            p += 3;
+            p = json_skip_triples(p + 3, end);
             continue;
         }
         if (((unsigned char)p[3] & 0xc0) != 0x80 || a > 0xf4 || (a == 0xf0 && b < 0x90) ||
@@ -417,26 +421,28 @@ static const char *skip_utf8(const char *p, const char *end)
     return p;
 }
 
-// \ and what follows, when it is all there and simple. Returns p when not.
-static const char *skip_escape(struct json_scan *scan, const char *p, const char *end)
+// Escapes at p (a backslash), as long as they are all there and simple. Stops at what the automaton
+// must look at.
+static inline const char *skip_escapes(struct json_scan *scan, const char *p, const char *end)
 {
-    if (end - p < 6) {
-        return p;
-    }
-    char meaning = escapes[(unsigned char)p[1]];
-    if (meaning != 'u') {
-        if (meaning == 0) {
-            return p;
+    while (end - p >= 6 && *p == '\\') {
+        char meaning = escapes[(unsigned char)p[1]];
+        if (meaning != 'u') {
+            if (meaning == 0) {
+                break;
+            }
+            add_to_key(scan, &meaning, 1);
+            p += 2;
+            continue;
         }
-        add_to_key(scan, &meaning, 1);
-        return p + 2;
+        int32_t code = hex4(p + 2);
+        if (code < 0 || (code & 0xf800) == 0xd800) {
+            break;
+        }
+        add_code_to_key(scan, (uint32_t)code);
+        p += 6;
     }
-    int32_t code = hex4(p + 2);
-    if (code < 0 || (code & 0xf800) == 0xd800) {
-        return p;
-    }
-    add_code_to_key(scan, (uint32_t)code);
-    return p + 6;
+    return p;
 }
 
 // From PLAIN: runs of ordinary characters, up to the closing quote or to something that the
@@ -460,7 +466,7 @@ static bool run_plain(struct json_scan *scan, struct cursor *c, bool *ret_closed
             return true;
         }
         if (byte == '\\') {
-            p = skip_escape(scan, p, end);
+            p = skip_escapes(scan, p, end);
             if (p == start) {
                 scan->sub_state = ESCAPE;
                 p++;
@@ -628,14 +634,10 @@ static bool step_after(struct json_scan *scan, struct cursor *c)
     }
 }
 
-// One byte between tokens.
-static bool step_structure(struct json_scan *scan, struct cursor *c)
+// The byte at c->p, which is no white space, between tokens.
+static inline bool step_between(struct json_scan *scan, struct cursor *c)
 {
     char byte = *c->p;
-    if (byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r') {
-        c->p++;
-        return true;
-    }
     switch ((enum state)scan->state) {
     case ARRAY_FIRST:
         return byte == ']' ? end_container(scan, c, false) : begin_value(scan, c);
@@ -665,6 +667,21 @@ static bool step_structure(struct json_scan *scan, struct cursor *c)
         break;
     }
     return fail(scan, c, c->p, JSON_ERROR_SYNTAX);
+}
+
+// From between two tokens to the inside of the next, or to the end of the piece.
+static bool step_structure(struct json_scan *scan, struct cursor *c)
+{
+    while (scan->state < STRING) {
+        c->p = json_skip_space(c->p, c->end);
+        if (c->p == c->end) {
+            break;
+        }
+        if (!step_between(scan, c)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 enum json_error json_scan_feed(struct json_scan *scan, struct slice piece)

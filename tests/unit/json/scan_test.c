@@ -262,6 +262,15 @@ static void a_watched_key_comes_once(void **state)
     assert_int_equal(scan_all_ways(SLICE("{\"model\\u0000\":1,\"model\":2,\"Model\":3}")).error, JSON_OK);
 }
 
+static void white_space_in_strings_is_text(void **state)
+{
+    (void)state;
+    struct json_scan scan = scan_all_ways(SLICE("{\" model\":\"  a  \",\"model \":1 , \"model\" : \" \" }"));
+    assert_int_equal(scan.error, JSON_OK);
+    assert_int_equal(scan.string_bytes, 6);
+    assert_int_equal(scan.captures[0].type, JSON_STRING);
+}
+
 static void the_error_says_where(void **state)
 {
     (void)state;
@@ -362,6 +371,7 @@ int main(void)
         cmocka_unit_test(captures_top_level_members),
         cmocka_unit_test(every_type_is_captured),
         cmocka_unit_test(a_watched_key_comes_once),
+        cmocka_unit_test(white_space_in_strings_is_text),
         cmocka_unit_test(the_error_says_where),
         cmocka_unit_test(strings_decode),
         cmocka_unit_test(numbers_convert),
