@@ -438,6 +438,29 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
     return 0;
 }
 
+int pick_preview(struct backend_state *backend, const struct pick_request *request,
+                 struct pick_trace *ret_trace)
+{
+    const struct endpoint_set *set = backend_state_endpoints(backend);
+    if (set->count == 0) {
+        return -ENOENT;
+    }
+    struct scan scan = {
+        .backend = backend,
+        .request = request,
+        .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
+        .tie_seed = rand_u64(request->rng),
+    };
+    uint32_t mean = atomic_load_explicit(&backend->mean_prompt_tokens, memory_order_relaxed);
+    scan.mean_prompt = mean != 0 ? (double)mean : (double)scan.prompt_tokens;
+    struct view chosen;
+    if (!choose_cheapest(&scan, set, &chosen)) {
+        return -ENOENT;
+    }
+    explain(&scan, set, &chosen, ret_trace);
+    return 0;
+}
+
 // ---- reservations ----
 
 void reservation_first_token(struct reservation *reservation)

@@ -59,6 +59,12 @@ MUST_CHECK int pick_endpoint(struct backend_state *backend, const struct pick_re
                              bool allow_tried, struct reservation *ret,
                              struct pick_trace *trace);
 
+// What a pick would see now, without reserving or learning anything: the candidates, the one that
+// would be chosen in front (of policies without a cost: one of those that could be). Inside an epoch
+// section. 0 or -ENOENT.
+MUST_CHECK int pick_preview(struct backend_state *backend, const struct pick_request *request,
+                            struct pick_trace *ret_trace);
+
 // The prompt was processed: its tokens leave the books. Idempotent.
 void reservation_first_token(struct reservation *reservation);
 

@@ -1,0 +1,271 @@
+#include "admin/admin.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/page.h"
+#include "base/clock.h"
+#include "base/rand.h"
+#include "proxy/fault.h"
+
+enum {
+    CONNECTIONS_MAX = 64,
+    CONNECTION_MEMORY = 32 * 1024,
+    IDLE_SECONDS = 30,
+    BODY_MAX = 64 * 1024 * 1024,
+    WHY_MAX = 256,
+    DECISIONS_DEFAULT = 20,
+    DECISIONS_MAX = 256,
+};
+
+struct admin {
+    struct admin_config config;
+    struct MHD_Daemon *daemon;
+    struct epoch_reader *reader;
+    struct rand_state rng;
+    uint16_t port;
+};
+
+// ---- pages ----------------------------------------------------------------------------------------
+
+static unsigned page_index(struct page_context *context, struct strbuf *out);
+
+static unsigned page_healthz(struct page_context *context, struct strbuf *out)
+{
+    (void)context;
+    strbuf_add(out, SLICE("ok\n"));
+    return 200;
+}
+
+static unsigned page_readyz(struct page_context *context, struct strbuf *out)
+{
+    char why[WHY_MAX] = "";
+    const struct admin_config *config = context->config;
+    bool ready = config->ready == NULL || config->ready(config->ready_arg, why, sizeof(why));
+    strbuf_printf(out, "%s\n", ready ? "ok" : why);
+    return ready ? 200 : 503;
+}
+
+static const char *label_of_fault(unsigned n)
+{
+    return n < FAULT_COUNT ? fault_label((enum fault)n) : NULL;
+}
+
+static unsigned page_metrics(struct page_context *context, struct strbuf *out)
+{
+    const struct admin_config *config = context->config;
+    char why[WHY_MAX];
+    bool ready = config->ready == NULL || config->ready(config->ready_arg, why, sizeof(why));
+    metrics_write(config->metrics, out, label_of_fault);
+    metrics_write_endpoints(config->endpoints, clock_mono_ms(), out);
+    metrics_write_process(config->version, out);
+    metrics_write_head(out, "headrace_ready", "1 while the instance says that it is ready", "gauge");
+    strbuf_printf(out, "headrace_ready %d\n", ready ? 1 : 0);
+    return 200;
+}
+
+unsigned page_decisions(struct page_context *context, struct strbuf *out)
+{
+    struct slice id = page_argument(context, "request_id", NULL);
+    struct slice n = page_argument(context, "n", NULL);
+    uint64_t max = id.ptr != NULL ? DECISIONS_MAX : DECISIONS_DEFAULT;
+    if (n.ptr != NULL && (slice_to_u64(n, &max) != 0 || max == 0 || max > DECISIONS_MAX)) {
+        return page_error(out, 400, "n must be a number from 1 to 256");
+    }
+    struct decision *found = calloc((size_t)max, sizeof(*found));
+    if (found == NULL) {
+        return page_error(out, 500, "out of memory");
+    }
+    size_t count = decisions_read(context->config->decisions, id, found, (size_t)max);
+    page_open(out, "", '{');
+    page_open(out, "decisions", '[');
+    for (size_t i = 0; i < count; i++) {
+        if (i != 0) {
+            strbuf_add_char(out, ',');
+        }
+        decision_write_json(&found[i], out);
+    }
+    page_close(out, ']');
+    page_close(out, '}');
+    free(found);
+    return 200;
+}
+
+#define TEXT "text/plain; charset=utf-8"
+#define JSON "application/json"
+
+static const struct page {
+    const char *path;
+    unsigned (*write)(struct page_context *context, struct strbuf *out);
+    const char *type;
+    const char *help;
+} pages[] = {
+    {"/", page_index, TEXT, "this list"},
+    {"/healthz", page_healthz, TEXT, "the process lives"},
+    {"/readyz", page_readyz, TEXT, "200 when it may get traffic, else 503 and why not"},
+    {"/metrics", page_metrics, "text/plain; version=0.0.4; charset=utf-8", "Prometheus metrics"},
+    {"/endpoints", page_endpoints, JSON, "backends and endpoints: books, samples, failures"},
+    {"/routes", page_routes, JSON, "the configuration that is served"},
+    {"/decisions", page_decisions, JSON, "last picks, with reasons: ?n=20 or ?request_id=ID"},
+    {"/explain", page_explain, JSON,
+     "what a request would take now: ?host=&path=&method=&model=&prompt_bytes="},
+};
+
+static unsigned page_index(struct page_context *context, struct strbuf *out)
+{
+    strbuf_printf(out, "headrace %s\n\n", context->config->version);
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        strbuf_printf(out, "%-12s %s\n", pages[i].path, pages[i].help);
+    }
+    return 200;
+}
+
+// ---- HTTP -----------------------------------------------------------------------------------------
+
+static const struct page *find_page(const char *url)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        if (strcmp(pages[i].path, url) == 0) {
+            return &pages[i];
+        }
+    }
+    return NULL;
+}
+
+// Takes over the buffer's memory.
+static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status, const char *type,
+                               struct strbuf *body)
+{
+    if (body->failed) {
+        strbuf_fini(body);
+        return MHD_NO; // out of memory: the connection closes
+    }
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        strbuf_fini(body);
+        return MHD_NO;
+    }
+    if (status == 405) {
+        MHD_add_response_header(response, "Allow", "GET, HEAD");
+    }
+    MHD_add_response_header(response, "Content-Type", type);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    enum MHD_Result rc = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **state)
+{
+    (void)version;
+    (void)upload;
+    static int seen;
+    struct admin *admin = arg;
+    if (*state == NULL) {
+        *state = &seen; // the headers only; the answer comes with the next call
+        return MHD_YES;
+    }
+    if (*upload_size != 0) {
+        *upload_size = 0; // a body is read and dropped
+        return MHD_YES;
+    }
+    struct strbuf body;
+    strbuf_init(&body, BODY_MAX);
+    struct page_context context = {
+        .config = &admin->config, .connection = connection, .rng = &admin->rng};
+    const struct page *page = find_page(url);
+    const char *type = page != NULL ? page->type : JSON;
+    unsigned status;
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+        type = JSON;
+        status = page_error(&body, 405, "only GET and HEAD");
+    } else if (page == NULL) {
+        status = page_error(&body, 404, "no such page; / lists them");
+    } else {
+        // Snapshots, backends and endpoints that a page finds stay valid until the end of it.
+        epoch_enter(admin->config.epoch, admin->reader);
+        status = page->write(&context, &body);
+        epoch_leave(admin->reader);
+    }
+    return respond(connection, status, type, &body);
+}
+
+// libmicrohttpd's own complaints are about what clients did; nobody must be able to fill a log.
+static void on_log(void *arg, const char *format, va_list args)
+{
+    (void)arg;
+    (void)format;
+    (void)args;
+}
+
+static int find_port(struct admin *admin)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(admin->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    if (info == NULL) {
+        return -EIO;
+    }
+    admin->port = info->port;
+    return 0;
+}
+
+int admin_start(const struct admin_config *config, struct admin **ret_admin, struct error *err)
+{
+    struct admin *admin = calloc(1, sizeof(*admin));
+    if (admin == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    admin->config = *config;
+    rand_seed_random(&admin->rng);
+    int rc = epoch_add_reader(config->epoch, &admin->reader);
+    if (rc != 0) {
+        free(admin);
+        return error_set(err, rc, "too many threads");
+    }
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG;
+    if (config->address.ss_family == AF_INET6) {
+        flags |= MHD_USE_IPv6;
+    }
+    errno = 0;
+    admin->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, admin, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_SOCK_ADDR, (const struct sockaddr *)&admin->config.address,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_END);
+    if (admin->daemon == NULL) {
+        rc = errno != 0 ? -errno : -EIO;
+        free(admin);
+        return error_set(err, rc, "cannot serve the admin address: %s%s", strerror(-rc),
+                         rc == -EADDRINUSE ? " (another program has this port; see --admin)" : "");
+    }
+    rc = find_port(admin);
+    if (rc != 0) {
+        admin_stop(admin);
+        return error_set(err, rc, "cannot find the admin port");
+    }
+    *ret_admin = admin;
+    return 0;
+}
+
+uint16_t admin_port(const struct admin *admin)
+{
+    return admin->port;
+}
+
+void admin_stop(struct admin *admin)
+{
+    if (admin == NULL) {
+        return;
+    }
+    MHD_stop_daemon(admin->daemon);
+    free(admin);
+}

@@ -1,0 +1,33 @@
+// The pages of the admin face, and how they write JSON. Internal to the admin.
+#pragma once
+
+#include <microhttpd.h>
+
+#include "admin/admin.h"
+#include "base/strbuf.h"
+
+struct page_context {
+    const struct admin_config *config;
+    struct MHD_Connection *connection;
+    struct rand_state *rng;
+};
+
+// Each appends its body and returns the status. They run inside an epoch section.
+unsigned page_endpoints(struct page_context *context, struct strbuf *out);
+unsigned page_routes(struct page_context *context, struct strbuf *out);
+unsigned page_explain(struct page_context *context, struct strbuf *out);
+unsigned page_decisions(struct page_context *context, struct strbuf *out);
+
+// An argument of the query, decoded; `fallback` when it is absent.
+struct slice page_argument(struct page_context *context, const char *name, const char *fallback);
+
+// {"error":"…"} and the status.
+unsigned page_error(struct strbuf *out, unsigned status, const char *message);
+
+// JSON members. The comma before one is put where the text so far asks for it; an empty key is for
+// elements of arrays.
+void page_open(struct strbuf *out, const char *key, char bracket);
+void page_close(struct strbuf *out, char bracket);
+void page_str(struct strbuf *out, const char *key, struct slice value);
+void page_num(struct strbuf *out, const char *key, double value);
+void page_bool(struct strbuf *out, const char *key, bool value);
