@@ -125,9 +125,9 @@ struct scrape_config {
     uint16_t port;        // 0 = the endpoint's own port
     uint32_t interval_ms; // shortest time between two scrapes of one endpoint
     uint32_t stale_after_ms;
-    char map_waiting[128]; // Generic only: metric names ("" = none)
-    char map_running[128];
-    char map_kv[128];
+    char map_waiting[129]; // Generic only: metric names ("" = none)
+    char map_running[129];
+    char map_kv[129];
 };
 
 enum { METRICS_FOUND_MAX = 256 };
