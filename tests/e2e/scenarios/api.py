@@ -12,7 +12,7 @@ from harness.api_environment import backend, endpoint, route, rule, service, sli
 from harness.load import chat
 from harness.processes import run, wait_until
 from harness.scenario import Suite, check
-from .objects import OBJECTS
+from .objects import NAMED_BACKENDS, OBJECTS
 
 SUITE = Suite()
 
@@ -87,8 +87,8 @@ def schema(env):
                                    env.namespace, "-f", "-", stdin=text, check=False)
         file = f"{env.directory}/object.yaml"
         with open(file, "w", encoding="utf-8") as out:
-            out.write(text)
-        # A backend that is not in the file is no fault of the schema's.
+            # The backends that the routes name: offline, what is missing is a fault too.
+            out.write("\n---\n".join([text, *(json.dumps(b) for b in NAMED_BACKENDS)]))
         offline = run([f"{env.build}/headrace", "validate", file], check=False)
         for who, failed, output in (
                 ("the API server", server.returncode != 0, server.stderr + server.stdout),

@@ -8,9 +8,9 @@ import copy
 POOL = {"serviceRef": {"name": "llm", "port": "http"}}
 
 
-def _backend(spec):
+def _backend(spec, name="object"):
     return {"apiVersion": "headrace.dev/v1alpha1", "kind": "ModelBackend",
-            "metadata": {"name": "object"}, "spec": spec}
+            "metadata": {"name": name}, "spec": spec}
 
 
 def _route(rules, **spec):
@@ -43,6 +43,8 @@ def _without(item, *path):
     del at[path[-1]]
     return changed
 
+
+NAMED_BACKENDS = [_backend({"pool": POOL}, name) for name in ("llm", "next")]
 
 # (name, object, a part of what is said of it or None)
 OBJECTS = [
