@@ -67,6 +67,25 @@ static double sample_or(double value, double fallback)
     return isfinite(value) && value >= 0 ? value : fallback;
 }
 
+// Who of those waiting is ours cannot be seen: all share the queue in proportion.
+static void sample_others(struct endpoint_sample *sample, bool has_running, uint32_t ours)
+{
+    if (has_running) {
+        double total = sample->waiting + sample->running;
+        sample->others_requests = total > ours ? total - ours : 0;
+        sample->others_waiting = total > 0 ? sample->others_requests * sample->waiting / total : 0;
+        return;
+    }
+    // `running` is of another moment than `ours`: what others run stays as it was seen last, and
+    // the queue beyond all of ours is theirs in any case.
+    double running = MAX_OF(sample->others_requests - sample->others_waiting, 0.0);
+    double share = running + ours > 0 ? running / (running + ours) : 1;
+    double beyond = sample->waiting - ours;
+    double waiting = MAX_OF(sample->waiting * share, beyond);
+    sample->others_waiting = waiting;
+    sample->others_requests = running + waiting;
+}
+
 void endpoint_sample_write(struct endpoint *endpoint, double waiting, double running,
                            double kv_utilisation, double kv_capacity_tokens, uint32_t ours,
                            uint64_t tokens_reserved, uint64_t now_ms)
@@ -92,10 +111,7 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
         sample.kv_utilisation = sample_or(kv_utilisation, -1);
     }
     sample.kv_capacity_tokens = sample_or(kv_capacity_tokens, sample.kv_capacity_tokens);
-    double total = sample.waiting + sample.running;
-    sample.others_requests = total > ours ? total - ours : 0;
-    // Who of those waiting is ours cannot be seen: they share the queue in proportion.
-    sample.others_waiting = total > 0 ? sample.others_requests * (sample.waiting / total) : 0;
+    sample_others(&sample, !isnan(running), ours);
     sample.tokens_reserved = tokens_reserved;
     sample.taken_ms = now_ms > 0 ? now_ms : 1;
 

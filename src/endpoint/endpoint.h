@@ -136,7 +136,9 @@ enum { METRICS_FOUND_MAX = 256 };
 struct backend_state {
     struct list_node node; // of the table
     char *key;             // "namespace/name"
-    _Atomic uint32_t refs;
+    _Atomic uint32_t refs; // the table's own is one of them
+    // Who follows it without keeping it in the table (the scraper): its memory waits for them.
+    _Atomic uint32_t watchers;
     struct endpoint_table *table;
     _Atomic(struct endpoint_set *) set; // never NULL; release by the writer, acquire by readers
     _Atomic uint64_t round_robin;
@@ -160,7 +162,9 @@ struct endpoint_table {
     struct epoch *epoch;
     struct map backends; // key → backend_state
     struct list_node backend_list;
-    struct list_node gone; // control thread: endpoints of backends that are freed already
+    // Control thread: backends that left and are still watched, and endpoints of such that left.
+    struct list_node left;
+    struct list_node gone;
     _Atomic uint32_t endpoint_count; // all that are not freed
     uint32_t next_id; // and a list of ids that are free again
     uint32_t *free_ids;
@@ -184,6 +188,12 @@ struct backend_state *endpoint_table_backend(struct endpoint_table *table, struc
 // Any thread that holds a reference, or the table's lock. unref only counts down.
 void backend_state_ref(struct backend_state *backend);
 void backend_state_unref(struct backend_state *backend);
+
+// With the table's lock: the memory stays until unwatch, but the backend may leave the table any
+// time, which raises `version`.
+void backend_state_watch(struct backend_state *backend);
+// Any thread.
+void backend_state_unwatch(struct backend_state *backend);
 
 struct endpoint_spec {
     struct sockaddr_storage address;

@@ -320,6 +320,17 @@ void backend_state_unref(struct backend_state *backend)
     }
 }
 
+void backend_state_watch(struct backend_state *backend)
+{
+    atomic_fetch_add_explicit(&backend->watchers, 1, memory_order_relaxed);
+}
+
+void backend_state_unwatch(struct backend_state *backend)
+{
+    // Release: our last uses come before. Partner: the acquire in collect_left.
+    atomic_fetch_sub_explicit(&backend->watchers, 1, memory_order_release);
+}
+
 static void backend_times_set(struct backend_state *backend, uint32_t interval_ms,
                               uint32_t stale_after_ms)
 {
@@ -432,6 +443,7 @@ int endpoint_table_new(struct endpoint_table **ret_table, struct epoch *epoch)
     }
     table->epoch = epoch;
     list_init(&table->backend_list);
+    list_init(&table->left);
     list_init(&table->gone);
     atomic_init(&table->version, 1);
     *ret_table = table;
@@ -457,9 +469,20 @@ static void backend_drop(struct endpoint_table *table, struct backend_state *bac
         list_remove(node);
         list_push_back(&table->gone, node);
     }
-    // Later: whoever dropped the last reference may be looking still, in a worker's loop turn.
-    epoch_retire(table->epoch, backend_free, backend);
+    list_push_back(&table->left, &backend->node);
     atomic_fetch_add_explicit(&table->version, 1, memory_order_release);
+}
+
+static void collect_left(struct endpoint_table *table)
+{
+    list_for_each(&table->left, node) {
+        struct backend_state *backend = container_of(node, struct backend_state, node);
+        if (atomic_load_explicit(&backend->watchers, memory_order_acquire) == 0) {
+            list_remove(node);
+            // Later: whoever dropped the last reference may be looking still, in a loop turn.
+            epoch_retire(table->epoch, backend_free, backend);
+        }
+    }
 }
 
 static void collect_gone(struct endpoint_table *table, struct list_node *gone)
@@ -496,6 +519,7 @@ void endpoint_table_collect(struct endpoint_table *table)
     list_for_each(&dropped, node) {
         backend_drop(table, container_of(node, struct backend_state, node));
     }
+    collect_left(table);
     epoch_collect(table->epoch);
     list_for_each(&table->backend_list, node) { // only this thread changes the list
         collect_gone(table, &container_of(node, struct backend_state, node)->gone);
@@ -510,6 +534,9 @@ void endpoint_table_free(struct endpoint_table *table)
     }
     list_for_each(&table->backend_list, node) {
         backend_drop(table, container_of(node, struct backend_state, node));
+    }
+    list_for_each(&table->left, node) {
+        backend_free(container_of(node, struct backend_state, node));
     }
     epoch_fini(table->epoch); // what was retired looks at endpoints
     list_for_each(&table->gone, node) {

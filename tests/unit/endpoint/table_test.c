@@ -284,6 +284,12 @@ static void others_load_is_what_the_engine_has_beyond_ours(void **state)
     assert_float_equal(sample.kv_utilisation, 0.5, 1e-9);
     assert_float_equal(sample.kv_capacity_tokens, 1000, 1e-9);
 
+    // Without the running ones (a response header): the queue beyond ours is of others.
+    endpoint_sample_write(at(w, 0), 12, NAN, 0.5, NAN, 5, 78, 1245);
+    endpoint_sample_read(at(w, 0), &sample);
+    assert_float_equal(sample.others_waiting, 7, 1e-9);
+    endpoint_sample_write(at(w, 0), 1, 1, 0.5, NAN, 5, 78, 1246);
+
     // Nonsense is not believed.
     endpoint_sample_write(at(w, 0), -3, INFINITY, -1, -5, 0, 79, 1250);
     endpoint_sample_read(at(w, 0), &sample);

@@ -1,0 +1,359 @@
+#include "scrape/target.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+struct pooled_reader {
+    struct list_node node;
+    struct metric_reader reader;
+};
+
+struct scrape_target {
+    struct list_node node; // of the source
+    struct scrape_source *source;
+    struct endpoint *endpoint; // one reference
+    CURL *easy;
+    struct timer timer;
+    enum engine engine; // ENGINE_AUTO: not detected yet
+    unsigned path;      // number of the path in use
+    bool path_works;
+    uint32_t failures_in_row;
+    // Of the scrape in flight:
+    struct pooled_reader *reader; // NULL: none
+    size_t bytes;
+    uint64_t started_ms;
+    uint32_t ours; // outstanding requests when it was sent
+    uint64_t tokens_reserved;
+};
+
+// ---- readers ----
+
+static struct pooled_reader *reader_get(struct scrape_context *context)
+{
+    if (list_empty(&context->idle_readers)) {
+        return malloc(sizeof(struct pooled_reader));
+    }
+    struct pooled_reader *reader = list_first(&context->idle_readers, struct pooled_reader, node);
+    list_remove(&reader->node);
+    return reader;
+}
+
+static void reader_put(struct scrape_context *context, struct pooled_reader *reader)
+{
+    if (reader != NULL) {
+        list_push_front(&context->idle_readers, &reader->node); // the warm one first
+    }
+}
+
+void scrape_readers_free(struct scrape_context *context)
+{
+    list_for_each(&context->idle_readers, node) {
+        list_remove(node);
+        free(container_of(node, struct pooled_reader, node));
+    }
+}
+
+// ---- when ----
+
+static void target_due(struct timer *timer, void *arg);
+
+// Within 10 % around it, so that the scrapes of many pods and replicas do not fall together.
+static uint64_t jittered(struct scrape_context *context, uint64_t ms)
+{
+    return ms - ms / 10 + rand_below(&context->rng, ms / 5 + 1);
+}
+
+static void target_schedule(struct scrape_target *target, uint64_t delay_ms)
+{
+    struct scrape_context *context = target->source->context;
+    loop_timer_set(context->loop, &target->timer, MAX_OF(delay_ms, (uint64_t)1), target_due,
+                   target);
+}
+
+static uint64_t target_interval(const struct scrape_target *target)
+{
+    const struct scrape_source *source = target->source;
+    uint64_t interval = source->config.interval_ms;
+    struct endpoint_sample sample;
+    endpoint_sample_read(target->endpoint, &sample);
+    bool busy = loop_now_ms(source->context->loop) < source->busy_until_ms ||
+                atomic_load_explicit(&target->endpoint->load, memory_order_relaxed) != 0 ||
+                sample.waiting > 0 || sample.running > 0;
+    if (busy) {
+        return interval;
+    }
+    // Not so slow that the first request after a pause would find stale data.
+    uint64_t slow = MIN_OF(interval * SCRAPE_IDLE_FACTOR,
+                           (uint64_t)source->config.stale_after_ms / 2);
+    return MAX_OF(slow, interval);
+}
+
+void scrape_target_hurry(struct scrape_target *target)
+{
+    struct scrape_context *context = target->source->context;
+    uint64_t soon = loop_now_ms(context->loop) + target->source->config.interval_ms;
+    if (target->reader == NULL && target->failures_in_row == 0 && timer_is_set(&target->timer) &&
+        target->timer.deadline_ms > soon) {
+        target_schedule(target, rand_below(&context->rng, target->source->config.interval_ms + 1u));
+    }
+}
+
+// ---- results ----
+
+static const char *reason_text(CURLcode code, long status)
+{
+    static _Thread_local char text[64];
+    if (code != CURLE_OK) {
+        return curl_easy_strerror(code);
+    }
+    if (status == 200) {
+        return "no metric of a known engine";
+    }
+    snprintf(text, sizeof(text), "status %ld", status);
+    return text;
+}
+
+static void target_failed(struct scrape_target *target, CURLcode code, long status)
+{
+    struct scrape_source *source = target->source;
+    const struct scrape_config *config = &source->config;
+    atomic_fetch_add_explicit(&target->endpoint->scrape_failures, 1, memory_order_relaxed);
+    target->failures_in_row++;
+    // It answered, but not there: perhaps under another path.
+    if (code == CURLE_OK && (!target->path_works || target->failures_in_row >= SCRAPE_WARN_AFTER)) {
+        target->path_works = false;
+        target->engine = config->engine;
+        target->path++;
+        if (engine_scrape_path(config, config->engine, target->path) != NULL) {
+            target_schedule(target, jittered(source->context, config->interval_ms));
+            return;
+        }
+        target->path = 0;
+    }
+    if (target->failures_in_row == SCRAPE_WARN_AFTER) {
+        log_warn("metrics cannot be scraped, balancing by own counts only",
+                 LOG_STR("backend", source->backend->key),
+                 LOG_STR("endpoint", target->endpoint->text),
+                 LOG_STR("reason", reason_text(code, status)));
+    }
+    uint32_t shift = MIN_OF(target->failures_in_row, 16u);
+    uint64_t delay = (uint64_t)config->interval_ms << shift;
+    uint64_t most = MAX_OF((uint64_t)SCRAPE_BACKOFF_MAX_MS, (uint64_t)config->interval_ms);
+    target_schedule(target, jittered(source->context, MIN_OF(delay, most)));
+}
+
+// Tells the backend which engine this is and by which names it was read.
+static void source_learn(struct scrape_source *source, const struct metric_result *result)
+{
+    struct backend_state *backend = source->backend;
+    uint32_t before = atomic_exchange_explicit(&backend->detected_engine, (uint32_t)result->engine,
+                                               memory_order_relaxed);
+    if (before != (uint32_t)result->engine) {
+        log_info("inference engine detected", LOG_STR("backend", backend->key),
+                 LOG_STR("engine", engine_name(result->engine)), LOG_STR("metrics", result->found));
+    }
+    // Only this thread writes the text, so it may compare without the lock.
+    if (strcmp(backend->metrics_found, result->found) != 0) {
+        pthread_mutex_lock(&backend->table->lock);
+        snprintf(backend->metrics_found, sizeof(backend->metrics_found), "%s", result->found);
+        pthread_mutex_unlock(&backend->table->lock);
+        source->warned_missing = false;
+    }
+    if (result->missing[0] != '\0' && !source->warned_missing) {
+        source->warned_missing = true;
+        log_warn("the engine's exposition lacks metrics that it should have; renamed?",
+                 LOG_STR("backend", backend->key), LOG_STR("engine", engine_name(result->engine)),
+                 LOG_STR("missing", result->missing), LOG_STR("found", result->found));
+    }
+}
+
+static void target_succeeded(struct scrape_target *target, const struct metric_result *result)
+{
+    struct endpoint *endpoint = target->endpoint;
+    if (target->failures_in_row >= SCRAPE_WARN_AFTER) {
+        log_info("metrics are scraped again", LOG_STR("backend", target->source->backend->key),
+                 LOG_STR("endpoint", endpoint->text));
+    }
+    target->failures_in_row = 0;
+    target->path_works = true;
+    target->engine = result->engine;
+    uint32_t ours = load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
+    // As old as its beginning: the engine may have read its gauges any time since.
+    endpoint_sample_write(endpoint, result->waiting, result->running, result->kv_utilisation,
+                          result->kv_capacity_tokens, MAX_OF(ours, target->ours),
+                          target->tokens_reserved, target->started_ms);
+    atomic_fetch_add_explicit(&endpoint->scrapes, 1, memory_order_relaxed);
+    source_learn(target->source, result);
+    uint64_t took = loop_now_ms(target->source->context->loop) - target->started_ms;
+    uint64_t interval = jittered(target->source->context, target_interval(target));
+    target_schedule(target, interval > took ? interval - took : 1);
+}
+
+static void target_done(CURL *easy, CURLcode code, void *arg)
+{
+    struct scrape_target *target = arg;
+    struct pooled_reader *reader = target->reader;
+    struct metric_result result;
+    long status = 0;
+    target->reader = NULL;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    bool read = code == CURLE_OK && status == 200 && metric_reader_finish(&reader->reader, &result);
+    reader_put(target->source->context, reader);
+    if (read) {
+        target_succeeded(target, &result);
+    } else {
+        target_failed(target, code, status);
+    }
+}
+
+// ---- scraping ----
+
+static size_t target_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct scrape_target *target = arg;
+    size_t len = size * count;
+    target->bytes += len;
+    if (target->bytes > SCRAPE_BYTES_MAX) {
+        return 0; // ends the transfer
+    }
+    metric_reader_feed(&target->reader->reader, slice_of(data, len));
+    return len;
+}
+
+static const struct metric_plan *target_plan(const struct scrape_target *target)
+{
+    const struct scrape_source *source = target->source;
+    return source->generic != NULL ? source->generic : &source->context->plans[target->engine];
+}
+
+static uint16_t target_port(const struct scrape_target *target)
+{
+    if (target->source->config.port != 0) {
+        return target->source->config.port;
+    }
+    const struct engine_row *row = engine_row(target->source->config.engine);
+    if (row != NULL && row->port != 0) {
+        return row->port;
+    }
+    const struct sockaddr_storage *address = &target->endpoint->address;
+    return ntohs(address->ss_family == AF_INET
+                     ? ((const struct sockaddr_in *)(const void *)address)->sin_port
+                     : ((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+}
+
+static int target_url(const struct scrape_target *target, char *buf, size_t size)
+{
+    const struct scrape_config *config = &target->source->config;
+    const char *path = engine_scrape_path(config, config->engine, target->path);
+    const struct sockaddr_storage *address = &target->endpoint->address;
+    char ip[INET6_ADDRSTRLEN];
+    bool v6 = address->ss_family == AF_INET6;
+    const void *bytes = v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
+                           : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (path == NULL || inet_ntop(address->ss_family, bytes, ip, sizeof(ip)) == NULL) {
+        return -EINVAL;
+    }
+    int n = snprintf(buf, size, "http://%s%s%s:%u%s%s", v6 ? "[" : "", ip, v6 ? "]" : "",
+                     target_port(target), path[0] == '/' ? "" : "/", path);
+    return n > 0 && (size_t)n < size ? 0 : -EINVAL;
+}
+
+static int target_prepare(struct scrape_target *target)
+{
+    const struct scrape_config *config = &target->source->config;
+    char url[400];
+    if (target->easy == NULL) {
+        target->easy = curl_loop_easy();
+        if (target->easy == NULL) {
+            return -ENOMEM;
+        }
+        long timeout = (long)config->stale_after_ms;
+        timeout = MAX_OF(timeout, (long)SCRAPE_TIMEOUT_MIN_MS);
+        timeout = MIN_OF(timeout, (long)SCRAPE_TIMEOUT_MAX_MS);
+        curl_easy_setopt(target->easy, CURLOPT_HTTPHEADER, target->source->context->headers);
+        curl_easy_setopt(target->easy, CURLOPT_TIMEOUT_MS, timeout);
+        curl_easy_setopt(target->easy, CURLOPT_BUFFERSIZE, 64L << 10);
+        curl_easy_setopt(target->easy, CURLOPT_WRITEFUNCTION, target_body);
+        curl_easy_setopt(target->easy, CURLOPT_WRITEDATA, target);
+    }
+    int rc = target_url(target, url, sizeof(url));
+    if (rc == 0 && curl_easy_setopt(target->easy, CURLOPT_URL, url) != CURLE_OK) {
+        rc = -ENOMEM;
+    }
+    return rc;
+}
+
+static void target_due(struct timer *timer, void *arg)
+{
+    (void)timer;
+    struct scrape_target *target = arg;
+    struct scrape_context *context = target->source->context;
+    struct endpoint *endpoint = target->endpoint;
+    target->reader = reader_get(context);
+    if (target->reader == NULL || target_prepare(target) != 0) {
+        reader_put(context, target->reader);
+        target->reader = NULL;
+        target_failed(target, CURLE_OUT_OF_MEMORY, 0);
+        return;
+    }
+    metric_reader_init(&target->reader->reader, target_plan(target));
+    target->bytes = 0;
+    target->started_ms = loop_now_ms(context->loop);
+    target->ours = load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
+    target->tokens_reserved =
+        atomic_load_explicit(&endpoint->tokens_reserved, memory_order_relaxed);
+    if (curl_loop_add(context->curl, target->easy, target_done, target) != 0) {
+        reader_put(context, target->reader);
+        target->reader = NULL;
+        target_failed(target, CURLE_OUT_OF_MEMORY, 0);
+    }
+}
+
+// ---- lifetime ----
+
+struct scrape_target *scrape_target_new(struct scrape_source *source, struct endpoint *endpoint)
+{
+    struct scrape_target *target = calloc(1, sizeof(*target));
+    if (target != NULL) {
+        target->source = source;
+        target->endpoint = endpoint;
+        target->engine = source->config.engine;
+        endpoint_ref(endpoint);
+        list_push_back(&source->targets, &target->node);
+        target_schedule(target,
+                        rand_below(&source->context->rng, source->config.interval_ms + 1u));
+    }
+    return target;
+}
+
+void scrape_target_free(struct scrape_target *target)
+{
+    struct scrape_context *context = target->source->context;
+    loop_timer_cancel(context->loop, &target->timer);
+    list_remove(&target->node);
+    curl_loop_drop(context->curl, target->easy);
+    reader_put(context, target->reader);
+    endpoint_unref(target->source->backend->table, target->endpoint);
+    free(target);
+}
+
+struct endpoint *scrape_target_endpoint(const struct scrape_target *target)
+{
+    return target->endpoint;
+}
+
+struct scrape_target *scrape_target_of_node(struct list_node *node)
+{
+    return container_of(node, struct scrape_target, node);
+}
+
+struct list_node *scrape_target_node(struct scrape_target *target)
+{
+    return &target->node;
+}
