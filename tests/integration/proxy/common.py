@@ -1,0 +1,52 @@
+"""Manifests and scripted servers of the proxy's tests."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import contains, eq, eventually, free_port, main  # noqa: E402,F401
+from upstream import Upstream, ok_either, ok_json, ok_stream, serve_all  # noqa: E402,F401
+
+
+def upstream(t, handler):
+    server = Upstream(handler)
+    t.defer(server.stop)
+    return server
+
+
+def backend(name, ports, models=("m",), extra=""):
+    endpoints = ", ".join("{address: 127.0.0.1, port: %d}" % port for port in ports)
+    listed = "\n".join("  - name: %s" % model for model in models)
+    return """
+apiVersion: headrace.dev/v1alpha1
+kind: ModelBackend
+metadata: {name: %s}
+spec:
+  engine: Ollama
+  static: {endpoints: [%s]}
+%s
+%s
+""" % (name, endpoints, "  models:\n" + listed if models else "", extra)
+
+
+def route(name, backends, extra="", path="/v1"):
+    return """
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: %s}
+spec:
+  rules:
+  - name: only
+    matches:
+    - path: {type: Prefix, value: %s}
+    backends: [%s]
+%s
+""" % (name, path, ", ".join("{name: %s}" % b for b in backends), extra)
+
+
+def setup(t, handlers, backend_extra="", route_extra="", args=(), models=("m",), ports=None):
+    """One backend over scripted servers; (headrace, servers)."""
+    servers = [upstream(t, handler) for handler in handlers]
+    ports = [server.port for server in servers] + list(ports or [])
+    text = backend("be", ports, models, backend_extra) + "---" + route("r", ["be"], route_extra)
+    return t.headrace({"all.yaml": text}, args), servers

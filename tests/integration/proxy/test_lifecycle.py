@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""Aborts, the books, configuration changes under traffic, draining."""
+
+import json
+import signal
+import threading
+import time
+
+from common import (backend, contains, eq, eventually, main, ok_either, ok_json, route, serve_all,
+                    setup, upstream)
+
+
+def endpoints(t, headrace):
+    answer = t.request(headrace.admin_port, "GET", "/endpoints")
+    eq(answer.status, 200)
+    return [e for b in answer.json()["backends"] for e in b["endpoints"]]
+
+
+def books(t, headrace):
+    return [(e["outstanding_requests"], e["outstanding_tokens"]) for e in endpoints(t, headrace)]
+
+
+def endless(peer):
+    peer.read_request()
+    peer.stream_head()
+    while True:
+        peer.token()
+        time.sleep(0.02)
+
+
+def test_a_client_abort_ends_the_upstream_request_at_once(t):
+    def silent(peer):
+        peer.read_request()
+        peer.wait_closed()
+
+    for handler, stream, read in ((endless, True, True), (silent, True, False), (silent, False, False)):
+        headrace, servers = setup(t, [handler])
+        conn = t.connect(headrace.port)
+        conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=stream))
+        if read:
+            conn.read_head()
+        eventually(lambda: servers[0].open == 1, what="the request is upstream")
+        eq(books(t, headrace)[0][0], 1)
+        conn.close()
+        eventually(lambda: servers[0].open == 0, 2, "the upstream connection is closed")
+        eventually(lambda: books(t, headrace) == [(0, 0)], 2, "the books are zero")
+        eq(headrace.metrics()["headrace_client_aborts_total"], 1)
+
+
+def test_books_return_to_zero_under_aborts_and_kills(t):
+    """Many clients, some abort, servers reset, die and come back."""
+    turn = [0]
+
+    def moody(peer):
+        while True:
+            request = peer.read_request()
+            if request is None:
+                return
+            turn[0] += 1
+            kind = turn[0] % 7
+            if kind == 0:
+                peer.reset()
+                return
+            if kind == 1:
+                peer.json(b"{}", "503 Service Unavailable")
+                continue
+            if kind == 2:
+                peer.stream_head()
+                peer.token()
+                return
+            ok_either(peer, request)
+
+    headrace, servers = setup(t, [moody, moody, moody])
+
+    def client(n):
+        for i in range(25):
+            try:
+                conn = t.connect(headrace.port)
+                conn.send_request("POST", "/v1/chat/completions", {},
+                                  t.chat_body(model="m", stream=(i + n) % 2 == 0))
+                if (i + n) % 5 == 0:
+                    conn.close()
+                    continue
+                conn.read_response(timeout=10)
+                conn.close()
+            except Exception:
+                pass
+
+    def killer():
+        time.sleep(0.2)
+        servers[2].stop()
+
+    t.parallel([lambda n=n: client(n) for n in range(8)] + [killer], timeout=90)
+    eventually(lambda: all(b == (0, 0) for b in books(t, headrace)), 5, "the books are zero")
+    eq(headrace.alive(), True)
+
+
+def test_configuration_changes_drop_no_stream(t):
+    stop = threading.Event()
+
+    def ticking(peer):
+        while True:
+            request = peer.read_request()
+            if request is None:
+                return
+            peer.stream_head()
+            while not stop.is_set():
+                peer.token()
+                time.sleep(0.02)
+            peer.stream_end()
+
+    one, two = upstream(t, ticking), upstream(t, ticking)
+    text = backend("be", [one.port]) + "---" + route("r", ["be"])
+    headrace = t.headrace({"a.yaml": text})
+    conn = t.connect(headrace.port)
+    conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
+    response = conn.read_head()
+    events = conn.iter_events(response, timeout=10)
+    next(events)
+    # The endpoint goes, another comes: the stream goes on, new requests go to the new one.
+    headrace.write("a.yaml", text.replace("port: %d}" % one.port, "port: %d}" % two.port))
+    eventually(lambda: [e["address"] for e in endpoints(t, headrace)] == ["127.0.0.1:%d" % two.port],
+               what="the endpoints changed")
+    for _ in range(5):
+        next(events)
+    second = t.connect(headrace.port)
+    second.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
+    second.read_head()
+    eq(len(two.requests), 1)
+    # The route goes: both streams go on, new requests are 404.
+    headrace.write("a.yaml", backend("be", [two.port]))
+    eventually(lambda: t.chat(headrace.port, model="m").status == 404, what="the route is gone")
+    for _ in range(5):
+        next(events)
+    stop.set()
+    eq([event.done for event in events][-1], True)
+
+
+def test_a_broken_file_keeps_the_last_good_state(t):
+    headrace, servers = setup(t, [serve_all(ok_json)])
+    headrace.write("all.yaml", "kind: [broken\n")
+    headrace.wait_output(r"all\.yaml:\d+", 10)
+    eq(t.chat(headrace.port, model="m").status, 200)
+    eq(t.request(headrace.admin_port, "GET", "/readyz").status, 200)
+
+
+def test_sigterm_drains(t):
+    """Not ready, still accepting for the grace time; streams end; then it exits with 0."""
+    stop = threading.Event()
+
+    def ticking(peer):
+        peer.read_request()
+        peer.stream_head()
+        while not stop.is_set():
+            peer.token()
+            time.sleep(0.02)
+        peer.stream_end()
+
+    headrace, _ = setup(t, [ticking], args=["--drain-grace", "1s", "--drain-timeout", "30s"])
+    conn = t.connect(headrace.port)
+    conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
+    events = conn.iter_events(conn.read_head(), timeout=10)
+    next(events)
+    headrace.signal(signal.SIGTERM)
+    eventually(lambda: t.request(headrace.admin_port, "GET", "/readyz").status == 503, 2, "not ready")
+    late = t.connect(headrace.port)  # still accepted within the grace time
+    late.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
+    eq(late.read_head().status, 200)
+
+    def refused():
+        try:
+            t.connect(headrace.port).close()
+            return False
+        except OSError:
+            return True
+
+    eventually(refused, 5, "the listener is closed")
+    for _ in range(5):
+        next(events)
+    eq(headrace.alive(), True)
+    stop.set()
+    eq([event.done for event in events][-1], True)
+    eq(headrace.wait(10), 0)
+
+
+def test_drain_timeout_and_second_signal_end_it(t):
+    for args, signals in ((["--drain-grace", "0s", "--drain-timeout", "500ms"], 1),
+                          (["--drain-grace", "30s"], 2)):
+        headrace, _ = setup(t, [endless], args=args)
+        conn = t.connect(headrace.port)
+        conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
+        conn.read_head()
+        for _ in range(signals):
+            headrace.signal(signal.SIGTERM)
+            time.sleep(0.2)
+        eq(headrace.wait(10), 0)
+
+
+def test_models_are_listed(t):
+    server = upstream(t, serve_all(ok_json))
+    text = "---".join([backend("one", [server.port], models=("a", "b")),
+                       backend("two", [server.port], models=("c",)), route("r", ["one"]),
+                       route("s", ["two"], path="/v1/chat")])
+    headrace = t.headrace({"a.yaml": text})
+    answer = t.request(headrace.port, "GET", "/v1/models").json()
+    eq(answer["object"], "list")
+    eq(sorted(model["id"] for model in answer["data"]), ["a", "b", "c"])
+    eq(t.request(headrace.port, "GET", "/v1/models/b").json()["id"], "b")
+    eq(t.request(headrace.port, "GET", "/v1/models/zz").status, 404)
+
+
+def test_routing_by_host_method_header_and_weight(t):
+    names = ["one", "two", "three"]
+    servers = {name: upstream(t, serve_all(
+        lambda peer, request, name=name: peer.json(json.dumps({"by": name}).encode()))) for name in names}
+    text = "---".join(backend(name, [servers[name].port], models=()) for name in names) + """
+---
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: hosts}
+spec:
+  hostnames: [one.example.com, "*.wild.example.com"]
+  rules:
+  - name: gold
+    matches: [{headers: [{name: X-Tier, value: gold}], method: POST}]
+    backends: [{name: two}]
+  - name: rest
+    backends: [{name: one}]
+---
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: split}
+spec:
+  hostnames: [split.example.com]
+  rules:
+  - name: split
+    backends: [{name: one, weight: 90}, {name: two, weight: 10}, {name: three, weight: 0}]
+---
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: models}
+spec:
+  hostnames: [m.example.com]
+  rules:
+  - name: exact
+    matches: [{models: [{type: Exact, value: gpt-4}]}]
+    backends: [{name: one}]
+  - name: prefix
+    matches: [{models: [{type: Prefix, value: gpt-}]}]
+    backends: [{name: two}]
+  - name: regex
+    matches: [{models: [{type: Regex, value: "(llama|qwen)-[0-9]+b"}]}]
+    backends: [{name: three}]
+"""
+    headrace = t.headrace({"a.yaml": text})
+
+    def by(host, method="POST", headers=None, model="x"):
+        answer = t.request(headrace.port, method, "/v1/x", {"host": host, **(headers or {})},
+                           json.dumps({"model": model}).encode() if method == "POST" else None)
+        return answer.json().get("by") if answer.status == 200 else answer.status
+
+    eq(by("one.example.com"), "one")
+    eq(by("ONE.example.com:8080"), "one")
+    eq(by("a.b.wild.example.com"), "one")
+    eq(by("wild.example.com"), 404)
+    eq(by("other.example.com"), 404)
+    eq(by("one.example.com", headers={"x-tier": "gold"}), "two")
+    eq(by("one.example.com", "GET", headers={"x-tier": "gold"}), "one")
+    eq(by("m.example.com", model="gpt-4"), "one")
+    eq(by("m.example.com", model="gpt-4o"), "two")
+    eq(by("m.example.com", model="qwen-7b"), "three")
+    eq(by("m.example.com", model="qwen-7b-x"), 404)
+    counts = {"one": 0, "two": 0, "three": 0}
+    for _ in range(600):
+        counts[by("split.example.com")] += 1
+    eq(counts["three"], 0)
+    assert 25 <= counts["two"] <= 110, counts
+
+
+if __name__ == "__main__":
+    main(globals())

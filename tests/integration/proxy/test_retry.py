@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""What happens when an endpoint fails before the client has had a byte."""
+
+import time
+
+from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route,
+                    serve_all, setup, upstream)
+
+
+def reset_at_once(peer):
+    peer.read_request()
+    peer.reset()
+
+
+def close_at_once(peer):
+    peer.read_request()
+
+
+def status(text, body=b'{"error":{"message":"no"}}'):
+    return serve_all(lambda peer, request: peer.json(body, text))
+
+
+def test_a_refused_connection_is_tried_elsewhere(t):
+    dead = free_port()
+    headrace, servers = setup(t, [serve_all(ok_either)], ports=[dead])
+    for stream in (False, True) * 5:
+        eq(t.chat(headrace.port, model="m", stream=stream).status, 200)
+    eq(len(servers[0].requests), 10)
+    # A failing endpoint is avoided: it was not tried ten times.
+    metrics = headrace.metrics()
+    assert 1 <= metrics["headrace_retries_connect_total"] <= 4, metrics["headrace_retries_connect_total"]
+
+
+def test_a_reset_before_the_first_byte_is_tried_elsewhere(t):
+    for bad in (reset_at_once, close_at_once):
+        headrace, servers = setup(t, [bad, serve_all(ok_either)])
+        for stream in (False, True) * 3:
+            eq(t.chat(headrace.port, model="m", stream=stream).status, 200)
+        eq(len(servers[1].requests), 6)
+
+
+def test_a_stream_that_breaks_before_its_first_event_is_tried_elsewhere(t):
+    def bad(peer):
+        peer.read_request()
+        peer.stream_head()
+        time.sleep(0.1)
+
+    headrace, servers = setup(t, [bad, serve_all(ok_either)])
+    for _ in range(4):
+        eq(t.chat(headrace.port, model="m", stream=True).status, 200)
+    eq(len(servers[1].requests), 4)
+
+
+def test_503_is_tried_elsewhere_and_told_when_nothing_is_left(t):
+    headrace, servers = setup(t, [status("503 Service Unavailable"), serve_all(ok_either)])
+    for _ in range(4):
+        eq(t.chat(headrace.port, model="m").status, 200)
+    headrace, servers = setup(t, [status("503 Service Unavailable", b'{"mine":1}')])
+    answer = t.chat(headrace.port, model="m")
+    eq(answer.status, 503)
+    eq(answer.json(), {"mine": 1})
+
+
+def test_500_is_passed_on_unless_the_route_says_so(t):
+    bad = status("500 Internal Server Error")
+    headrace, servers = setup(t, [bad, bad])
+    eq(t.chat(headrace.port, model="m").status, 500)
+    eq(len(servers[0].requests) + len(servers[1].requests), 1)
+    headrace, servers = setup(t, [bad, serve_all(ok_json)],
+                              route_extra="    retry: {attempts: 1, on: [ServerError]}")
+    for _ in range(4):
+        eq(t.chat(headrace.port, model="m").status, 200)
+
+
+def test_attempts_are_bounded(t):
+    servers = [reset_at_once] * 5
+    headrace, servers = setup(t, servers, route_extra="    retry: {attempts: 2, on: [Reset]}")
+    answer = t.chat(headrace.port, model="m")
+    eq(answer.status, 502)
+    eq(answer.json()["error"]["code"], "upstream_reset")
+    eq(sum(len(server.requests) for server in servers), 3)
+
+
+def test_no_retry_when_the_route_wants_none(t):
+    headrace, servers = setup(t, [reset_at_once, reset_at_once],
+                              route_extra="    retry: {attempts: 0}")
+    eq(t.chat(headrace.port, model="m").status, 502)
+    eq(sum(len(server.requests) for server in servers), 1)
+
+
+def test_fallbacks_in_order_with_their_models(t):
+    second = upstream(t, status("503 Service Unavailable"))
+    third = upstream(t, serve_all(ok_json))
+    first = free_port()
+    text = "---".join([
+        backend("one", [first]), backend("two", [second.port], models=("other",)),
+        backend("three", [third.port], models=()),
+        route("r", ["one"], "    fallbacks: [{name: two, model: other}, {name: three, model: last}]"),
+    ])
+    headrace = t.headrace({"a.yaml": text})
+    answer = t.chat(headrace.port, model="m")
+    eq(answer.status, 200)
+    contains(second.requests[0].body, b'"other"')
+    contains(third.requests[0].body, b'"last"')
+    eq(headrace.metrics()["headrace_fallbacks_total"], 2)
+
+
+def test_a_backend_without_endpoints_falls_back_or_says_so(t):
+    good = upstream(t, serve_all(ok_json))
+    text = "---".join([backend("empty", [free_port()]).replace(
+        "static: {endpoints: [{address: 127.0.0.1, port: ", "pool: {serviceRef: {name: none, port: http}} #"),
+        backend("good", [good.port]), route("r", ["empty"], "    fallbacks: [{name: good}]")])
+    headrace = t.headrace({"a.yaml": text})
+    eq(t.chat(headrace.port, model="m").status, 200)
+    headrace.write("a.yaml", text.replace("    fallbacks: [{name: good}]", ""))
+    answer = eventually(lambda: (lambda a: a if a.status != 200 else None)(
+        t.chat(headrace.port, model="m")), what="the fallback is gone")
+    eq(answer.status, 503)
+    contains(("no_ready_endpoint", "backend_unresolved"), answer.json()["error"]["code"])
+
+
+def test_a_kept_connection_that_died_costs_nothing(t):
+    """The server closes after each answer without saying so (llama.cpp after streams)."""
+    def once(peer):
+        request = peer.read_request()
+        if request is not None:
+            ok_json(peer, request)
+            peer.reset()
+
+    headrace, servers = setup(t, [once], route_extra="    retry: {attempts: 0}")
+    for _ in range(50):
+        eq(t.chat(headrace.port, model="m").status, 200)
+
+
+def test_connections_are_reused(t):
+    headrace, servers = setup(t, [serve_all(ok_either)], args=["--workers", "1"])
+    for stream in (False, True) * 10:
+        eq(t.chat(headrace.port, model="m", stream=stream).status, 200)
+    eq(servers[0].connections, 1)
+    eq(len(servers[0].requests), 20)
+
+
+def test_an_endpoint_that_accepts_nothing_times_out(t):
+    import socket
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    t.defer(listener.close)
+    fill = []
+    for _ in range(8):  # fill the backlog, so that connects hang
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex(listener.getsockname())
+        fill.append(s)
+    good = upstream(t, serve_all(ok_json))
+    text = backend("be", [listener.getsockname()[1], good.port],
+                   extra="  timeouts: {connect: 300ms}") + "---" + route("r", ["be"])
+    headrace = t.headrace({"a.yaml": text})
+    for _ in range(4):
+        eq(t.chat(headrace.port, model="m").status, 200)
+
+
+if __name__ == "__main__":
+    main(globals())
