@@ -68,6 +68,14 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -Itests/unit $(LDHARDEN) -MMD -MP -MF $@.d -o $@ $< $(LIB) -lcmocka $(LIBS_ALL)
 
+# Programs that only integration tests run.
+DRIVER_SRC := $(sort $(wildcard tests/integration/*/*_driver.c))
+DRIVER_BIN := $(DRIVER_SRC:%.c=$(BUILD)/%)
+$(BUILD)/tests/integration/%: tests/integration/%.c $(LIB)
+	$(call say,TEST,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDHARDEN) -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LIBS_ALL)
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 # ---- tests ----------------------------------------------------------------------------------
@@ -76,10 +84,10 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 unit: $(UNIT_BIN) ## unit tests (cmocka)
 	$(Q)tests/unit/run $(UNIT_BIN)
 
-integration: all ## integration tests: the real programs over real sockets
+integration: all $(DRIVER_BIN) ## integration tests: the real programs over real sockets
 	$(Q)BUILD=$(BUILD) tests/integration/run
 
-test: all ## unit and integration tests; no root, no Go
+test: all $(DRIVER_BIN) ## unit and integration tests; no root, no Go
 	$(Q)BUILD=$(BUILD) tests/run-all $(UNIT_SRC:%.c=$(BUILD)/%)
 test: $(UNIT_BIN)
 

@@ -25,8 +25,9 @@ enum {
     REFUSED_PAUSE_MS = 5000, // 403, 404: a person must act, and wants to see it work then
     RELIST_GAP_MS = 10 * 1000,
     REWATCH_TRIES = 5, // then a list shows what is wrong
+    SILENCES_MAX = 2,
     CONFIRM_EMPTY = 2, // consistent lists that must agree before everything is dropped
-    CONFIRM_EMPTY_PAUSE_MS = 5000,
+    CONFIRM_EMPTY_PAUSE_MS = 2000,
     CONFIRM_SHRUNK = 1,
     CONFIRM_SHRUNK_PAUSE_MS = 1000,
     SHRUNK_MIN = 10,
@@ -72,6 +73,7 @@ struct kube_reflector {
     uint64_t watch_began_ms;
     uint64_t watch_ends_ms; // by our own clock, when the server does not end it
     uint64_t heard_ms;      // last byte
+    unsigned int silences;  // in a row without an event
     uint64_t watch_events;
     struct kube_status watch_error; // of an ERROR event; code 0 = none
     char *watch_error_text;
@@ -452,6 +454,7 @@ static int take_event(struct kube_reflector *r, struct json_object *event)
     }
     r->watch_events++;
     r->rewatches = 0;
+    r->silences = 0;
     if (slice_eq_str(type, "BOOKMARK")) {
         if (is_our_kind(r, object) &&
             take_version(r, kube_get_str(object, "metadata", "resourceVersion"))) {
@@ -506,13 +509,22 @@ static void on_watch_guard(struct timer *timer, void *arg)
         loop_timer_set(r->loop, &r->timer, due - now, on_watch_guard, r);
         return;
     }
-    if (now < r->watch_ends_ms) {
-        r->events.note(r->arg, LOG_LEVEL_INFO, "the watch went silent; opening it again");
-    }
+    bool silent = now < r->watch_ends_ms;
     kube_api_cancel(r->api, r->call);
     r->call = NULL;
     r->counters.failures++;
-    begin_watch(r);
+    r->silences = silent ? r->silences + 1 : 0;
+    if (silent) {
+        r->events.note(r->arg, LOG_LEVEL_INFO, "the watch went silent; opening it again");
+    }
+    if (r->silences >= SILENCES_MAX) {
+        // A server that was restored from a backup keeps silent about versions from before: a list
+        // tells.
+        r->silences = 0;
+        begin_list(r);
+    } else {
+        begin_watch(r);
+    }
 }
 
 static void begin_watch(struct kube_reflector *r)
@@ -687,6 +699,7 @@ void kube_reflector_stop(struct kube_reflector *r)
     r->is_synced = false;
     r->confirmed = 0;
     r->rewatches = 0;
+    r->silences = 0;
     r->trouble[0] = '\0';
     kube_backoff_reset(&r->backoff);
     r->phase = PHASE_STOPPED;

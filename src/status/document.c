@@ -177,7 +177,7 @@ bool status_document_is_current(struct json_object *document, struct json_object
     return same_conditions(document, current);
 }
 
-struct json_object *status_document_apply(const struct object_status *wanted,
+struct json_object *status_document_apply(const struct object_status *wanted, struct slice version,
                                           struct json_object *document)
 {
     const struct object_kind_info *info = &object_kinds[wanted->kind];
@@ -185,9 +185,8 @@ struct json_object *status_document_apply(const struct object_status *wanted,
     struct json_object *meta = json_object_new_object();
     bool ok = body != NULL && meta != NULL && document != NULL;
     ok = ok && add_text(meta, "name", wanted->name) && add_text(meta, "namespace", wanted->namespace);
-    if (ok && wanted->uid != NULL && *wanted->uid != '\0') {
-        ok = add_text(meta, "uid", wanted->uid);
-    }
+    ok = ok && add(meta, "resourceVersion",
+                   json_object_new_string_len(version.ptr, (int)version.len));
     ok = ok && add_text(body, "apiVersion", info->api_version) &&
          add_text(body, "kind", info->kind) &&
          add(body, "metadata", json_object_get(meta)) &&

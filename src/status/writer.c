@@ -265,7 +265,9 @@ static int send(struct item *item, struct json_object *body)
         .method = "PATCH",
         .path = strbuf_cstr(&path),
         .content_type = "application/apply-patch+yaml", // JSON is YAML
-        .body = slice_of_str(json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN)),
+        // YAML knows no "\\/", which json-c would write.
+        .body = slice_of_str(json_object_to_json_string_ext(
+            body, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)),
         .timeout_ms = CALL_TIMEOUT_MS,
     };
     int rc = path.failed || options.body.ptr == NULL
@@ -296,7 +298,7 @@ static void run(struct kube_work *work, void *arg)
         kube_work_done(work, 0);
         return;
     }
-    struct json_object *body = status_document_apply(&item->wanted, document);
+    struct json_object *body = status_document_apply(&item->wanted, meta.version, document);
     int rc = body != NULL ? send(item, body) : -ENOMEM;
     json_object_put(body);
     if (rc != 0) {

@@ -2,7 +2,8 @@
 // a time for an object, the newest wish only, slower while it fails.
 //
 // Writes are server-side applies of the status subresource under a field manager of our own, so that
-// conditions of others stay and nothing but status is ever touched. The control thread only.
+// conditions of others stay and nothing but status is ever touched, each for the version that was
+// looked at. The control thread only.
 #pragma once
 
 #include <json-c/json.h>

@@ -287,7 +287,7 @@ static void a_sudden_empty_list_must_be_confirmed(void **state)
     expect_log(f, "");
     assert_int_equal(kube_reflector_counters(f->r)->prunes_held, 1);
     assert_non_null(strstr(f->notes, "suddenly lacks 2 of 2"));
-    advance(f, 6000);
+    advance(f, 2100);
     expect_list(f, "limit=500"); // consistent
     answer_list(f, LIST("41", "", ""));
     expect_log(f, "");
@@ -324,6 +324,17 @@ static void a_silent_watch_is_opened_again(void **state)
     assert_int_equal(f->fake.n_cancelled, 1);
     expect_path(f, "&resourceVersion=21");
     assert_int_equal(kube_reflector_counters(f->r)->lists, 1);
+}
+
+static void a_watch_that_stays_silent_leads_to_a_list(void **state)
+{
+    struct fixture *f = *state;
+    sync_two(f);
+    advance(f, 151000);
+    expect_path(f, "watch=1");
+    advance(f, 151000);
+    expect_list(f, "limit=0&resourceVersion=20");
+    assert_int_equal(f->fake.n_cancelled, 2);
 }
 
 static void a_watch_is_ended_when_the_server_does_not(void **state)
@@ -480,6 +491,7 @@ int main(void)
         CASE(a_sudden_empty_list_must_be_confirmed),
         CASE(an_unconfirmed_empty_list_is_forgotten),
         CASE(a_silent_watch_is_opened_again),
+        CASE(a_watch_that_stays_silent_leads_to_a_list),
         CASE(a_watch_is_ended_when_the_server_does_not),
         CASE(a_refused_watch_is_tried_again_from_the_same_version),
         CASE(a_watch_that_never_works_leads_to_a_list),
