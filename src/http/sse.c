@@ -38,7 +38,7 @@ static const char *find_line_end(const char *p, const char *end)
 size_t sse_scan_event_end(struct sse_scan *scan, struct slice data)
 {
     const char *p = data.ptr;
-    const char *end = data.ptr + data.len;
+    const char *end = data.len > 0 ? data.ptr + data.len : p;
     while (p < end) {
         if (scan->state == IN_LINE) {
             p = find_line_end(p, end);
@@ -70,7 +70,7 @@ size_t sse_scan_event_end(struct sse_scan *scan, struct slice data)
 struct slice sse_event_data(struct slice event)
 {
     const char *p = event.ptr;
-    const char *end = event.ptr + event.len;
+    const char *end = event.len > 0 ? event.ptr + event.len : p;
     while (p < end) {
         const char *line_end = find_line_end(p, end);
         struct slice line = slice_of(p, (size_t)(line_end - p));

@@ -113,7 +113,7 @@ static void end_value(struct json_scan *scan, const struct cursor *c, const char
     scan->state = AFTER;
     if (scan->depth == 1 && scan->watching >= 0) {
         struct json_capture *capture = &scan->captures[scan->watching];
-        capture->type = (enum json_type)scan->watch_type;
+        capture->type = (enum json_value_type)scan->watch_type;
         capture->end = offset_at(scan, c, p);
         scan->watching = -1;
     } else if (scan->depth == 0) {
@@ -141,7 +141,7 @@ static const uint8_t value_types[256] = {
 
 static bool begin_value(struct json_scan *scan, struct cursor *c)
 {
-    enum json_type type = (enum json_type)value_types[(unsigned char)*c->p];
+    enum json_value_type type = (enum json_value_type)value_types[(unsigned char)*c->p];
     if (type == JSON_ABSENT) {
         return fail(scan, c, c->p, JSON_ERROR_SYNTAX);
     }
@@ -686,6 +686,9 @@ static bool step_structure(struct json_scan *scan, struct cursor *c)
 
 enum json_error json_scan_feed(struct json_scan *scan, struct slice piece)
 {
+    if (piece.len == 0) {
+        return scan->error;
+    }
     struct cursor c = {.p = piece.ptr, .end = piece.ptr + piece.len, .base = piece.ptr};
     bool fine = scan->error == JSON_OK;
     while (fine && c.p < c.end) {

@@ -24,7 +24,7 @@ const char *json_error_text(enum json_error error);
 
 enum { JSON_MAX_DEPTH = 256, JSON_MAX_WATCHED = 16, JSON_KEY_MAX = 32 };
 
-enum json_type {
+enum json_value_type {
     JSON_ABSENT = 0,
     JSON_NULL,
     JSON_TRUE,
@@ -37,7 +37,7 @@ enum json_type {
 
 // A captured member: its value lies at [start, end) of the document (strings with their quotes).
 struct json_capture {
-    enum json_type type;
+    enum json_value_type type;
     uint64_t start;
     uint64_t end;
 };

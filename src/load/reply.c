@@ -142,7 +142,7 @@ static void read_document(struct load_reply *reply, struct slice text)
         load_reply_fail(reply, LOAD_FAILURE_BAD_JSON, text);
         return;
     }
-    enum json_type error = scan.captures[KEY_ERROR].type;
+    enum json_value_type error = scan.captures[KEY_ERROR].type;
     bool is_flat = slice_eq(captured(&scan, KEY_OBJECT, text), SLICE("\"error\""));
     if ((error != JSON_ABSENT && error != JSON_NULL) || is_flat) {
         fail_with_error(reply, text, captured(&scan, KEY_ERROR, text));

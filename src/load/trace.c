@@ -104,7 +104,7 @@ static int parse_json_line(struct parser *p, struct slice line)
     struct slice values[KEY_COUNT] = {0};
     for (int i = 0; i < KEY_COUNT; i++) {
         const struct json_capture *capture = &scan.captures[i];
-        enum json_type wanted = i == KEY_BLOCKS ? JSON_ARRAY : JSON_NUMBER;
+        enum json_value_type wanted = i == KEY_BLOCKS ? JSON_ARRAY : JSON_NUMBER;
         if (capture->type == wanted) {
             values[i] = slice_of(line.ptr + capture->start, capture->end - capture->start);
         } else if (i != KEY_BLOCKS || capture->type != JSON_ABSENT) {

@@ -111,7 +111,7 @@ static void refuses_what_is_not_json(void **state)
         "'a'", "\"\\x41\"", "\"\\u004\"", "\"\\u00g0\"", "\"\\ud83d\\ude0\"", "\"\t\"", "\"\n\"", "\"\x01\"",
         "\"a\" \"b\"", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1}", "{", "{1:2}", "{\"a\"}",
         "{\"a\":}", "{\"a\":1,}", "{,\"a\":1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1]", "{a:1}",
-        "]", "}", ":", "1,", "// c\n1", "/* c */ 1", "\v1", "\f1", "[1]]", "\xef\xbb\xbf" "1", "\"\\", "\"\\\"",
+        "]", "}", ":", "1,", "// c\n1", "/* c */ 1", "\v1", "\f1", "[1]]", ("\xef\xbb\xbf" "1"), "\"\\", "\"\\\"",
         "[1,2,3,4,5,6,7,8,9,10,11,12,13,014,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31]",
         "[1,2,3,4,5,6,7,8,9,10,11,12,13,,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]",
         "[1,2,3,4,5,6,7,8,9,10,11,12,13 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]",
@@ -192,7 +192,7 @@ static void depth_is_bounded(void **state)
 }
 
 static void assert_capture(struct slice text, const struct json_scan *scan, size_t key,
-                           enum json_type type, const char *value)
+                           enum json_value_type type, const char *value)
 {
     const struct json_capture *c = &scan->captures[key];
     assert_int_equal(c->type, type);
@@ -228,7 +228,7 @@ static void every_type_is_captured(void **state)
     (void)state;
     static const struct {
         const char *value;
-        enum json_type type;
+        enum json_value_type type;
     } rows[] = {
         {"null", JSON_NULL}, {"true", JSON_TRUE}, {"false", JSON_FALSE}, {"-1.5e3", JSON_NUMBER},
         {"\"\"", JSON_STRING}, {"[]", JSON_ARRAY}, {"{}", JSON_OBJECT}, {"0", JSON_NUMBER},
