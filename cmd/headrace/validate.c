@@ -127,9 +127,9 @@ int cmd_validate(int argc, char **argv)
     const struct option_row rows[] = {
         {.name = "ingress-class", .metavar = "NAME", .type = OPTION_STRING, .target = &ingress_class,
          .help = "routes of another class are checked by themselves only (headrace)"},
-        {.name = "allow-missing", .type = OPTION_SWITCH, .target = &allow_missing,
+        {.name = "allow-missing", .metavar = "", .type = OPTION_SWITCH, .target = &allow_missing,
          .help = "ModelBackends that are in none of the files are no problem"},
-        {.name = "quiet", .type = OPTION_SWITCH, .target = &quiet,
+        {.name = "quiet", .metavar = "", .type = OPTION_SWITCH, .target = &quiet,
          .help = "print problems only, no summary"},
     };
     struct error err = ERROR_INIT;
