@@ -276,7 +276,7 @@ static void feed_lines(struct exposition *exposition, struct slice bytes)
             len = unwanted.len;
         } else {
             name = line_name(exposition, bytes, &len);
-            unwanted = name == -1 ? slice_first(bytes, len) : SLICE_NULL;
+            unwanted = name == -1 && !is_blank(bytes.ptr[0]) ? slice_first(bytes, len) : SLICE_NULL;
         }
         const char *end = name == -2 ? NULL : memchr(bytes.ptr + len, '\n', bytes.len - len);
         if (end == NULL) {
@@ -289,9 +289,10 @@ static void feed_lines(struct exposition *exposition, struct slice bytes)
         }
         size_t line_len = (size_t)(end - bytes.ptr);
         exposition->lines++;
-        if (name >= 0) {
-            sample_take(exposition, (size_t)name,
-                        slice_of(bytes.ptr + len, line_len - len));
+        if (name >= 0 && line_len >= EXPOSITION_LINE_MAX) {
+            exposition->malformed++; // as when it had come in pieces
+        } else if (name >= 0) {
+            sample_take(exposition, (size_t)name, slice_of(bytes.ptr + len, line_len - len));
         }
         bytes = slice_skip(bytes, line_len + 1);
     }

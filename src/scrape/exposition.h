@@ -15,7 +15,7 @@
 enum {
     EXPOSITION_NAMES_MAX = 96,
     EXPOSITION_NAME_LEN_MAX = 128,
-    EXPOSITION_LINE_MAX = 8192, // a wanted line that is longer is dropped and counted
+    EXPOSITION_LINE_MAX = 8192, // a wanted line this long, with its end, is dropped and counted
     EXPOSITION_SLOTS = 1024,
 };
 

@@ -88,6 +88,13 @@ static void everything_that_the_format_allows_is_read(void **state)
            "0{}1000;0{}inf;0{a=\"}{\",b=\"x\\\"y\\\\\"}-0.5;0{ a = \"1\" , }2;1{}nan;3{}-inf;3{}8;");
 }
 
+static void a_line_like_the_one_before_is_looked_at_for_itself(void **state)
+{
+    expect(*state,
+           SLICE("x{le=\"1\"} 1\nx{le=\"2\"} 2\nx 3\nxb 4\nb 5\n \n  b 6\n\n b 7\nb{} 8\nb2 9\nb 10\n"),
+           "3{}5;3{}6;3{}7;3{}8;3{}10;");
+}
+
 static void what_is_malformed_is_counted_and_left_out(void **state)
 {
     struct seen *seen = *state;
@@ -172,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(only_exact_names_are_taken),
         CASE(everything_that_the_format_allows_is_read),
+        CASE(a_line_like_the_one_before_is_looked_at_for_itself),
         CASE(what_is_malformed_is_counted_and_left_out),
         CASE(long_lines_need_no_memory),
         CASE(labels_are_found_and_unescaped),
