@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define MS UINT64_C(1000000)
 // Inter-token times live between 2 ms and 1 s, first tokens between 10 ms and a minute, whole answers
 // up to many minutes: one series of bounds serves all three.
@@ -69,13 +71,16 @@ void metrics_latency_record(struct metrics_latency *latency, uint64_t ns)
     metrics_cell_add(&latency->sum_ns, ns);
 }
 
-static struct metrics_backend *find_backend(struct metrics_worker *worker, const char *key)
+// The slot of the key, or the empty one where it belongs. There always is an empty one.
+static struct metrics_backend **find_slot(struct metrics_worker *worker, const char *key)
 {
-    struct metrics_backend *at = atomic_load_explicit(&worker->backends, memory_order_relaxed);
-    while (at != NULL && strcmp(at->key, key) != 0) {
-        at = at->next;
+    uint64_t at = hash_bytes(slice_of_str(key));
+    for (;; at++) {
+        struct metrics_backend **slot = &worker->index[at % METRIC_BACKEND_SLOTS];
+        if (*slot == NULL || strcmp((*slot)->key, key) == 0) {
+            return slot;
+        }
     }
-    return at;
 }
 
 struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key)
@@ -83,25 +88,26 @@ struct metrics_backend *metrics_backend(struct metrics_worker *worker, const cha
     if (worker->recent != NULL && strcmp(worker->recent->key, key) == 0) {
         return worker->recent;
     }
-    struct metrics_backend *found = find_backend(worker, key);
-    if (found == NULL && worker->backend_count >= METRIC_BACKENDS_MAX) {
+    struct metrics_backend **slot = find_slot(worker, key);
+    if (*slot == NULL && worker->backend_count >= METRIC_BACKENDS_MAX) {
         key = "other";
-        found = find_backend(worker, key);
+        slot = find_slot(worker, key);
     }
-    if (found == NULL) {
-        found = calloc(1, sizeof(*found));
+    if (*slot == NULL) {
+        struct metrics_backend *made = calloc(1, sizeof(*made));
         char *copy = strdup(key);
-        if (found == NULL || copy == NULL) {
+        if (made == NULL || copy == NULL) {
             oom_abort("metrics of a backend"); // small, rare and bounded
         }
-        found->key = copy;
-        found->next = atomic_load_explicit(&worker->backends, memory_order_relaxed);
+        made->key = copy;
+        made->next = atomic_load_explicit(&worker->backends, memory_order_relaxed);
         worker->backend_count++;
-        // Release pairs with the acquire in for_each_backend: readers see it whole.
-        atomic_store_explicit(&worker->backends, found, memory_order_release);
+        *slot = made;
+        // Release pairs with the acquire in collect_backends: readers see it whole.
+        atomic_store_explicit(&worker->backends, made, memory_order_release);
     }
-    worker->recent = found;
-    return found;
+    worker->recent = *slot;
+    return *slot;
 }
 
 void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value)

@@ -78,6 +78,8 @@ enum {
     METRIC_STATUS_CLASSES = 6,
     METRIC_FAULTS_MAX = 40,
     METRIC_LATENCY_BUCKETS = 20,
+    METRIC_BACKENDS_MAX = 2000,
+    METRIC_BACKEND_SLOTS = 4096, // a power of two, so that half of them stay empty
     METRIC_ENDPOINTS_MAX = 2000, // in one exposition; the rest is only counted
 };
 
@@ -109,8 +111,10 @@ struct metrics_worker {
     _Atomic uint64_t rejects[HTTP_REJECT_COUNT];
     _Atomic uint64_t faults[METRIC_FAULTS_MAX]; // enum fault of the proxy
     _Atomic(struct metrics_backend *) backends;
+    // The worker's own way to them, by hash of the key; and the last one asked for, since most
+    // requests of a worker go to few backends.
     size_t backend_count;
-    // The last one asked for: most requests of a worker go to few backends.
+    struct metrics_backend *index[METRIC_BACKEND_SLOTS];
     struct metrics_backend *recent;
 };
 
@@ -148,7 +152,6 @@ static inline void metrics_reject(struct metrics_worker *worker, enum http_rejec
 void metrics_latency_record(struct metrics_latency *latency, uint64_t ns);
 
 // The worker's cells of a backend; beyond METRIC_BACKENDS_MAX, or out of memory, those of "other".
-enum { METRIC_BACKENDS_MAX = 2000 };
 struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key);
 
 // One thread a row.
