@@ -251,10 +251,10 @@ static int lookup_add(struct lookup *l, const char *path, bool may_be_absent, st
     return 0;
 }
 
-// The entry of that name in the first file that has one: {name: NAME, <kind>: {…}}.
-static struct json_object *find_entry(const struct lookup *l, const char *list_key,
-                                      const char *entry_key, const char *name,
-                                      const char **ret_path)
+// The entry of that name in the first file that has one: {name: NAME, <kind>: {…}}. *ret_node may
+// be NULL when nothing is said under the name.
+static bool find_entry(const struct lookup *l, const char *list_key, const char *entry_key,
+                       const char *name, struct json_object **ret_node, const char **ret_path)
 {
     for (size_t i = 0; i < l->n; i++) {
         struct json_object *list = get_node(l->files[i].doc, list_key);
@@ -264,11 +264,12 @@ static struct json_object *find_entry(const struct lookup *l, const char *list_k
             const char *entry_name = get_str(entry, "name");
             if (entry_name != NULL && strcmp(entry_name, name) == 0) {
                 *ret_path = l->files[i].path;
-                return get_node(entry, entry_key);
+                *ret_node = get_node(entry, entry_key);
+                return true;
             }
         }
     }
-    return NULL;
+    return false;
 }
 
 static int set_server(struct kube_config *config, const char *url, const char *path,
@@ -459,16 +460,16 @@ static int read_context(const struct lookup *l, const char *name, struct kube_co
 {
     const char *path = NULL;
     const char *part_path = NULL;
-    struct json_object *context = find_entry(l, "contexts", "context", name, &path);
-    if (context == NULL) {
+    struct json_object *context = NULL;
+    struct json_object *cluster = NULL;
+    struct json_object *user = NULL;
+    if (!find_entry(l, "contexts", "context", name, &context, &path)) {
         return error_set(err, -EINVAL, "%s: there is no context \"%s\"", l->files[0].path, name);
     }
     const char *cluster_name = get_str(context, "cluster");
     const char *user_name = get_str(context, "user");
-    struct json_object *cluster =
-        cluster_name == NULL ? NULL
-                             : find_entry(l, "clusters", "cluster", cluster_name, &part_path);
-    if (cluster == NULL) {
+    if (cluster_name == NULL ||
+        !find_entry(l, "clusters", "cluster", cluster_name, &cluster, &part_path)) {
         return error_set(err, -EINVAL, "%s: context \"%s\" names no cluster that exists", path, name);
     }
     int rc = read_cluster(config, cluster, part_path, err);
@@ -476,8 +477,7 @@ static int read_context(const struct lookup *l, const char *name, struct kube_co
         rc = copy_str(context, "namespace", &config->namespace_name);
     }
     if (rc == 0 && user_name != NULL) {
-        struct json_object *user = find_entry(l, "users", "user", user_name, &part_path);
-        if (user == NULL) {
+        if (!find_entry(l, "users", "user", user_name, &user, &part_path)) {
             return error_set(err, -EINVAL, "%s: context \"%s\" names user \"%s\", which is not there",
                              path, name, user_name);
         }
