@@ -1,0 +1,143 @@
+// How one engine speaks: its answers, its errors, its headers, its metrics, its manners. A dialect
+// is data (one file each): texts with directives, tables of metric families, and a few switches.
+// They were taken from transcripts of the real servers where there are some.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/strbuf.h"
+
+// What can be wrong with a request, in the order in which it is looked at.
+enum sim_failure {
+    SIM_FAILURE_NO_ROUTE,
+    SIM_FAILURE_METHOD,
+    SIM_FAILURE_MEDIA_TYPE,
+    SIM_FAILURE_EMPTY_BODY,
+    SIM_FAILURE_BAD_JSON,
+    SIM_FAILURE_MISSING_FIELD,  // %P names it
+    SIM_FAILURE_WRONG_TYPE,     // %P names it
+    SIM_FAILURE_UNKNOWN_MODEL,  // without a body: any name is served
+    SIM_FAILURE_TOO_LONG,       // %v tokens for a context of %L
+    SIM_FAILURE_MAX_TOKENS,     // %v asked; without a body: cut to what fits
+    SIM_FAILURE_OVERLOADED,
+    SIM_FAILURE_SHUTTING_DOWN,
+    SIM_FAILURE_OTHER,          // any status %s, with its reason phrase %r
+    SIM_FAILURE_COUNT,
+};
+
+// Directives of the texts below:
+//   %i id           %c creation time (s)   %m model in quotes      %e model, escaped, no quotes
+//   %t text in quotes                      %f finish reason in quotes or null
+//   %p prompt tokens  %o output tokens  %T their sum  %k cached prompt tokens  %n created cache
+//   %u ,"usage":{…} when it goes on every chunk       %x llama.cpp's timings object
+//   %s status  %r reason phrase  %P field  %v value  %L limit  %a models, comma between  %% percent
+struct sim_failure_row {
+    unsigned status;
+    const char *body;
+};
+
+// Texts of one API (chat or text completions); each is the JSON of one event.
+struct sim_texts {
+    const char *role;       // first event; NULL: none
+    const char *token;
+    const char *last_token; // with the finish reason; NULL: as `token`, then `finish`
+    const char *finish;     // event of its own; NULL: none
+    const char *finish_usage; // the same when usage was asked for and has no event of its own
+    const char *usage;      // NULL: none
+    const char *whole;      // the answer that is not streamed
+};
+
+enum sim_header_style {
+    SIM_HEADERS_UVICORN,  // vLLM, SGLang, …: lower-case names, date, server
+    SIM_HEADERS_LLAMACPP, // cpp-httplib
+    SIM_HEADERS_PLAIN,    // lower-case names, no server
+};
+
+enum sim_abort_manner {
+    SIM_ABORT_AT_ONCE,
+    SIM_ABORT_LATE,  // noticed some seconds later
+    SIM_ABORT_NEVER, // runs to its end
+};
+
+enum sim_term_manner {
+    SIM_TERM_FINISH, // refuses connections, streams finish
+    SIM_TERM_SILENT, // refuses connections, streams stay open without a byte
+    SIM_TERM_RAGGED, // refuses connections, streams are cut or silent
+    SIM_TERM_SERVE,  // /health fails, all goes on until nothing is left
+};
+
+struct sim_family;
+
+struct sim_dialect {
+    const char *name;
+    const char *owned_by; // in GET /v1/models
+    const char *version;  // body of GET /version; NULL: no such route
+    const char *health;   // body of GET /health
+    const char *health_paths; // further ones, spaces between
+    const char *metrics_path; // NULL: no metrics
+    const char *plain_metrics; // body of /metrics where that is something else; NULL: the same
+    const char *metrics_type;  // content type
+    enum sim_header_style headers;
+
+    struct sim_texts chat;
+    struct sim_texts text;
+    const char *every_usage; // what %u becomes
+    struct sim_failure_row failures[SIM_FAILURE_COUNT];
+    const char *error_event; // %s %r: an error inside a stream
+    const char *overload_event;
+    const char *models_entry; // one element of GET /v1/models
+    const char *models_head;  // before the elements
+    const char *id_chat;      // prefixes of ids
+    const char *id_text;
+
+    bool head_at_once;       // the head of a stream goes out while the request waits
+    bool error_needs_head;   // a full queue answers streams with 200 and an error event, always
+    bool burst_error_event;  // … only when the figures were not settled yet
+    bool close_after_stream;
+    bool close_after_error;
+    bool head_method_ok;     // HEAD works where GET does
+    bool echo_request_id;    // x-request-id, also in the id
+    bool orca;
+    bool done_after_error;   // [DONE] follows an error event
+    enum sim_abort_manner abort_whole; // the client of an answer that is not streamed goes away
+    enum sim_term_manner term;
+
+    const char *labels;           // of every series, unless its row has its own
+    const char *histogram_labels; // the same with %l where le goes
+    const struct sim_family *families;
+    size_t family_count;
+    bool float_values;   // whole numbers are written as 3.0
+    bool created_series; // counters and histograms are followed by a _created gauge
+};
+
+// By name; NULL when there is none.
+const struct sim_dialect *sim_dialect_find(struct slice name);
+
+// All of them, in the order of the help text; NULL after the last.
+const struct sim_dialect *sim_dialect_at(size_t index);
+
+// What the directives are filled with.
+struct sim_fill {
+    struct slice id;
+    struct slice model;
+    struct slice text; // plain ASCII without anything to escape
+    struct slice all_models;
+    const struct sim_dialect *dialect;
+    const char *finish; // NULL: null
+    const char *field;
+    uint64_t created;
+    uint64_t value;
+    uint64_t limit;
+    uint32_t prompt_tokens;
+    uint32_t output_tokens;
+    uint32_t cached_tokens;
+    uint32_t block_size;
+    double prompt_ms;
+    double output_ms;
+    unsigned status;
+    bool every_usage;
+};
+
+void sim_fill_text(struct strbuf *out, const char *text, const struct sim_fill *fill);

@@ -1,0 +1,126 @@
+// llama.cpp's server (seen in the build of llama-cpp-python 0.3.36): the head comes with the first
+// data, every stream ends the connection although it says keep-alive, no queue limit, any model name
+// is served, timings beside the usage, invalid JSON is a 500, aborted whole answers run to their end.
+#include "sim/dialects.h"
+#include "sim/family_bounds.h"
+
+#define TAIL                                                                                       \
+    "\"created\":%c,\"id\":\"%i\",\"model\":%m,\"system_fingerprint\":\"b1-simulated\","           \
+    "\"object\":\"chat.completion.chunk\""
+#define TEXT_TAIL                                                                                  \
+    "\"created\":%c,\"model\":%m,\"system_fingerprint\":\"b1-simulated\","                         \
+    "\"object\":\"text_completion\""
+#define USAGE                                                                                      \
+    "\"usage\":{\"completion_tokens\":%o,\"prompt_tokens\":%p,\"total_tokens\":%T,"                \
+    "\"prompt_tokens_details\":{\"cached_tokens\":%k}}"
+
+#define COUNTED(name, help, value) SIM_SERIES(SIM_COUNTER, name, help, "", value)
+#define SPECULATIVE(name, help) SIM_FIXED(SIM_COUNTER, name, help, "", 0)
+
+static const struct sim_family families[] = {
+    COUNTED("llamacpp:prompt_tokens_total", "Prompt tokens computed.", COMPUTED_TOKENS),
+    COUNTED("llamacpp:prompt_tokens_cached_total", "Prompt tokens reused.", CACHED_TOKENS),
+    COUNTED("llamacpp:prompt_seconds_total", "Time on prompts.", PROMPT_SECONDS),
+    COUNTED("llamacpp:tokens_predicted_total", "Generated tokens.", GENERATION_TOKENS),
+    COUNTED("llamacpp:tokens_predicted_seconds_total", "Time on generation.", DECODE_SECONDS),
+    COUNTED("llamacpp:n_decode_total", "Steps.", STEPS),
+    COUNTED("llamacpp:n_tokens_max", "Longest sequence.", LONGEST),
+    SPECULATIVE("llamacpp:spec_decode_num_draft_tokens_total", "Speculation."),
+    SPECULATIVE("llamacpp:spec_decode_num_accepted_tokens_total", "Speculation."),
+    SPECULATIVE("llamacpp:spec_decode_num_drafts_total", "Speculation."),
+    SIM_FIXED(SIM_GAUGE, "llamacpp:prompt_tokens_seconds", "Prompt throughput.", "", 0),
+    SIM_SERIES(SIM_GAUGE, "llamacpp:predicted_tokens_seconds", "Generation throughput.", "",
+               GENERATION_RATE),
+    SIM_SERIES(SIM_GAUGE, "llamacpp:requests_processing", "Requests in slots.", "", RUNNING),
+    SIM_SERIES(SIM_GAUGE, "llamacpp:requests_deferred", "Requests that wait.", "", WAITING),
+    SIM_SERIES(SIM_GAUGE, "llamacpp:n_busy_slots_per_decode", "Mean of busy slots.", "",
+               BUSY_SLOTS),
+};
+
+const struct sim_dialect sim_dialect_llamacpp = {
+    .name = "llamacpp",
+    .owned_by = "llamacpp",
+    .health = "{\"status\":\"ok\"}",
+    .health_paths = "/v1/health",
+    .metrics_path = "/metrics",
+    .metrics_type = "text/plain; version=0.0.4",
+    .headers = SIM_HEADERS_LLAMACPP,
+    .chat = {.role = "{\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":"
+                     "{\"role\":\"assistant\",\"content\":null}}]," TAIL "}",
+             .token = "{\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":"
+                      "{\"content\":%t}}]," TAIL "}",
+             .finish = "{\"choices\":[{\"finish_reason\":%f,\"index\":0,\"delta\":{}}]," TAIL
+                       ",\"timings\":%x}",
+             .finish_usage = "{\"choices\":[{\"finish_reason\":%f,\"index\":0,\"delta\":{}}]," TAIL
+                             "}",
+             .usage = "{\"choices\":[]," TAIL "," USAGE ",\"timings\":%x}",
+             .whole = "{\"choices\":[{\"finish_reason\":%f,\"index\":0,\"message\":"
+                      "{\"role\":\"assistant\",\"content\":%t}}],\"created\":%c,\"model\":%m,"
+                      "\"system_fingerprint\":\"b1-simulated\",\"object\":\"chat.completion\"," USAGE
+                      ",\"id\":\"%i\",\"timings\":%x}"},
+    .text = {.token = "{\"choices\":[{\"text\":%t,\"index\":0,\"logprobs\":null,"
+                      "\"finish_reason\":null}]," TEXT_TAIL ",\"id\":\"%i\"}",
+             .finish = "{\"choices\":[{\"text\":\"\",\"index\":0,\"logprobs\":null,"
+                       "\"finish_reason\":%f}]," TEXT_TAIL "," USAGE
+                       ",\"id\":\"%i\",\"timings\":%x}",
+             .whole = "{\"choices\":[{\"text\":%t,\"index\":0,\"logprobs\":null,"
+                      "\"finish_reason\":%f}]," TEXT_TAIL "," USAGE ",\"id\":\"%i\","
+                      "\"timings\":%x}"},
+    .failures =
+        {
+            [SIM_FAILURE_NO_ROUTE] = {404, "{\"error\":{\"message\":\"File Not Found\",\"type\":"
+                                           "\"not_found_error\",\"code\":404}}"},
+            [SIM_FAILURE_METHOD] = {404, "{\"error\":{\"message\":\"File Not Found\",\"type\":"
+                                         "\"not_found_error\",\"code\":404}}"},
+            [SIM_FAILURE_MEDIA_TYPE] = {0, NULL},
+            [SIM_FAILURE_EMPTY_BODY] =
+                {500, "{\"error\":{\"code\":500,\"message\":\"[json.exception.parse_error.101] "
+                      "parse error at line 1, column 1: attempting to parse an empty input; check "
+                      "that your input string or stream contains the expected JSON\","
+                      "\"type\":\"server_error\"}}"},
+            [SIM_FAILURE_BAD_JSON] =
+                {500, "{\"error\":{\"code\":500,\"message\":\"[json.exception.parse_error.101] "
+                      "parse error at line 1, column %v: syntax error while parsing value\","
+                      "\"type\":\"server_error\"}}"},
+            [SIM_FAILURE_MISSING_FIELD] = {400, "{\"error\":{\"code\":400,\"message\":\"'%P' is "
+                                                "required\",\"type\":"
+                                                "\"invalid_request_error\"}}"},
+            [SIM_FAILURE_WRONG_TYPE] =
+                {400, "{\"error\":{\"code\":400,\"message\":\"Field '%P': "
+                      "[json.exception.type_error.302] type must be number, but is string\","
+                      "\"type\":\"invalid_request_error\"}}"},
+            [SIM_FAILURE_UNKNOWN_MODEL] = {0, NULL},
+            [SIM_FAILURE_TOO_LONG] =
+                {400, "{\"error\":{\"code\":400,\"message\":\"request (%v tokens) exceeds the "
+                      "available context size (%L tokens), try increasing it\","
+                      "\"type\":\"exceed_context_size_error\",\"n_prompt_tokens\":%v,"
+                      "\"n_ctx\":%L}}"},
+            [SIM_FAILURE_MAX_TOKENS] = {0, NULL},
+            [SIM_FAILURE_OVERLOADED] = {503, "{\"error\":{\"code\":503,\"message\":\"no slot "
+                                             "available\",\"type\":\"unavailable_error\"}}"},
+            [SIM_FAILURE_SHUTTING_DOWN] = {503, "{\"error\":{\"code\":503,\"message\":\"shutting "
+                                                "down\",\"type\":\"unavailable_error\"}}"},
+            [SIM_FAILURE_OTHER] = {500, "{\"error\":{\"code\":%s,\"message\":\"simulated "
+                                        "fault\",\"type\":\"server_error\"}}"},
+        },
+    .error_event = "{\"error\":{\"code\":%s,\"message\":\"simulated fault\",\"type\":"
+                   "\"server_error\"}}",
+    .overload_event = "{\"error\":{\"code\":503,\"message\":\"no slot available\",\"type\":"
+                      "\"unavailable_error\"}}",
+    .models_head = "{\"models\":[],\"object\":\"list\",\"data\":[",
+    .models_entry = "{\"id\":%m,\"aliases\":[%m],\"tags\":[],\"object\":\"model\",\"created\":%c,"
+                    "\"owned_by\":\"llamacpp\",\"meta\":{\"vocab_type\":2,\"n_vocab\":4096,"
+                    "\"n_ctx\":%L,\"n_ctx_train\":%L,\"n_embd\":64,\"n_params\":622912,"
+                    "\"size\":2491648,\"ftype\":\"all F32\"}}",
+    .id_chat = "chatcmpl-",
+    .id_text = "chatcmpl-",
+    .close_after_stream = true,
+    .close_after_error = true,
+    .head_method_ok = true,
+    .abort_whole = SIM_ABORT_NEVER,
+    .term = SIM_TERM_RAGGED,
+    .labels = "",
+    .histogram_labels = "%l",
+    .families = families,
+    .family_count = ARRAY_LEN(families),
+};
