@@ -36,6 +36,8 @@ void build_matches(struct build *build, const struct object *route,
 // Hosts × matches × models of a route.
 size_t build_count_matches(const struct airoute_spec *spec);
 
+size_t build_count_regexes(const struct airoute_spec *spec);
+
 // Compiles the pattern, once per snapshot. NULL with *err when it is wrong.
 struct snap_regex *build_regex(struct build *build, struct slice pattern, struct error *err);
 

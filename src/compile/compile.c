@@ -375,6 +375,13 @@ static void judge_route(struct build *build, struct finding *finding)
                       COMPILE_ROUTE_MATCHES_MAX);
         return;
     }
+    size_t regexes = build_count_regexes(route->airoute);
+    if (regexes > COMPILE_ROUTE_REGEXES_MAX) {
+        finding->accepted = (struct verdict){.reason = REASON_TOO_MANY_MATCHES};
+        finding->accepted.message = build_say(build, "%zu regular expressions, more than %d",
+                                              regexes, COMPILE_ROUTE_REGEXES_MAX);
+        return;
+    }
     struct slice bad_regex = check_regexes(build, route->airoute);
     if (bad_regex.len > 0) {
         finding->accepted =

@@ -14,6 +14,8 @@ enum {
     // Hosts × matches × models of one route; beyond it the route is refused, so that one object
     // cannot fill the memory (its size alone would allow millions).
     COMPILE_ROUTE_MATCHES_MAX = 16384,
+    // Regular expressions of one route: each may be tried for each request of its hosts.
+    COMPILE_ROUTE_REGEXES_MAX = 64,
 };
 
 struct compile_input {

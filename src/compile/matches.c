@@ -366,6 +366,24 @@ size_t build_count_matches(const struct airoute_spec *spec)
     return sum * MAX_OF(spec->hostnames.len, (size_t)1);
 }
 
+size_t build_count_regexes(const struct airoute_spec *spec)
+{
+    size_t sum = 0;
+    for (size_t r = 0; r < spec->rules.len; r++) {
+        const struct airoute_rule *rule = &spec->rules.items[r];
+        for (size_t m = 0; m < rule->matches.len; m++) {
+            const struct airoute_match *match = &rule->matches.items[m];
+            for (size_t i = 0; i < match->models.len; i++) {
+                sum += match->models.items[i].type == MATCH_REGEX;
+            }
+            for (size_t i = 0; i < match->headers.len; i++) {
+                sum += match->headers.items[i].type == MATCH_REGEX;
+            }
+        }
+    }
+    return sum;
+}
+
 // ---- precedence ----
 
 static int first_more(size_t a, size_t b)

@@ -11,6 +11,7 @@
 enum {
     DEFAULT_HOLD_OFF_MS = 50,
     DEFAULT_HOLD_OFF_MAX_MS = 250,
+    ENDPOINTS_HOLD_OFF_MS = 10, // nothing is compiled for them
     DEFAULT_STATUS_INTERVAL_MS = 2000,
     RETRY_MS = 1000, // after running out of memory
 };
@@ -78,7 +79,11 @@ static void schedule(struct controller *controller)
         controller->first_change_ms = now > 0 ? now : 1;
     }
     uint64_t latest = controller->first_change_ms + controller->config.hold_off_max_ms;
-    uint64_t wanted = now + controller->config.hold_off_ms;
+    uint32_t hold_off = controller->config.hold_off_ms;
+    if (!controller->routes_dirty) {
+        hold_off = MIN_OF(hold_off, (uint32_t)ENDPOINTS_HOLD_OFF_MS);
+    }
+    uint64_t wanted = now + hold_off;
     uint64_t at = MIN_OF(wanted, latest);
     loop_timer_set(loop, &controller->hold_off, at > now ? at - now : 0, on_hold_off, controller);
 }

@@ -5,7 +5,7 @@
 // Everything here runs on the control thread, the one that owns the loop.
 //
 // A burst of changes is compiled once: 50 ms after the last change, at most 250 ms after the first.
-// A change that touches only endpoints compiles nothing. Nothing is published before the source
+// A change that touches only endpoints compiles nothing and waits 10 ms only. Nothing is published before the source
 // called controller_synced, so that a restart never serves half of the configuration.
 #pragma once
 
