@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "endpoint/load_metrics.h"
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
@@ -10,7 +11,6 @@
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
-#include "scrape/orca.h"
 
 // ---- time ---------------------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ bool relay_on_head(struct request *request, const struct http_response *response
     const struct http_header *orca = http_header_find(response->headers, response->header_count,
                                                       HTTP_TOKEN_ENDPOINT_LOAD_METRICS);
     if (orca != NULL) {
-        orca_apply(endpoint, orca->value, worker_now_ms(request->worker));
+        endpoint_load_metrics_apply(endpoint, orca->value, worker_now_ms(request->worker));
     }
     endpoint_report_success(endpoint);
     if (retry_on_status(request, response->status)) {
