@@ -21,13 +21,18 @@ static struct slice trim_value(const char *p, const char *end)
     return slice_of(p, (size_t)(end - p));
 }
 
-// One header line. Returns the bytes consumed, 0 for more, or -reason.
-static inline ptrdiff_t parse_line(const char *p, const char *end, struct http_header *header)
+// One header line. Returns the bytes consumed, 0 for more, or -reason. *ret_classes: what kinds of
+// bytes the name has (enum h1_class).
+static inline ptrdiff_t parse_line(const char *p, const char *end, struct http_header *header,
+                                   unsigned *ret_classes)
 {
     const char *at = p;
+    unsigned classes = 0;
     while (at < end && (h1_class_of(*at) & H1_TCHAR) != 0) {
+        classes |= h1_class_of(*at);
         at++;
     }
+    *ret_classes = classes;
     if (at == end) {
         return 0;
     }
@@ -102,6 +107,20 @@ static enum http_reject note_header(const struct http_header *header, struct h1_
     return HTTP_REJECT_NONE;
 }
 
+// CGI and its heirs (WSGI, Rack, PHP) see Content_Length and Content-Length as one name: whoever
+// sends the former for a name that we interpret wants the two of us to disagree.
+static bool is_look_alike(struct slice name)
+{
+    char plain[32];
+    if (name.len > sizeof plain) {
+        return false;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        plain[i] = (char)(name.ptr[i] == '_' ? '-' : name.ptr[i]);
+    }
+    return http_token_find(slice_of(plain, name.len)) != HTTP_TOKEN_UNKNOWN;
+}
+
 ptrdiff_t h1_fields_parse(const char *p, const char *end, size_t max_headers,
                           struct http_header *headers, struct h1_fields *ret_fields)
 {
@@ -119,7 +138,8 @@ ptrdiff_t h1_fields_parse(const char *p, const char *end, size_t max_headers,
             return p + 2 - start;
         }
         struct http_header header;
-        ptrdiff_t used = parse_line(p, end, &header);
+        unsigned classes;
+        ptrdiff_t used = parse_line(p, end, &header, &classes);
         if (used <= 0) {
             return used;
         }
@@ -128,7 +148,7 @@ ptrdiff_t h1_fields_parse(const char *p, const char *end, size_t max_headers,
         }
         enum http_token token = http_token_find(header.name);
         header.token = (uint16_t)token;
-        header.drop = false;
+        header.drop = (classes & H1_UNDERSCORE) != 0 && is_look_alike(header.name);
         if (token != HTTP_TOKEN_UNKNOWN) {
             header.drop = http_token_is_hop_by_hop(token);
             enum http_reject reason = note_header(&header, &fields);

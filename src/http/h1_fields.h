@@ -19,7 +19,8 @@ struct h1_fields {
 };
 
 // Parses header lines from p, after the start line, to the empty line. Returns the bytes consumed, 0
-// for more, or -reason. `headers` gets name, value and token; `drop` is set for hop-by-hop names.
+// for more, or -reason. `headers` gets name, value and token; `drop` is set for hop-by-hop names
+// and for look-alikes of known names (Content_Length).
 MUST_CHECK ptrdiff_t h1_fields_parse(const char *p, const char *end, size_t max_headers,
                                      struct http_header *headers, struct h1_fields *ret_fields);
 

@@ -16,6 +16,7 @@ enum h1_class {
     H1_HOST = 8,   // may stand in a host name
     H1_UNRESERVED = 16, // RFC 3986 section 2.3
     H1_NOT_PLAIN = 32,  // '%' and '.': a path with one of them needs a closer look
+    H1_UNDERSCORE = 64, // '_': in a header name, the mark of a look-alike
 };
 extern const uint8_t h1_class[256];
 

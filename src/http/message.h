@@ -65,7 +65,7 @@ struct http_header {
     struct slice name;  // as received
     struct slice value; // without the white space around it
     uint16_t token;     // enum http_token
-    bool drop;          // hop-by-hop, or listed in Connection: not to be forwarded
+    bool drop; // hop-by-hop, listed in Connection, or a look-alike (Content_Length): not forwarded
 };
 
 enum http_framing {
@@ -78,14 +78,16 @@ enum http_framing {
 struct http_request {
     enum http_method method;
     struct slice method_text;
-    struct slice target; // as received: origin form, absolute form or "*"
+    // Origin form, absolute form or "*", as received; but the path in it is normalised (origin form:
+    // path and query in one piece; absolute form: may have lost its shape, for logs only).
+    struct slice target;
     // Normalised path (RFC 3986 section 6.2.2: percent-encoding of unreserved characters undone, dot
     // segments removed, empty path = "/"): what is matched is what is forwarded. Points into the
     // receive buffer (normalised in place) or at a literal.
     struct slice path;
     struct slice query; // after '?', without it; ptr NULL when there is none
     struct slice host;  // host without port, lower-cased in place, IPv6 without brackets
-    struct slice authority; // as received (Host or absolute form)
+    struct slice authority; // Host, or of the absolute form: lower-cased; empty in HTTP/1.0 only
     uint8_t minor_version; // HTTP/1.x
     bool keep_alive;
     bool expect_continue;

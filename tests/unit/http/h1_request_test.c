@@ -413,6 +413,22 @@ static void connection_options_drop_what_they_may(void **state)
     done(&r);
 }
 
+static void look_alikes_of_known_names_are_dropped(void **state)
+{
+    (void)state;
+    struct result r;
+    parse_ok(&r, "GET / HTTP/1.1\r\n" REST "Content_Length: 3\r\nTransfer_ENCODING: chunked\r\n"
+                 "X_Forwarded-For: 1.2.3.4\r\nmy_header: 1\r\n_: 2\r\n"
+                 "a_very_long_name_that_is_longer_than_any_known_one_______________: 3\r\n\r\n");
+    assert_int_equal(r.request.framing, HTTP_FRAMING_NONE);
+    assert_true(dropped(&r, "content_length"));
+    assert_true(dropped(&r, "transfer_encoding"));
+    assert_true(dropped(&r, "x_forwarded-for"));
+    assert_false(dropped(&r, "my_header"));
+    assert_false(dropped(&r, "_"));
+    done(&r);
+}
+
 static void persistence_follows_version_and_options(void **state)
 {
     (void)state;
@@ -516,6 +532,7 @@ int main(void)
         cmocka_unit_test(normalises_paths),
         cmocka_unit_test(absolute_form_names_the_host),
         cmocka_unit_test(connection_options_drop_what_they_may),
+        cmocka_unit_test(look_alikes_of_known_names_are_dropped),
         cmocka_unit_test(persistence_follows_version_and_options),
         cmocka_unit_test(framing_and_expectation),
         cmocka_unit_test(limits_hold),
