@@ -211,8 +211,7 @@ class Headrace(Proxy):
         return None if self.program() else "headrace is not built (make)"
 
     def version(self):
-        out = subprocess.run([self.program(), "--version"], capture_output=True, text=True,
-                             stdin=subprocess.DEVNULL).stdout
+        out = subprocess.run([self.program(), "version"], capture_output=True, text=True).stdout
         return out.split()[-1] if out.split() else ""
 
     def command(self):
@@ -221,7 +220,8 @@ class Headrace(Proxy):
         servers = "\n".join(f"    - {{address: 127.0.0.1, port: {p}}}" for p in self.pods)
         self.write("manifests/bench.yaml", HEADRACE.format(servers=servers))
         return [self.program(), "run", "--listen", f"127.0.0.1:{self.port}",
-                "--admin", f"127.0.0.1:{free_port()}", "--workers", "1", "--config-dir", folder]
+                "--admin", f"127.0.0.1:{free_port()}", "--workers", "1", "--access-log", "off",
+                "--drain-grace", "0", "--config-dir", folder]
 
 
 ALL = [Headrace, Nginx, HAProxy]
