@@ -7,7 +7,7 @@
 
 // How much a match says about the model; more goes first.
 enum model_rank {
-    RANK_UNRESOLVED, // leaves it to backends of which one does not exist: never before a rule that works
+    RANK_UNRESOLVED, // leaves it to backends of which none exists: never before a rule that works
     RANK_ANY,        // takes any model
     RANK_DECLARED,   // those that its backends declare
     RANK_REGEX,
@@ -229,31 +229,56 @@ static void expand_models(struct expansion *e, enum match_type type)
     }
 }
 
+// The targets that decide which models such a match takes; see snapshot_match.
+static bool target_declares(const struct snap_target *target)
+{
+    return target->backend != NULL && target->weight > 0 && target->model.len == 0;
+}
+
+struct declared {
+    bool is_any; // takes any model
+    enum model_rank rank;
+};
+
+static struct declared look_at_targets(const struct snap_rule *rule)
+{
+    bool resolves = false;
+    bool declares = false;
+    bool is_any = false;
+    for (size_t t = 0; t < rule->target_count; t++) {
+        const struct snap_target *target = &rule->targets[t];
+        resolves = resolves || target->backend != NULL;
+        if (target_declares(target)) {
+            declares = true;
+            is_any = is_any || target->backend->model_count == 0;
+        }
+    }
+    is_any = is_any || !declares;
+    return (struct declared){
+        .is_any = is_any,
+        .rank = !resolves ? RANK_UNRESOLVED : is_any ? RANK_ANY : RANK_DECLARED,
+    };
+}
+
 // A match that leaves the models to the rule's backends. It cannot be taken apart by model, so it is
 // added when at least one of the models is free; the others are told as lost.
 static void expand_declared(struct expansion *e)
 {
-    size_t resolved = 0;
-    bool any = false;
-    bool missing = false;
-    for (size_t t = 0; t < e->rule->target_count; t++) {
-        const struct snap_backend *backend = e->rule->targets[t].backend;
-        missing = missing || backend == NULL;
-        resolved += backend != NULL;
-        any = any || (backend != NULL && backend->model_count == 0);
-    }
-    if (any || resolved == 0) {
-        enum model_rank rank = missing ? RANK_UNRESOLVED : RANK_ANY;
-        if (resolved == 0 || claim(e, '*', SLICE_NULL, "any model")) {
-            add_entry(e, NULL, 0, rank);
+    struct declared declared = look_at_targets(e->rule);
+    if (declared.is_any) {
+        if (declared.rank == RANK_UNRESOLVED || claim(e, '*', SLICE_NULL, "any model")) {
+            add_entry(e, NULL, 0, declared.rank);
         }
         return;
     }
     size_t free_models = 0;
     struct map seen = {0}; // versions of a rule declare the same models
     for (size_t t = 0; t < e->rule->target_count; t++) {
+        if (!target_declares(&e->rule->targets[t])) {
+            continue;
+        }
         const struct snap_backend *backend = e->rule->targets[t].backend;
-        for (size_t m = 0; backend != NULL && m < backend->model_count; m++) {
+        for (size_t m = 0; m < backend->model_count; m++) {
             const struct snap_model *model = &backend->models[m];
             for (size_t a = 0; a <= model->alias_count; a++) {
                 struct slice name = a == 0 ? model->name : model->aliases[a - 1];
@@ -268,7 +293,7 @@ static void expand_declared(struct expansion *e)
     }
     map_fini(&seen);
     if (free_models > 0) {
-        add_entry(e, NULL, 0, missing ? RANK_UNRESOLVED : RANK_DECLARED);
+        add_entry(e, NULL, 0, declared.rank);
     }
 }
 

@@ -86,10 +86,17 @@ static bool matches_but_model(const struct snap_match *match, const struct route
            headers_match(match, query);
 }
 
+// Does what a target says about models count? One that takes no requests, that renames whatever comes,
+// or that does not resolve says nothing.
+static bool target_declares(const struct snap_target *target)
+{
+    return target->backend != NULL && target->weight > 0 && target->model.len == 0;
+}
+
 static bool backend_has_model(const struct snap_backend *backend, struct slice model)
 {
-    if (backend == NULL || backend->model_count == 0) {
-        return true; // takes any (a reference that does not resolve answers with its own error)
+    if (backend->model_count == 0) {
+        return true; // takes any
     }
     for (size_t i = 0; i < backend->model_count; i++) {
         const struct snap_model *known = &backend->models[i];
@@ -105,14 +112,20 @@ static bool backend_has_model(const struct snap_backend *backend, struct slice m
     return false;
 }
 
+// A rule of which no target declares anything takes any model (and answers with its own error, when
+// nothing resolves).
 static bool rule_has_model(const struct snap_rule *rule, struct slice model)
 {
+    bool declared = false;
     for (size_t i = 0; i < rule->target_count; i++) {
-        if (rule->targets[i].model.len != 0 || backend_has_model(rule->targets[i].backend, model)) {
-            return true;
+        if (target_declares(&rule->targets[i])) {
+            declared = true;
+            if (backend_has_model(rule->targets[i].backend, model)) {
+                return true;
+            }
         }
     }
-    return rule->target_count == 0;
+    return !declared;
 }
 
 static bool model_matches(const struct snap_entry *entry, struct slice model)
@@ -279,7 +292,7 @@ static bool visit_models(const struct snap_host *host, void *arg)
         }
         const struct snap_rule *rule = host->entries[i].rule;
         for (size_t t = 0; t < rule->target_count; t++) {
-            if (rule->targets[t].model.len == 0) {
+            if (target_declares(&rule->targets[t])) {
                 list_backend(lister, match, rule->targets[t].backend);
             }
         }

@@ -73,7 +73,7 @@ enum snap_retry_on {
     SNAP_RETRY_CONNECT_FAILURE = 1 << 0,
     SNAP_RETRY_RESET = 1 << 1,
     SNAP_RETRY_OVERLOADED = 1 << 2,   // 503 and 429 from the server
-    SNAP_RETRY_SERVER_ERROR = 1 << 3, // 500, 502, 504
+    SNAP_RETRY_SERVER_ERROR = 1 << 3, // any other 5xx
     SNAP_RETRY_TIMEOUT = 1 << 4,      // no first token in time
 };
 
@@ -153,7 +153,9 @@ bool snapshot_needs_body(const struct snapshot *snapshot, const struct route_que
 
 // The first entry that holds, the host's own before wildcards before any-host. A match without
 // models takes a request that names a model only if one of the rule's backends takes any model or
-// lists this one (or as an alias); so a route may leave the models to its backends.
+// lists this one (or as an alias); so a route may leave the models to its backends. Targets of weight
+// 0, with a model of their own, or that do not resolve have no say in this; when there are no others,
+// any model is taken.
 // NULL: *ret_miss says what was missing.
 const struct snap_rule *snapshot_match(const struct snapshot *snapshot,
                                        const struct route_query *query, enum route_miss *ret_miss);
