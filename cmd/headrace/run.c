@@ -57,11 +57,48 @@ static void on_publish(void *arg, struct snapshot *snapshot)
              LOG_U64("hosts", snapshot->host_count), LOG_U64("backends", snapshot->backend_count));
 }
 
+static void set_control_metrics(struct run *run)
+{
+    static const struct {
+        enum object_kind kind;
+        enum metric_control metric;
+    } kinds[] = {
+        {OBJECT_AIROUTE, METRIC_CONTROL_OBJECTS_AIROUTE},
+        {OBJECT_MODELBACKEND, METRIC_CONTROL_OBJECTS_MODELBACKEND},
+        {OBJECT_SERVICE, METRIC_CONTROL_OBJECTS_SERVICE},
+        {OBJECT_ENDPOINTSLICE, METRIC_CONTROL_OBJECTS_ENDPOINTSLICE},
+        {OBJECT_POD, METRIC_CONTROL_OBJECTS_POD},
+    };
+    const struct controller_counters *counters = controller_counters(run->controller);
+    const struct {
+        enum metric_control metric;
+        double value;
+    } values[] = {
+        {METRIC_CONTROL_CONNECTIONS_OPEN, (double)proxy_connections(run->proxy)},
+        {METRIC_CONTROL_SNAPSHOT_GENERATION, (double)run->publisher.generation},
+        {METRIC_CONTROL_COMPILES, (double)counters->compiles},
+        {METRIC_CONTROL_COMPILE_SECONDS, (double)counters->compile_us_sum / 1e6},
+        {METRIC_CONTROL_COMPILE_LAST_SECONDS, (double)counters->compile_us_last / 1e6},
+        {METRIC_CONTROL_ENDPOINT_UPDATES, (double)counters->endpoint_updates},
+        {METRIC_CONTROL_STATUSES, (double)counters->statuses},
+        {METRIC_CONTROL_OBJECTS_INVALID, (double)counters->objects_invalid},
+        {METRIC_CONTROL_OBJECTS_REJECTED, (double)counters->upserts_rejected},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        metrics_control_set(run->metrics, values[i].metric, values[i].value);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        metrics_control_set(run->metrics, kinds[i].metric,
+                            (double)counters->objects[kinds[i].kind]);
+    }
+}
+
 static void on_collect(struct timer *timer, void *arg)
 {
     struct run *run = arg;
     publisher_collect(&run->publisher);
     endpoint_table_collect(run->endpoints);
+    set_control_metrics(run);
     loop_timer_set(run->loop, timer, COLLECT_MS, on_collect, run);
 }
 

@@ -36,7 +36,9 @@
     X(RETRIES_TIMEOUT, "headrace_retries_total", "reason=\"timeout\"", "")                        \
     X(FALLBACKS, "headrace_fallbacks_total", "", "Attempts on a fallback backend")                \
     X(CLIENT_ABORTS, "headrace_client_aborts_total", "", "Requests that their client gave up")    \
-    X(PICKS, "headrace_picks_total", "", "Endpoints picked")
+    X(PICKS, "headrace_picks_total", "", "Endpoints picked")                                      \
+    X(ACCESS_LOG_DROPPED, "headrace_access_log_dropped_total", "",                                \
+      "Lines of the access log that were dropped because its reader is too slow")
 
 enum metric {
 #define X(name, text, labels, help) METRIC_##name,
@@ -151,7 +153,7 @@ static inline void metrics_reject(struct metrics_worker *worker, enum http_rejec
 
 void metrics_latency_record(struct metrics_latency *latency, uint64_t ns);
 
-// The worker's cells of a backend; beyond METRIC_BACKENDS_MAX, or out of memory, those of "other".
+// The worker's cells of a backend; beyond METRIC_BACKENDS_MAX those of "other".
 struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key);
 
 // One thread a row.

@@ -77,6 +77,8 @@ void account_first_token(struct request *request)
     struct metrics_backend *cells = backend_cells(request);
     if (cells != NULL) {
         metrics_latency_record(&cells->ttft, request->first_token_ns - request->started_ns);
+        backend_state_learn_ttft(request->target->backend->state,
+                                 (request->first_token_ns - request->sent_ns) / 1000000);
     }
 }
 

@@ -158,6 +158,11 @@ static void note_identity(struct request *request)
     request->path_log = arena_dup(&request->arena, slice_first(head->path, 256));
     request->host_log = arena_dup(&request->arena, slice_first(head->host, 256));
     request->method_log = arena_dup(&request->arena, slice_first(head->method_text, 16));
+    const struct http_header *agent =
+        http_header_find(head->headers, head->header_count, HTTP_TOKEN_USER_AGENT);
+    if (agent != NULL && request->worker->access_log != NULL) {
+        request->user_agent_log = arena_dup(&request->arena, slice_first(agent->value, 160));
+    }
 }
 
 // Slices of the parsed head point into the receive buffer: move them to the copy.

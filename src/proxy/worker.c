@@ -110,6 +110,8 @@ static void on_housekeeping(struct timer *timer, void *arg)
     snapshot_holder_refresh(&worker->holder);
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
+        metrics_add(worker->metrics, METRIC_ACCESS_LOG_DROPPED,
+                    access_log_take_dropped(worker->access_log));
     }
     if (!worker->draining && !at_connection_limit(worker)) {
         set_accepting(worker, true);
