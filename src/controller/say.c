@@ -36,7 +36,9 @@ static void log_change(const struct object_status *before, const struct object_s
     };
     enum log_level level = is_ready ? LOG_LEVEL_INFO : LOG_LEVEL_WARN;
     if (level >= log_current_level()) {
-        log_write(level, is_ready ? "ready" : "not ready", fields, ARRAY_LEN(fields));
+        bool has_detail = ready->message != NULL && ready->message[0] != '\0';
+        log_write(level, is_ready ? "ready" : "not ready", fields,
+                  ARRAY_LEN(fields) - (has_detail ? 0 : 1));
     }
 }
 
