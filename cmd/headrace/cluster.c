@@ -25,9 +25,12 @@ static void update_demand(struct cluster *cluster)
 
 static void on_upsert(void *arg, int tag, struct json_object *object)
 {
+    // No file, and not strict: the API server has pruned what the schema does not know.
+    static const struct object_origin from_api_server = {0};
     struct cluster *cluster = arg;
     struct error err = ERROR_INIT;
-    int rc = controller_upsert(cluster->controller, (enum object_kind)tag, object, NULL, &err);
+    int rc = controller_upsert(cluster->controller, (enum object_kind)tag, object,
+                               &from_api_server, &err);
     if (rc != 0) {
         struct kube_meta meta = {0};
         kube_meta_read(object, &meta);
