@@ -89,6 +89,20 @@ static uint64_t prompt_size(const struct json_scan *scan)
     return scan->string_bytes < spans / 8 ? spans : scan->string_bytes;
 }
 
+// The operations of the OpenAI API that run a model: without its name nobody can say which.
+static bool needs_model(const struct request *request)
+{
+    switch (openai_operation_of(request->head.path)) {
+    case OPENAI_CHAT_COMPLETIONS:
+    case OPENAI_COMPLETIONS:
+    case OPENAI_EMBEDDINGS:
+    case OPENAI_RESPONSES:
+        return request->head.method == HTTP_METHOD_POST;
+    default:
+        return false;
+    }
+}
+
 // Reads the captured members. False: replied.
 static bool read_members(struct request *request)
 {
@@ -122,7 +136,7 @@ static void body_done(struct request *request)
     if (!request->body_buffered) {
         return; // on its way already
     }
-    if (request->scan != NULL) {
+    if (request->scan != NULL && body_bytes(request).len != 0) {
         enum json_error error = json_scan_finish(request->scan);
         if (error != JSON_OK) {
             reply_json_error(request, error);
@@ -133,6 +147,10 @@ static void body_done(struct request *request)
         }
     } else {
         request->prompt_bytes = body_bytes(request).len;
+    }
+    if (request->model.ptr == NULL && needs_model(request)) {
+        reply_fault(request, FAULT_MODEL_MISSING, SLICE(""));
+        return;
     }
     request_route(request);
 }

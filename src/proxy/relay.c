@@ -148,17 +148,10 @@ void relay_on_broken(struct request *request, enum fault fault)
 // Which retry condition a status is; 0 = none.
 static uint32_t status_condition(unsigned status)
 {
-    switch (status) {
-    case 429:
-    case 503:
+    if (status == 429 || status == 503) {
         return SNAP_RETRY_OVERLOADED;
-    case 500:
-    case 502:
-    case 504:
-        return SNAP_RETRY_SERVER_ERROR;
-    default:
-        return 0;
     }
+    return status >= 500 ? SNAP_RETRY_SERVER_ERROR : 0;
 }
 
 // An error status (of the response, or named by its first event). True: tried elsewhere.

@@ -31,7 +31,7 @@ metadata: {name: be}
 spec:
   engine: Ollama
   static: {endpoints: [{address: 127.0.0.1, port: %d}]}
-  models: [{name: nice, upstreamName: "/models/Über-70B", aliases: [short]}]
+  models: [{name: nice, upstreamName: '/models/big "70B"' , aliases: [short]}]
 ---""" % server.port + route("r", ["be"])
     headrace = t.headrace({"a.yaml": text})
     for chunked in (False, True):
@@ -43,7 +43,7 @@ spec:
                 eq(conn.read_response().status, 200)
             got = server.requests[-1]
             eq(got.body.decode(), '{ "messages":[{"content":"model"}] ,"model" : '
-                                  '"/models/Über-70B", "x":{"model":"inner"}}')
+                                  '"/models/big \\"70B\\"", "x":{"model":"inner"}}')
             eq(got.get("transfer-encoding"), None)
 
 
@@ -85,7 +85,6 @@ def test_bodies_over_the_limit_are_413(t):
             conn.send_request("POST", "/v1/chat/completions", {}, body, chunked=chunked)
             answer = conn.read_response()
             eq((answer.status, answer.json()["error"]["code"]), (413, "body_too_large"))
-            eq(conn.is_closed(5), True)
     eq(len(servers[0].requests), 0)
 
 

@@ -17,7 +17,7 @@ def endpoints(t, headrace):
 
 
 def books(t, headrace):
-    return [(e["outstanding_requests"], e["outstanding_tokens"]) for e in endpoints(t, headrace)]
+    return [(e["outstanding_requests"], e["outstanding_prompt_tokens"]) for e in endpoints(t, headrace)]
 
 
 def endless(peer):
@@ -129,7 +129,9 @@ def test_configuration_changes_drop_no_stream(t):
     eq(len(two.requests), 1)
     # The route goes: both streams go on, new requests are 404.
     headrace.write("a.yaml", backend("be", [two.port]))
-    eventually(lambda: t.chat(headrace.port, model="m").status == 404, what="the route is gone")
+    eventually(lambda: t.request(headrace.port, "GET", "/v1/models").json()["data"] == [],
+               what="the route is gone")
+    eq(t.chat(headrace.port, model="m").status, 404)
     for _ in range(5):
         next(events)
     stop.set()
