@@ -24,9 +24,12 @@ int parse_listen_address(const char *text, struct proxy_address *ret, struct err
         host = SLICE("0.0.0.0");
     }
     struct endpoint_spec spec;
-    if (endpoint_address_parse(host, (uint16_t)port, &spec) != 0) {
+    // An endpoint cannot have port 0; a listener can: any free one.
+    if (endpoint_address_parse(host, port != 0 ? (uint16_t)port : 1, &spec) != 0) {
         return error_set(err, -EINVAL, "\"%.*s\" is not an IP address", SLICE_FMT(host));
     }
+    // The port lies at the same place in both families.
+    ((struct sockaddr_in *)&spec.address)->sin_port = htons((uint16_t)port);
     *ret = (struct proxy_address){.address = spec.address, .len = spec.address_len};
     return 0;
 }
