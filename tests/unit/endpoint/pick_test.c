@@ -487,7 +487,7 @@ static void least_request_counts_requests_not_tokens(void **state)
         reservation_release(&r[i]);
     }
     reservation_release(&big);
-    sample(w, 0, 6, 4, -1, 0);
+    sample(w, 0, 16, 8, -1, 0);
     pick_many(w, 30, counts, 4);
     assert_int_equal(counts[0], 0);
 }
