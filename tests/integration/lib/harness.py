@@ -193,10 +193,11 @@ class Sim(Process):
         self.names = [name for name, _, _ in self.pods]
         self.port = self.ports[0]
 
-    def config(self, pod=0, **settings):
-        """POST /sim/config on one pod. Dashes in names are written as underscores."""
+    def config(self, asked=0, /, **settings):
+        """POST /sim/config to pod number `asked`. Dashes in names are written as underscores;
+        pod="name" changes that pod through the one that is asked (for pods that are down)."""
         body = {key.replace("_", "-"): value for key, value in settings.items()}
-        answer = http1.request(self.ports[pod], "POST", "/sim/config", body=body, log=self.log)
+        answer = http1.request(self.ports[asked], "POST", "/sim/config", body=body, log=self.log)
         eq(answer.status, 200, "POST /sim/config: %s" % answer.text)
         return answer.json()
 

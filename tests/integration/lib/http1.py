@@ -91,15 +91,25 @@ class Event:
 class Connection:
     """One TCP connection. Every read has a deadline; `log` is called with a line for each step."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=10.0, log=None, tls=None, server_name=None):
+    def __init__(self, port, host="127.0.0.1", timeout=10.0, log=None, tls=None, server_name=None,
+                 receive_buffer=None):
         self.timeout = timeout
         self.log = log or (lambda line: None)
         self.peer = "%s:%s" % (host, port)
-        self.sock = socket.create_connection((host, port), timeout=timeout)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(timeout)
+        if receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            self.sock.connect((host, port))
+        except OSError:
+            self.sock.close()
+            raise
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname=server_name or host)
-        self.buffer = b""
+        self.buffer = bytearray()
         self.method = "GET"
 
     def __enter__(self):
@@ -149,32 +159,36 @@ class Connection:
     def _fill(self, deadline):
         left = deadline - time.monotonic()
         if left <= 0:
-            raise HttpError("timed out; unread so far: %r" % self.buffer[:500])
+            raise HttpError("timed out; unread so far: %r" % bytes(self.buffer[:500]))
         self.sock.settimeout(left)
         try:
             data = self.sock.recv(65536)
         except socket.timeout:
-            raise HttpError("timed out; unread so far: %r" % self.buffer[:500]) from None
+            raise HttpError("timed out; unread so far: %r" % bytes(self.buffer[:500])) from None
         except OSError as error:
-            raise HttpError("recv: %s; unread so far: %r" % (error, self.buffer[:500])) from None
+            raise HttpError("recv: %s; unread so far: %r"
+                            % (error, bytes(self.buffer[:500]))) from None
         self.buffer += data
         return len(data) > 0
+
+    def _take(self, count, skip=0):
+        part = bytes(self.buffer[:count])
+        del self.buffer[:count + skip]
+        return part
 
     def _until(self, mark, deadline, limit=1 << 20):
         while mark not in self.buffer:
             if len(self.buffer) > limit:
                 raise HttpError("no %r in %d bytes" % (mark, len(self.buffer)))
             if not self._fill(deadline):
-                raise HttpError("closed before %r; got %r" % (mark, self.buffer[:500]))
-        part, self.buffer = self.buffer.split(mark, 1)
-        return part
+                raise HttpError("closed before %r; got %r" % (mark, bytes(self.buffer[:500])))
+        return self._take(self.buffer.index(mark), len(mark))
 
     def _exactly(self, count, deadline):
         while len(self.buffer) < count:
             if not self._fill(deadline):
                 raise HttpError("closed %d bytes short" % (count - len(self.buffer)))
-        part, self.buffer = self.buffer[:count], self.buffer[count:]
-        return part
+        return self._take(count)
 
     def read_head(self, timeout=None, skip_interim=True):
         deadline = time.monotonic() + (timeout or self.timeout)
@@ -216,15 +230,14 @@ class Connection:
             while left > 0:
                 if not self.buffer and not self._fill(deadline_of()):
                     raise HttpError("closed %d bytes short" % left)
-                data, self.buffer = self.buffer[:left], self.buffer[left:]
+                data = self._take(min(left, len(self.buffer)))
                 left -= len(data)
                 yield data
             response.complete = True
         else:
             while True:
                 if self.buffer:
-                    data, self.buffer = self.buffer, b""
-                    yield data
+                    yield self._take(len(self.buffer))
                 elif not self._fill(deadline_of()):
                     response.complete = True
                     return
