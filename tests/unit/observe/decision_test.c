@@ -144,7 +144,7 @@ static void a_copy_is_never_a_mixture(void **state)
     assert_int_equal(pthread_create(&thread, NULL, write_all_the_time, &race), 0);
     struct decision found[16];
     size_t seen = 0;
-    for (int round = 0; round < 300; round++) {
+    while (seen < 4000) { // the writer may start late
         size_t count = decisions_read(race.decisions, SLICE_NULL, found, 16);
         for (size_t i = 0; i < count; i++) {
             char want[32];
@@ -157,7 +157,6 @@ static void a_copy_is_never_a_mixture(void **state)
     }
     atomic_store_explicit(&race.stop, true, memory_order_relaxed);
     pthread_join(thread, NULL);
-    assert_true(seen > 0);
     decisions_free(race.decisions);
 }
 
