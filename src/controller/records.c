@@ -209,6 +209,12 @@ bool records_learn(struct controller *controller, struct backend_record *record)
     memcpy(found, record->state->metrics_found, sizeof(found));
     pthread_mutex_unlock(&controller->config.endpoints->lock);
     found[sizeof(found) - 1] = '\0';
+    if (engine[0] == '\0') { // not yet: what an earlier run found is the best guess
+        snprintf(engine, sizeof(engine), "%.*s", SLICE_FMT(record->object->found_engine));
+    }
+    if (found[0] == '\0') {
+        snprintf(found, sizeof(found), "%.*s", SLICE_FMT(record->object->found_metrics));
+    }
     bool changed = strcmp(engine, record->engine) != 0 || strcmp(found, record->metrics_found) != 0;
     memcpy(record->engine, engine, sizeof(engine));
     memcpy(record->metrics_found, found, sizeof(found));

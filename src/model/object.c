@@ -121,6 +121,8 @@ static int read_metadata(struct object *object, struct json_object *json,
 
 // ---- our own kinds ----
 
+enum { FOUND_METRICS_MAX = 4096 };
+
 // Read apart from the rest: a broken route of another class is no business of ours.
 static int read_ingress_class(struct object *object, struct json_object *spec)
 {
@@ -128,6 +130,23 @@ static int read_ingress_class(struct object *object, struct json_object *spec)
     object->ingress_class =
         arena_dup(&object->arena, slice_of_str(text != NULL ? text : "headrace"));
     return object->ingress_class.ptr != NULL ? 0 : -ENOMEM;
+}
+
+static int read_found(struct object *object, struct json_object *status)
+{
+    struct json_object *metrics = reader_array(status, "metricsFound");
+    const char *engine = reader_text(status, "engine");
+    struct strbuf names;
+    strbuf_init(&names, FOUND_METRICS_MAX);
+    for (size_t i = 0; metrics != NULL && i < json_object_array_length(metrics); i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(metrics, i));
+        strbuf_printf(&names, "%s%s", names.len > 0 ? "," : "", name != NULL ? name : "");
+    }
+    object->found_engine = arena_dup(&object->arena, slice_of_str(engine != NULL ? engine : ""));
+    object->found_metrics = arena_dup(&object->arena, strbuf_slice(&names));
+    strbuf_fini(&names);
+    bool copied = object->found_engine.ptr != NULL && object->found_metrics.ptr != NULL;
+    return copied ? 0 : -ENOMEM;
 }
 
 static int read_own(struct object *object, struct json_object *json,
@@ -151,7 +170,8 @@ static int read_own(struct object *object, struct json_object *json,
         .arena = &object->arena, .problems = &object->problems, .strict = origin->strict};
     int line = yaml_json_line(spec);
     void *result = NULL;
-    int rc = read_ingress_class(object, spec);
+    int rc = object->kind == OBJECT_AIROUTE ? read_ingress_class(object, spec)
+                                            : read_found(object, reader_object(json, "status"));
     if (rc == 0) {
         rc = schema_read(&reader, schemas[object->kind], spec, "spec",
                          line > 0 ? line : object->line, &result);

@@ -85,6 +85,9 @@ struct object {
     int64_t created; // seconds since 1970; 0 = unknown
     bool deleting;   // has a deletionTimestamp
     struct slice ingress_class; // AIRoute only; also when the rest of the spec is wrong
+    // ModelBackend only: what its status said had been found, so that a restart does not unlearn it.
+    struct slice found_engine;
+    struct slice found_metrics; // names, comma-separated
     // Where it came from, for messages; file is empty for the API server's.
     struct slice file;
     int line;

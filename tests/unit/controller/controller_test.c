@@ -441,6 +441,21 @@ static void test_what_was_detected_is_said(void **state)
     assert_int_equal(w->publications, 0);
 }
 
+static void test_a_restart_unlearns_nothing(void **state)
+{
+    struct world *w = *state;
+    upsert(w, OBJECT_MODELBACKEND,
+           BACKEND_STATIC "status: {engine: TGI, metricsFound: [tgi_queue_size, tgi_batch]}\n");
+    sync(w);
+    assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->engine, "TGI");
+    assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->metrics_found,
+                        "tgi_queue_size,tgi_batch");
+    forget_said(w);
+    atomic_store(&w->snapshot->backends[0]->state->detected_engine, ENGINE_VLLM);
+    pass_ms(w, 2100);
+    assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->engine, "VLLM");
+}
+
 static void test_engine_names_agree(void **state)
 {
     (void)state;
@@ -467,6 +482,7 @@ int main(void)
         WORLD_TEST(test_replace),
         WORLD_TEST(test_endpoint_state_survives_a_compilation),
         WORLD_TEST(test_what_was_detected_is_said),
+        WORLD_TEST(test_a_restart_unlearns_nothing),
         cmocka_unit_test(test_engine_names_agree),
     };
     return cmocka_run_group_tests_name("controller", tests, NULL, NULL);
