@@ -93,7 +93,32 @@ static struct json_object *make_metrics(const char *names)
     return list;
 }
 
-static bool add_backend(struct json_object *status, const struct object_status *wanted)
+// What was learnt of a backend's servers. What is not known yet stays as the server has it: else every
+// restart would take it away and bring it back, two writes that say nothing.
+static bool add_learnt(struct json_object *status, const struct object_status *wanted,
+                       struct json_object *current)
+{
+    struct json_object *old_engine = member(current, "engine");
+    struct json_object *old_metrics = member(current, "metricsFound");
+    bool knows_engine = wanted->engine != NULL && *wanted->engine != '\0';
+    bool same_engine = !knows_engine ||
+                       slice_eq_str(kube_get_str(current, "engine", NULL), wanted->engine);
+    bool ok = true;
+    if (knows_engine) {
+        ok = add_text(status, "engine", wanted->engine);
+    } else if (old_engine != NULL) {
+        ok = add(status, "engine", json_object_get(old_engine));
+    }
+    if (wanted->metrics_found != NULL && *wanted->metrics_found != '\0') {
+        ok = add(status, "metricsFound", make_metrics(wanted->metrics_found)) && ok;
+    } else if (same_engine && old_metrics != NULL) {
+        ok = add(status, "metricsFound", json_object_get(old_metrics)) && ok;
+    }
+    return ok;
+}
+
+static bool add_backend(struct json_object *status, const struct object_status *wanted,
+                        struct json_object *current)
 {
     char summary[32];
     struct json_object *endpoints = json_object_new_object();
@@ -105,12 +130,7 @@ static bool add_backend(struct json_object *status, const struct object_status *
     ok = add(endpoints, "ready", json_object_new_int64(wanted->endpoints_ready)) && ok;
     ok = add_text(endpoints, "summary", summary) && ok;
     ok = add(status, "endpoints", endpoints) && ok;
-    if (wanted->engine != NULL && *wanted->engine != '\0') {
-        ok = add_text(status, "engine", wanted->engine) && ok;
-    }
-    if (wanted->metrics_found != NULL && *wanted->metrics_found != '\0') {
-        ok = add(status, "metricsFound", make_metrics(wanted->metrics_found)) && ok;
-    }
+    ok = add_learnt(status, wanted, current) && ok;
     return ok;
 }
 
@@ -131,7 +151,7 @@ struct json_object *status_document(const struct object_status *wanted, struct j
     ok = ok && add(status, "observedGeneration", json_object_new_int64(wanted->generation));
     ok = ok && add(status, "conditions", json_object_get(conditions));
     if (ok && wanted->kind == OBJECT_MODELBACKEND) {
-        ok = add_backend(status, wanted);
+        ok = add_backend(status, wanted, current);
     }
     json_object_put(conditions);
     if (!ok) {

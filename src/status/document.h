@@ -10,7 +10,8 @@
 #include "compile/status.h"
 
 // The status member. A condition whose status is the one in current (the status member that the
-// server has, may be NULL) keeps its lastTransitionTime; others get now_s. NULL when out of memory.
+// server has, may be NULL) keeps its lastTransitionTime; others get now_s. An engine that is not
+// known yet, and the metrics of the same engine, stay as in current. NULL when out of memory.
 struct json_object *status_document(const struct object_status *wanted, struct json_object *current,
                                     int64_t now_s);
 

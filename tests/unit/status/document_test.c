@@ -129,6 +129,38 @@ static void a_backend_has_engine_endpoints_and_metrics(void **state)
     object_status_fini(&wanted);
 }
 
+static void what_is_not_learnt_yet_stays(void **state)
+{
+    (void)state;
+    struct object_status wanted;
+    make(&wanted, OBJECT_MODELBACKEND);
+    wanted.engine = strdup("VLLM");
+    wanted.metrics_found = strdup("waiting");
+    struct json_object *before = status_document(&wanted, NULL, NOW);
+
+    // As after a restart: neither is known, then the engine alone.
+    free(wanted.engine);
+    free(wanted.metrics_found);
+    wanted.engine = wanted.metrics_found = NULL;
+    struct json_object *after = status_document(&wanted, before, NOW + 1);
+    assert_true(status_document_is_current(after, before));
+    json_object_put(after);
+    wanted.engine = strdup("VLLM");
+    after = status_document(&wanted, before, NOW + 1);
+    assert_true(status_document_is_current(after, before));
+    json_object_put(after);
+
+    // The metrics of another engine do not stay.
+    free(wanted.engine);
+    wanted.engine = strdup("SGLang");
+    after = status_document(&wanted, before, NOW + 1);
+    assert_string_equal(text_of(json_object_object_get(after, "engine")), "\"SGLang\"");
+    assert_null(json_object_object_get(after, "metricsFound"));
+    json_object_put(after);
+    json_object_put(before);
+    object_status_fini(&wanted);
+}
+
 static void an_apply_names_the_object_and_the_version_looked_at(void **state)
 {
     (void)state;
@@ -151,6 +183,7 @@ int main(void)
         cmocka_unit_test(a_time_moves_only_when_the_status_flips),
         cmocka_unit_test(nothing_is_written_without_a_difference),
         cmocka_unit_test(a_backend_has_engine_endpoints_and_metrics),
+        cmocka_unit_test(what_is_not_learnt_yet_stays),
         cmocka_unit_test(an_apply_names_the_object_and_the_version_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
