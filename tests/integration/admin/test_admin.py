@@ -86,7 +86,7 @@ def test_no_page_can_be_reached_through_a_listener(t):
 
 
 def test_metrics_count_a_streamed_request(t):
-    _, headrace = start(t)
+    _, headrace = start(t, decode_step=50)
     answer = t.chat(headrace.port, headers=HOST, stream=True, max_tokens=5,
                     stream_options={"include_usage": True})
     eq(answer.status, 200)
@@ -98,7 +98,8 @@ def test_metrics_count_a_streamed_request(t):
     eq(metrics['headrace_backend_requests_total{backend="ml/tiny",status="2xx"}'], 1)
     eq(metrics["headrace_time_to_first_token_seconds_count" + backend_label], 1)
     eq(metrics["headrace_request_duration_seconds_count" + backend_label], 1)
-    assert metrics["headrace_inter_token_seconds_count" + backend_label] >= 4
+    # One for every arrival: events that come together count once.
+    assert 1 <= metrics["headrace_inter_token_seconds_count" + backend_label] <= 7
     eq(metrics["headrace_completion_tokens_total" + backend_label], 5)
     assert metrics["headrace_prompt_tokens_total" + backend_label] > 0
     eq(metrics["headrace_ready"], 1)
@@ -112,9 +113,12 @@ def test_metrics_name_what_was_refused(t):
     conn.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\n\r\n")
     eq(conn.read_response().status, 400)
     eq(t.chat(headrace.port, headers=HOST, model="unknown").status, 404)
-    metrics = headrace.metrics()
-    eq(metrics['headrace_rejected_messages_total{reason="obs_fold"}'], 1)
-    eq(metrics['headrace_request_outcomes_total{outcome="model_not_found"}'], 1)
+
+    def counted():  # a moment after the client has its answer
+        metrics = headrace.metrics()
+        return (metrics['headrace_rejected_messages_total{reason="obs_fold"}'] == 1 and
+                metrics['headrace_request_outcomes_total{outcome="model_not_found"}'] == 1)
+    eventually(counted, what="both are counted")
 
 
 def test_endpoints_show_books_and_samples(t):
