@@ -14,24 +14,34 @@ enum { EMBEDDING_DEFAULT = 64, EMBEDDING_MAX = 4096, EMBEDDING_INPUTS_MAX = 2048
 
 // ---- GET --------------------------------------------------------------------------------------
 
-static void answer_models(struct sim_exchange *exchange)
+static void write_models(struct sim_exchange *exchange, const char *text, struct strbuf *out)
 {
-    struct sim_server *server = exchange->pod->server;
-    const struct sim_list *lists[] = {&server->options->models, &server->options->adapters};
-    struct strbuf body;
-    strbuf_init(&body, 1 << 20);
+    const struct sim_options *options = exchange->pod->server->options;
+    const struct sim_list *lists[] = {&options->models, &options->adapters};
     struct sim_fill fill = sim_exchange_fill(exchange);
     fill.created = clock_wall_ns() / 1000000000u;
-    sim_fill_text(&body, server->dialect->models_head, &fill);
     for (size_t l = 0, n = 0; l < ARRAY_LEN(lists); l++) {
         for (size_t i = 0; i < lists[l]->len; i++, n++) {
             fill.model = slice_of_str(lists[l]->items[i]);
-            strbuf_add_str(&body, n > 0 ? "," : "");
-            sim_fill_text(&body, server->dialect->models_entry, &fill);
+            strbuf_add_str(out, n > 0 ? "," : "");
+            sim_fill_text(out, text, &fill);
         }
     }
+}
+
+static void answer_models(struct sim_exchange *exchange)
+{
+    const struct sim_dialect *dialect = exchange->pod->server->dialect;
+    struct strbuf body;
+    strbuf_init(&body, 1 << 20);
+    if (dialect->models_names != NULL) {
+        strbuf_add_str(&body, "{\"models\":[");
+        write_models(exchange, dialect->models_names, &body);
+    }
+    strbuf_add_str(&body, dialect->models_head);
+    write_models(exchange, dialect->models_entry, &body);
     strbuf_add_str(&body, "]}");
-    sim_exchange_reply(exchange, 200, "application/json", strbuf_slice(&body));
+    sim_exchange_reply(exchange, 200, sim_exchange_json_type(exchange), strbuf_slice(&body));
     strbuf_fini(&body);
 }
 
@@ -358,14 +368,8 @@ static void make_id(struct sim_exchange *exchange)
     const struct sim_dialect *dialect = exchange->pod->server->dialect;
     const char *prefix = exchange->api == SIM_API_TEXT ? dialect->id_text : dialect->id_chat;
     struct rand_state *rng = &exchange->pod->server->rng;
-    bool known = exchange->request_id.len > 0;
-    if (!known && dialect->echo_request_id) {
-        exchange->request_id =
-            arena_printf(&exchange->arena, "%016llx%016llx", (unsigned long long)rand_u64(rng),
-                         (unsigned long long)rand_u64(rng));
-    }
     // vLLM builds the id from what the client sent. Only plain bytes may enter the JSON texts.
-    bool plain = known && dialect->echo_request_id;
+    bool plain = exchange->request_id.len > 0 && dialect->echo_request_id;
     for (size_t i = 0; plain && i < exchange->request_id.len; i++) {
         char c = exchange->request_id.ptr[i];
         plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
@@ -478,7 +482,8 @@ static void answer_post(struct sim_exchange *exchange, enum sim_api api)
 
 static void answer_method(struct sim_exchange *exchange, const char *allow)
 {
-    fail(exchange, SIM_FAILURE_METHOD, allow, 0);
+    exchange->allow = allow;
+    fail(exchange, SIM_FAILURE_METHOD, NULL, 0);
 }
 
 void sim_api_route(struct sim_exchange *exchange)
@@ -502,7 +507,7 @@ void sim_api_route(struct sim_exchange *exchange)
         if (exchange->method == HTTP_METHOD_GET || head_ok) {
             get(exchange);
         } else {
-            answer_method(exchange, "allow: GET\r\n");
+            answer_method(exchange, "GET");
         }
         return;
     }
@@ -515,7 +520,7 @@ void sim_api_route(struct sim_exchange *exchange)
             if (exchange->method == HTTP_METHOD_POST) {
                 answer_post(exchange, posts[i].api);
             } else {
-                answer_method(exchange, "allow: POST\r\n");
+                answer_method(exchange, "POST");
             }
             return;
         }

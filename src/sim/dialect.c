@@ -118,6 +118,12 @@ static void add_directive(struct strbuf *out, char directive, const struct sim_f
     case 'o': add_u64(out, fill->output_tokens); break;
     case 'T': add_u64(out, (uint64_t)fill->prompt_tokens + fill->output_tokens); break;
     case 'k': add_u64(out, fill->cached_tokens); break;
+    case 'K':
+        if (fill->cached_tokens > 0) {
+            strbuf_printf(out, "\"prompt_tokens_details\":{\"cached_tokens\":%u},",
+                          fill->cached_tokens);
+        }
+        break;
     case 'n': add_u64(out, created_cache_tokens(fill)); break;
     case 'u': add_every_usage(out, fill); break;
     case 'x': add_timings(out, fill); break;

@@ -31,6 +31,7 @@ enum sim_failure {
 //   %i id           %c creation time (s)   %m model in quotes      %e model, escaped, no quotes
 //   %t text in quotes                      %f finish reason in quotes or null
 //   %p prompt tokens  %o output tokens  %T their sum  %k cached prompt tokens  %n created cache
+//   %K "prompt_tokens_details":{"cached_tokens":…}, when there are any
 //   %u ,"usage":{…} when it goes on every chunk       %x llama.cpp's timings object
 //   %s status  %r reason phrase  %P field  %v value  %L limit  %a models, comma between  %% percent
 struct sim_failure_row {
@@ -43,6 +44,7 @@ struct sim_texts {
     const char *role;       // first event; NULL: none
     const char *token;
     const char *last_token; // with the finish reason; NULL: as `token`, then `finish`
+    const char *last_plain; // the same when no usage follows; NULL: no difference
     const char *finish;     // event of its own; NULL: none
     const char *finish_usage; // the same when usage was asked for and has no event of its own
     const char *usage;      // NULL: none
@@ -89,6 +91,7 @@ struct sim_dialect {
     const char *overload_event;
     const char *models_entry; // one element of GET /v1/models
     const char *models_head;  // before the elements
+    const char *models_names; // one element of a list before that (llama.cpp); NULL: none
     const char *id_chat;      // prefixes of ids
     const char *id_text;
 
@@ -98,7 +101,7 @@ struct sim_dialect {
     bool close_after_stream;
     bool close_after_error;
     bool head_method_ok;     // HEAD works where GET does
-    bool echo_request_id;    // x-request-id, also in the id
+    bool echo_request_id;    // x-request-id of the client, also in the id
     bool orca;
     bool done_after_error;   // [DONE] follows an error event
     enum sim_abort_manner abort_whole; // the client of an answer that is not streamed goes away

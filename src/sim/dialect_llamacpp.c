@@ -107,7 +107,12 @@ const struct sim_dialect sim_dialect_llamacpp = {
                    "\"server_error\"}}",
     .overload_event = "{\"error\":{\"code\":503,\"message\":\"no slot available\",\"type\":"
                       "\"unavailable_error\"}}",
-    .models_head = "{\"models\":[],\"object\":\"list\",\"data\":[",
+    .models_names = "{\"name\":%m,\"model\":%m,\"modified_at\":\"\",\"size\":\"\",\"digest\":\"\","
+                    "\"type\":\"model\",\"description\":\"\",\"tags\":[\"\"],\"capabilities\":"
+                    "[\"completion\"],\"parameters\":\"\",\"details\":{\"parent_model\":\"\","
+                    "\"format\":\"gguf\",\"family\":\"\",\"families\":[\"\"],"
+                    "\"parameter_size\":\"\",\"quantization_level\":\"\"}}",
+    .models_head = "],\"object\":\"list\",\"data\":[",
     .models_entry = "{\"id\":%m,\"aliases\":[%m],\"tags\":[],\"object\":\"model\",\"created\":%c,"
                     "\"owned_by\":\"llamacpp\",\"meta\":{\"vocab_type\":2,\"n_vocab\":4096,"
                     "\"n_ctx\":%L,\"n_ctx_train\":%L,\"n_embd\":64,\"n_params\":622912,"

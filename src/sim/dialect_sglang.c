@@ -7,7 +7,7 @@
 #define TEXT_HEAD "{\"id\":\"%i\",\"object\":\"text_completion\",\"created\":%c,\"model\":%m,\"choices\":["
 #define USAGE                                                                                      \
     "\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,\"completion_tokens\":%o,"                \
-    "\"prompt_tokens_details\":{\"cached_tokens\":%k},\"reasoning_tokens\":0}"
+    "%K\"reasoning_tokens\":0}"
 #define META                                                                                       \
     "\"metadata\":{\"weight_version\":\"default\",\"weight_versions\":[{\"version\":\"default\","  \
     "\"start\":0,\"end\":%o}]}"
@@ -17,6 +17,13 @@
 
 #define L "engine_type=\"unified\",model_name=\"%m\""
 #define R L ",moe_ep_rank=\"0\",pp_rank=\"0\",tp_rank=\"0\""
+#define MODE(mode)                                                                                 \
+    "engine_type=\"unified\",mode=\"" mode "\",model_name=\"%m\",moe_ep_rank=\"0\","                \
+    "pp_rank=\"0\",tp_rank=\"0\""
+#define CATEGORY(category) "category=\"" category "\"," R
+#define STAGE(stage)                                                                               \
+    "engine_type=\"unified\",%l,model_name=\"%m\",moe_ep_rank=\"0\",pp_rank=\"0\",stage=\"" stage  \
+    "\",tp_rank=\"0\""
 #define RANKED(type, name, help, value) SIM_SERIES(type, name, help, R, value)
 #define RANKED_ZERO(name, help) SIM_FIXED(SIM_GAUGE, name, help, R, 0)
 
@@ -35,6 +42,12 @@ static const double queue_bounds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1
                                       15, 20, 30, 40, 50, 60, 70, 80, 90, 100, 200, 300, 400, 500,
                                       600, 700, 800, 900, 1000, 1200, 1400, 1600, 1800, 2000,
                                       2500, 3000, 0};
+
+static const double stage_bounds[] = {
+    0.001, 0.00162, 0.0026244, 0.004251528, 0.0068874754, 0.01115771, 0.01807549, 0.029282294,
+    0.047437317, 0.076848453, 0.12449449, 0.20168108, 0.32672334, 0.52929183, 0.85745276,
+    1.3890735, 2.250299, 3.6454844, 5.9056848, 9.5672093, 15.498879, 25.108184, 40.675258,
+    65.893919, 106.74815, 172.932, 280.14984, 453.84274, 735.22524, 1191.0649, 0};
 
 #define RANKED_DISTRIBUTION(name_, help_, labels_, histogram_, bounds_)                           \
     {                                                                                             \
@@ -68,8 +81,6 @@ static const struct sim_family families[] = {
     RANKED(SIM_GAUGE, "sglang:max_total_num_tokens", "KV size in tokens.", KV_TOKENS),
     RANKED(SIM_GAUGE, "sglang:page_size", "Tokens of a page.", BLOCK_SIZE),
     RANKED(SIM_GAUGE, "sglang:num_pages", "Pages.", KV_BLOCKS),
-    SIM_FIXED(SIM_GAUGE, "sglang:cache_config_info", "Configuration of the cache.",
-              L ",num_pages=\"%B\",page_size=\"%S\"", 1),
     RANKED(SIM_GAUGE, "sglang:context_len", "Context length.", MAX_MODEL_LEN),
     RANKED(SIM_GAUGE, "sglang:num_running_reqs", "Requests in the batch.", RUNNING),
     RANKED(SIM_GAUGE, "sglang:num_queue_reqs", "Requests in the queue.", WAITING),
@@ -83,6 +94,19 @@ static const struct sim_family families[] = {
     RANKED(SIM_GAUGE, "sglang:num_used_tokens", "KV tokens in use.", KV_USED_TOKENS),
     RANKED(SIM_GAUGE, "sglang:kv_available_tokens", "KV tokens free.", KV_FREE_TOKENS),
     RANKED(SIM_GAUGE, "sglang:kv_used_tokens", "KV tokens in use.", KV_USED_TOKENS),
+    RANKED_ZERO("sglang:kv_evictable_tokens", "KV tokens that only the cache holds."),
+    RANKED_ZERO("sglang:swa_available_tokens", "Sliding windows."),
+    RANKED_ZERO("sglang:swa_evictable_tokens", "Sliding windows."),
+    RANKED_ZERO("sglang:swa_used_tokens", "Sliding windows."),
+    RANKED_ZERO("sglang:mamba_available_tokens", "States."),
+    RANKED_ZERO("sglang:mamba_evictable_tokens", "States."),
+    RANKED_ZERO("sglang:mamba_used_tokens", "States."),
+    RANKED_ZERO("sglang:decode_sum_seq_lens", "Sum of lengths in the batch."),
+    RANKED_ZERO("sglang:pending_prealloc_token_usage", "Disaggregation."),
+    RANKED_ZERO("sglang:spec_cap_length", "Speculation."),
+    RANKED_ZERO("sglang:spec_block_accept_length", "Speculation."),
+    RANKED_ZERO("sglang:spec_num_draft_tokens", "Speculation."),
+    RANKED_ZERO("sglang:num_decode_host_receive_queue_reqs", "Disaggregation queue."),
     RANKED_ZERO("sglang:spec_accept_length", "Speculation."),
     RANKED_ZERO("sglang:spec_accept_rate", "Speculation."),
     RANKED_ZERO("sglang:spec_num_steps", "Speculation."),
@@ -118,14 +142,31 @@ static const struct sim_family families[] = {
               L ",moe_ep_rank=\"0\",pid=\"31746\",pp_rank=\"0\",tp_rank=\"0\"", 0),
     SIM_FIXED(SIM_GAUGE, "sglang:num_paused_reqs", "Requests paused.",
               L ",moe_ep_rank=\"0\",pid=\"31746\",pp_rank=\"0\",tp_rank=\"0\"", 0),
+    RANKED_DISTRIBUTION("sglang:per_stage_req_latency_seconds", "Time by stage.",
+                        STAGE("request_process"), queue, stage_bounds),
+    RANKED_DISTRIBUTION("sglang:per_stage_req_latency_seconds", "", STAGE("prefill_forward"),
+                        prefill, stage_bounds),
+    RANKED_DISTRIBUTION("sglang:per_stage_req_latency_seconds", "", STAGE("chunked_prefill"),
+                        prefill, stage_bounds),
+    SIM_SERIES(SIM_COUNTER, "sglang:prefill_effective_tokens_total", "Prompt tokens by source.",
+               MODE("input"), COMPUTED_TOKENS),
+    SIM_SERIES(SIM_COUNTER, "sglang:prefill_effective_tokens_total", "", MODE("device_hit"),
+               CACHED_TOKENS),
+    SIM_FIXED(SIM_COUNTER, "sglang:scheduler_stage_seconds_total", "Time of the scheduler.",
+              CATEGORY("recv_requests"), 4.1),
+    SIM_FIXED(SIM_COUNTER, "sglang:scheduler_stage_seconds_total", "", CATEGORY("run_batch"),
+              0.28),
+    SIM_FIXED(SIM_COUNTER, "sglang:scheduler_stage_seconds_total", "", CATEGORY("idle"), 8.6),
+    SIM_SERIES(SIM_COUNTER, "sglang:cuda_graph_passes_total", "Passes.", MODE("decode_none"),
+               STEPS),
     SIM_SERIES(SIM_COUNTER, "sglang:realtime_tokens_total", "Tokens by kind.",
-               L ",mode=\"prefill_compute\",moe_ep_rank=\"0\",pp_rank=\"0\",tp_rank=\"0\"",
+               MODE("prefill_compute"),
                COMPUTED_TOKENS),
     SIM_SERIES(SIM_COUNTER, "sglang:realtime_tokens_total", "",
-               L ",mode=\"prefill_cache\",moe_ep_rank=\"0\",pp_rank=\"0\",tp_rank=\"0\"",
+               MODE("prefill_cache"),
                CACHED_TOKENS),
     SIM_SERIES(SIM_COUNTER, "sglang:realtime_tokens_total", "",
-               L ",mode=\"decode\",moe_ep_rank=\"0\",pp_rank=\"0\",tp_rank=\"0\"",
+               MODE("decode"),
                GENERATION_TOKENS),
 };
 

@@ -20,6 +20,9 @@
              .last_token = CHUNK "{\"index\":0,\"delta\":{\"content\":%t},\"logprobs\":null,"      \
                                  "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null}]"  \
                                  "%u}",                                                            \
+             .last_plain = CHUNK "{\"index\":0,\"delta\":{\"content\":%t},\"logprobs\":null,"      \
+                                 "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null}]," \
+                                 FINGERPRINT "}",                                                  \
              .usage = CHUNK "],\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,"               \
                             "\"completion_tokens\":%o,\"prompt_tokens_details\":"                  \
                             "{\"cached_tokens\":%k,\"created_cache_tokens\":%n}}," FINGERPRINT     \
@@ -43,6 +46,10 @@
              .last_token = TEXT_CHUNK "{\"index\":0,\"text\":%t,\"logprobs\":null,"                \
                                       "\"finish_reason\":%f,\"stop_reason\":null,"                 \
                                       "\"prompt_token_ids\":null,\"token_ids\":null}]%u}",         \
+             .last_plain = TEXT_CHUNK "{\"index\":0,\"text\":%t,\"logprobs\":null,"                \
+                                      "\"finish_reason\":%f,\"stop_reason\":null,"                 \
+                                      "\"prompt_token_ids\":null,\"token_ids\":null}],"            \
+                                      FINGERPRINT "}",                                             \
              .usage = TEXT_CHUNK "],\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,"          \
                                  "\"completion_tokens\":%o,\"prompt_tokens_details\":"             \
                                  "{\"cached_tokens\":%k}}," FINGERPRINT "}",                       \
@@ -220,10 +227,23 @@ static const struct sim_family families[] = {
                      uncached_prompt_length, sim_bounds_length, 1),
     SIM_FIXED(SIM_GAUGE, "vllm:cache_config_info", "Configuration of the cache.",
               "_block_size_resolved=\"True\",block_size=\"%S\",cache_dtype=\"auto\","
+              "cache_hit_alignment_tokens=\"None\",effective_attention_block_size=\"%S\","
+              "enable_mamba_shared_prefix_checkpoint=\"False\","
               "enable_prefix_caching=\"True\",engine=\"0\",gpu_memory_utilization=\"0.92\","
-              "kv_cache_size_tokens=\"%T\",kv_offloading_backend=\"native\",num_cpu_blocks=\"None\","
+              "hash_block_size=\"None\",is_attention_free=\"False\","
+              "kv_cache_dtype_skip_layers=\"[]\",kv_cache_layout=\"None\","
+              "kv_cache_max_concurrency=\"512.0\",kv_cache_memory_bytes=\"1073741824\","
+              "kv_cache_size_tokens=\"%T\",kv_offloading_backend=\"native\","
+              "kv_offloading_size=\"None\",kv_sharing_fast_prefill=\"False\","
+              "mamba_block_size=\"None\",mamba_cache_dtype=\"auto\","
+              "mamba_cache_mode=\"none\",mamba_page_size_padded=\"None\","
+              "mamba_ssm_cache_dtype=\"float32\",num_cpu_blocks=\"None\","
               "num_gpu_blocks=\"%B\",num_gpu_blocks_override=\"None\","
-              "prefix_caching_hash_algo=\"sha256\",sliding_window=\"None\"",
+              "prefix_cache_retention_interval=\"0\",prefix_caching_hash_algo=\"sha256\","
+              "prefix_match_unit=\"None\",replayssm_buffer_len=\"16\","
+              "skip_page_size_padded=\"None\",sliding_window=\"None\","
+              "swa_bounded_replay=\"True\",use_kda_recoverssm=\"False\","
+              "use_replayssm=\"False\",user_specified_block_size=\"True\"",
               1),
     SIM_SERIES(SIM_COUNTER, "http_requests_total", "Requests by handler.",
                "handler=\"" H "\",method=\"POST\",status=\"2xx\"", FINISHED),

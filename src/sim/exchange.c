@@ -207,6 +207,9 @@ static void write_uvicorn_head(struct sim_exchange *exchange, struct strbuf *out
     if (server->dialect->headers == SIM_HEADERS_UVICORN) {
         h1_write_header(out, SLICE("server"), SLICE("uvicorn"));
     }
+    if (exchange->allow != NULL) {
+        h1_write_header(out, SLICE("allow"), slice_of_str(exchange->allow));
+    }
     bool generated = exchange->generates && !exchange->stream && body_len >= 0;
     if (generated && server->dialect->orca && exchange->orca_format.ptr != NULL) {
         write_orca(exchange, out);
@@ -262,7 +265,7 @@ void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsign
     h1_write_end(out);
 }
 
-static const char *json_type(const struct sim_exchange *exchange)
+const char *sim_exchange_json_type(const struct sim_exchange *exchange)
 {
     return exchange->pod->server->dialect->headers == SIM_HEADERS_LLAMACPP
                ? "application/json; charset=utf-8"
@@ -276,16 +279,11 @@ static bool stays(const struct sim_exchange *exchange)
 }
 
 static void reply(struct sim_exchange *exchange, unsigned status, const char *content_type,
-                  const char *extra, struct slice body, bool keep_alive)
+                  struct slice body, bool keep_alive)
 {
     struct strbuf *out = &exchange->pod->server->out;
     strbuf_reset(out);
     sim_exchange_head(exchange, out, status, content_type, (int64_t)body.len, keep_alive);
-    if (extra != NULL && !out->failed) {
-        out->len -= 2; // before the empty line
-        strbuf_add_str(out, extra);
-        h1_write_end(out);
-    }
     if (exchange->method != HTTP_METHOD_HEAD) {
         strbuf_add(out, body);
     }
@@ -298,7 +296,7 @@ static void reply(struct sim_exchange *exchange, unsigned status, const char *co
 void sim_exchange_reply(struct sim_exchange *exchange, unsigned status, const char *content_type,
                         struct slice body)
 {
-    reply(exchange, status, content_type, NULL, body, stays(exchange));
+    reply(exchange, status, content_type, body, stays(exchange));
 }
 
 void sim_exchange_fail(struct sim_exchange *exchange, enum sim_failure failure,
@@ -313,10 +311,9 @@ void sim_exchange_fail(struct sim_exchange *exchange, enum sim_failure failure,
     sim_fill_text(text, row->body, &own);
     bool keep_alive = stays(exchange) && !dialect->close_after_error;
     bool is_json = text->len > 0 && text->ptr[0] == '{';
-    const char *type = is_json ? json_type(exchange) : text->len > 0 ? "text/plain; charset=utf-8"
-                                                                     : NULL;
-    const char *extra = own.status == 405 && fill->field != NULL ? fill->field : NULL;
-    reply(exchange, own.status, type, extra, strbuf_slice(text), keep_alive);
+    const char *type = text->len > 0 ? "text/plain; charset=utf-8" : NULL;
+    type = is_json ? sim_exchange_json_type(exchange) : type;
+    reply(exchange, own.status, type, strbuf_slice(text), keep_alive);
 }
 
 // ---- generated answers, whole -----------------------------------------------------------------
@@ -358,7 +355,7 @@ static void send_whole(struct sim_exchange *exchange)
         fill_times(exchange, &fill);
         sim_fill_text(&body, texts_of(exchange)->whole, &fill);
     }
-    reply(exchange, 200, json_type(exchange), NULL, strbuf_slice(&body), stays(exchange));
+    reply(exchange, 200, sim_exchange_json_type(exchange), strbuf_slice(&body), stays(exchange));
     strbuf_fini(&words);
     strbuf_fini(&body);
 }
@@ -504,7 +501,11 @@ static bool step_token(struct sim_exchange *exchange, struct strbuf *out)
     bool last = exchange->finished && exchange->sent == exchange->request.output &&
                 texts->last_token != NULL;
     fill.finish = last ? finish_name(exchange) : NULL;
-    add_event(exchange, out, last ? texts->last_token : texts->token, &fill);
+    const char *text = last ? texts->last_token : texts->token;
+    if (last && !exchange->include_usage && texts->last_plain != NULL) {
+        text = texts->last_plain;
+    }
+    add_event(exchange, out, text, &fill);
     return true;
 }
 

@@ -59,6 +59,7 @@ struct sim_exchange {
     uint32_t sent; // tokens written
     bool finished; // the engine is through
     bool overloaded;
+    const char *allow; // the Allow header; NULL: none
     bool held;     // by a fault: nothing is written now
     bool stalled;
     // --instant streams
@@ -97,6 +98,9 @@ void sim_exchange_reply(struct sim_exchange *exchange, unsigned status, const ch
 struct sim_fill;
 void sim_exchange_fail(struct sim_exchange *exchange, enum sim_failure failure,
                        const struct sim_fill *fill);
+
+// The content type of this dialect's JSON answers.
+const char *sim_exchange_json_type(const struct sim_exchange *exchange);
 
 // A fill with what the exchange knows.
 struct sim_fill sim_exchange_fill(const struct sim_exchange *exchange);

@@ -190,7 +190,7 @@ static void write_created(struct strbuf *out, const struct sim_figures *figures,
 {
     char base[128];
     struct slice name = slice_of_str(row->name);
-    if (slice_has_suffix(name, SLICE("_total"))) {
+    if (row->type == SIM_COUNTER && slice_has_suffix(name, SLICE("_total"))) {
         name.len -= strlen("_total");
     }
     name = slice_first(name, sizeof(base) - 1);
@@ -204,6 +204,14 @@ static void write_created(struct strbuf *out, const struct sim_figures *figures,
         write_sample(out, figures, base, "_created", labels, NULL,
                      (double)figures->engine->stats.started_wall_ns * 1e-9);
     }
+}
+
+// Not for the process and platform collectors.
+static bool has_created(const struct sim_dialect *dialect, const struct sim_family *row)
+{
+    struct slice name = slice_of_str(row->name);
+    return dialect->created_series && row->type != SIM_GAUGE &&
+           !slice_has_prefix(name, SLICE("python_")) && !slice_has_prefix(name, SLICE("process_"));
 }
 
 void sim_family_write(struct strbuf *out, const struct sim_figures *figures)
@@ -229,7 +237,7 @@ void sim_family_write(struct strbuf *out, const struct sim_figures *figures)
                          value_of(figures, row));
         }
         bool last = i + 1 == dialect->family_count || strcmp(row->name, row[1].name) != 0;
-        if (dialect->created_series && last && row->type != SIM_GAUGE) {
+        if (last && has_created(dialect, row)) {
             write_created(out, figures, first, row);
         }
     }
