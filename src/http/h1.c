@@ -101,9 +101,7 @@ struct request_line {
 // A byte that ends the method or the target where SP was due.
 static ptrdiff_t refuse_line_byte(char c, enum http_reject reason)
 {
-    return refuse(c == '\n'   ? HTTP_REJECT_BARE_LF
-                  : c == '\r' ? HTTP_REJECT_REQUEST_LINE
-                              : reason);
+    return refuse(c == '\n' ? HTTP_REJECT_BARE_LF : c == '\r' ? HTTP_REJECT_REQUEST_LINE : reason);
 }
 
 static ptrdiff_t parse_request_line(char *buf, char *end, const struct h1_limits *limits,
@@ -126,7 +124,7 @@ static ptrdiff_t parse_request_line(char *buf, char *end, const struct h1_limits
     }
     line.target = ++p;
     // What exactly may stand in a target is checked with its form.
-    while (p < end && *p > ' ' && *p != 0x7f) {
+    while (p < end && *p != 0x7f && ' ' < *p) {
         p++;
     }
     line.target_len = (size_t)(p - line.target);
@@ -208,8 +206,7 @@ static bool is_persistent(const struct h1_fields *fields, unsigned minor_version
 }
 
 static enum http_reject interpret_request(const struct h1_target *target, struct h1_fields *fields,
-                                          struct http_header *headers,
-                                          struct http_request *request)
+                                          struct http_header *headers, struct http_request *request)
 {
     bool chunked = false;
     enum http_reject reason = h1_fields_framing(fields, request->minor_version, &chunked);
@@ -287,7 +284,8 @@ ptrdiff_t h1_parse_request(char *buf, size_t len, size_t seen, const struct h1_l
         .target = slice_of(line.target, line.target_len),
         .minor_version = line.minor_version,
     };
-    enum http_reject reason = h1_target_parse(line.target, line.target_len, request.method, &target);
+    enum http_reject reason =
+        h1_target_parse(line.target, line.target_len, request.method, &target);
     if (reason != HTTP_REJECT_NONE) {
         return refuse(reason);
     }
@@ -305,7 +303,8 @@ ptrdiff_t h1_parse_request(char *buf, size_t len, size_t seen, const struct h1_l
     return p - buf;
 }
 
-// "HTTP/1.1 200 OK". The space after the status is missing on real servers; the reason is free text.
+// "HTTP/1.1 200 OK". The space after the status is missing on real servers; the reason is free
+// text.
 static ptrdiff_t parse_status_line(const char *buf, const char *end, struct http_response *response)
 {
     const char *p = buf;

@@ -31,8 +31,8 @@ MUST_CHECK ptrdiff_t h1_parse_request(char *buf, size_t len, size_t seen,
 // The same for a response. request_method: HEAD and the statuses 1xx, 204, 304 have no body. 101 is
 // refused (no upgrade is ever asked for).
 MUST_CHECK ptrdiff_t h1_parse_response(char *buf, size_t len, size_t seen,
-                                       const struct h1_limits *limits, enum http_method request_method,
-                                       struct http_header *headers,
+                                       const struct h1_limits *limits,
+                                       enum http_method request_method, struct http_header *headers,
                                        struct http_response *ret_response);
 
 // Decoder of the chunked transfer coding; trailers are checked and dropped. Zero-initialised is

@@ -18,8 +18,8 @@ struct h1_fields {
     bool connection_keep_alive;
 };
 
-// Parses header lines from p, after the start line, to the empty line. Returns the bytes consumed, 0
-// for more, or -reason. `headers` gets name, value and token; `drop` is set for hop-by-hop names
+// Parses header lines from p, after the start line, to the empty line. Returns the bytes consumed,
+// 0 for more, or -reason. `headers` gets name, value and token; `drop` is set for hop-by-hop names
 // and for look-alikes of known names (Content_Length).
 MUST_CHECK ptrdiff_t h1_fields_parse(const char *p, const char *end, size_t max_headers,
                                      struct http_header *headers, struct h1_fields *ret_fields);
@@ -30,5 +30,5 @@ MUST_CHECK enum http_reject h1_fields_connection(struct http_header *headers,
 
 // Checks Transfer-Encoding and Content-Length against each other and the version (RFC 9112 section
 // 6.1, 6.3). *ret_chunked tells whether the body is chunked.
-MUST_CHECK enum http_reject h1_fields_framing(const struct h1_fields *fields, unsigned minor_version,
-                                              bool *ret_chunked);
+MUST_CHECK enum http_reject h1_fields_framing(const struct h1_fields *fields,
+                                              unsigned minor_version, bool *ret_chunked);

@@ -1,8 +1,8 @@
 #include "http/h1_scan.h"
 
-#define ALNUM (H1_TCHAR | H1_PATH | H1_QUERY | H1_HOST | H1_UNRESERVED)
+#define ALNUM           (H1_TCHAR | H1_PATH | H1_QUERY | H1_HOST | H1_UNRESERVED)
 #define SUB_DELIM_TCHAR (H1_TCHAR | H1_PATH | H1_QUERY)
-#define PATH_ONLY (H1_PATH | H1_QUERY)
+#define PATH_ONLY       (H1_PATH | H1_QUERY)
 
 const uint8_t h1_class[256] = {
     ['0' ... '9'] = ALNUM,

@@ -10,10 +10,10 @@
 #endif
 
 enum h1_class {
-    H1_TCHAR = 1,  // RFC 9110 section 5.6.2
-    H1_PATH = 2,   // may stand in a path: RFC 3986 pchar and '/', and | [ ] ^ that browsers leave alone
-    H1_QUERY = 4,  // may stand in a query: what a path may, '?' and { } `
-    H1_HOST = 8,   // may stand in a host name
+    H1_TCHAR = 1, // RFC 9110 section 5.6.2
+    H1_PATH = 2,  // may stand in a path: RFC 3986 pchar, '/', and | [ ] ^ as browsers send
+    H1_QUERY = 4, // may stand in a query: what a path may, '?' and { } `
+    H1_HOST = 8,        // may stand in a host name
     H1_UNRESERVED = 16, // RFC 3986 section 2.3
     H1_NOT_PLAIN = 32,  // '%' and '.': a path with one of them needs a closer look
     H1_UNDERSCORE = 64, // '_': in a header name, the mark of a look-alike

@@ -78,12 +78,12 @@ enum http_framing {
 struct http_request {
     enum http_method method;
     struct slice method_text;
-    // Origin form, absolute form or "*", as received; but the path in it is normalised (origin form:
-    // path and query in one piece; absolute form: may have lost its shape, for logs only).
+    // Origin form, absolute form or "*", as received; but the path in it is normalised (origin
+    // form: path and query in one piece; absolute form: may have lost its shape, for logs only).
     struct slice target;
-    // Normalised path (RFC 3986 section 6.2.2: percent-encoding of unreserved characters undone, dot
-    // segments removed, empty path = "/"): what is matched is what is forwarded. Points into the
-    // receive buffer (normalised in place) or at a literal.
+    // Normalised path (RFC 3986 section 6.2.2: percent-encoding of unreserved characters undone,
+    // dot segments removed, empty path = "/"): what is matched is what is forwarded. Points into
+    // the receive buffer (normalised in place) or at a literal.
     struct slice path;
     struct slice query; // after '?', without it; ptr NULL when there is none
     struct slice host;  // host without port, lower-cased in place, IPv6 without brackets
@@ -116,7 +116,8 @@ const struct http_header *http_header_find(const struct http_header *headers, si
 const struct http_header *http_header_find_name(const struct http_header *headers, size_t count,
                                                 struct slice name);
 
-// The type/subtype part of a Content-Type value equals `type` (any case), whatever parameters follow.
+// The type/subtype part of a Content-Type value equals `type` (any case), whatever parameters
+// follow.
 bool http_content_type_is(struct slice value, struct slice type);
 
 // "Not Found" for 404; "" when unknown.

@@ -9,7 +9,7 @@ struct reject_row {
 };
 
 static const struct reject_row rows[HTTP_REJECT_COUNT] = {
-#define X(name, http_status, metric_label, message) \
+#define X(name, http_status, metric_label, message)                                                \
     [HTTP_REJECT_##name] = {.status = http_status, .label = metric_label, .text = message},
     HTTP_REJECT_TABLE(X)
 #undef X

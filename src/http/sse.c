@@ -4,8 +4,8 @@
 #include <emmintrin.h>
 #endif
 
-// Where the scanner stands. A CR ends a line at once; an LF that follows belongs to it, and may come
-// in a later piece.
+// Where the scanner stands. A CR ends a line at once; an LF that follows belongs to it, and may
+// come in a later piece.
 enum {
     AT_LINE_START = 0,
     IN_LINE,

@@ -32,6 +32,15 @@ static inline const char *json_skip_space_scalar(const char *p, const char *end)
     return p;
 }
 
+// First byte in [p, end) that is not a digit, or end.
+static inline const char *json_skip_digits_scalar(const char *p, const char *end)
+{
+    while (p < end && *p >= '0' && *p <= '9') {
+        p++;
+    }
+    return p;
+}
+
 // p stands right after a comma in an array. Skips decimal integers without sign or fraction that
 // are separated by a comma and any white space after it, and returns a place right after a comma
 // (p when it could not skip anything). Everything skipped is valid; what is not, or only might not
@@ -92,14 +101,31 @@ static inline const char *json_skip_space(const char *p, const char *end)
     return json_skip_space_scalar(p, end);
 }
 
+static inline const char *json_skip_digits(const char *p, const char *end)
+{
+    while (end - p >= 16) {
+        const __m128i block = _mm_loadu_si128((const __m128i *)(const void *)p);
+        const __m128i value = _mm_sub_epi8(block, _mm_set1_epi8('0'));
+        const __m128i digit = _mm_cmpeq_epi8(_mm_min_epu8(value, _mm_set1_epi8(9)), value);
+        unsigned stops = ~(unsigned)_mm_movemask_epi8(digit) & 0xffff;
+        if (stops != 0) {
+            return p + __builtin_ctz(stops);
+        }
+        p += 16;
+    }
+    return json_skip_digits_scalar(p, end);
+}
+
 static inline const char *json_skip_triples(const char *p, const char *end)
 {
-    const __m128i mask = _mm_setr_epi8((char)0xf0, (char)0xc0, (char)0xc0, (char)0xf0, (char)0xc0,
-                                       (char)0xc0, (char)0xf0, (char)0xc0, (char)0xc0, (char)0xf0,
-                                       (char)0xc0, (char)0xc0, (char)0xf0, (char)0xc0, (char)0xc0, 0);
-    const __m128i want = _mm_setr_epi8((char)0xe0, (char)0x80, (char)0x80, (char)0xe0, (char)0x80,
-                                       (char)0x80, (char)0xe0, (char)0x80, (char)0x80, (char)0xe0,
-                                       (char)0x80, (char)0x80, (char)0xe0, (char)0x80, (char)0x80, 0);
+    const __m128i mask =
+        _mm_setr_epi8((char)0xf0, (char)0xc0, (char)0xc0, (char)0xf0, (char)0xc0, (char)0xc0,
+                      (char)0xf0, (char)0xc0, (char)0xc0, (char)0xf0, (char)0xc0, (char)0xc0,
+                      (char)0xf0, (char)0xc0, (char)0xc0, 0);
+    const __m128i want =
+        _mm_setr_epi8((char)0xe0, (char)0x80, (char)0x80, (char)0xe0, (char)0x80, (char)0x80,
+                      (char)0xe0, (char)0x80, (char)0x80, (char)0xe0, (char)0x80, (char)0x80,
+                      (char)0xe0, (char)0x80, (char)0x80, 0);
     while (end - p >= 16) {
         const __m128i block = _mm_loadu_si128((const __m128i *)(const void *)p);
         const __m128i form = _mm_cmpeq_epi8(_mm_and_si128(block, mask), want);
@@ -234,8 +260,8 @@ static inline const char *json_skip_integers_sse2(const char *p, const char *end
     return last;
 }
 
-__attribute__((target("avx2"))) static inline const char *
-json_skip_integers_avx2(const char *p, const char *end)
+__attribute__((target("avx2"))) static inline const char *json_skip_integers_avx2(const char *p,
+                                                                                  const char *end)
 {
     const char *last = p;
     struct json_integer_carry carry = {.gap = 1};
@@ -252,6 +278,11 @@ static inline const char *json_skip_integers(const char *p, const char *end)
 }
 
 #else
+
+static inline const char *json_skip_digits(const char *p, const char *end)
+{
+    return json_skip_digits_scalar(p, end);
+}
 
 static inline const char *json_skip_space(const char *p, const char *end)
 {

@@ -56,8 +56,8 @@ static void check_again(const struct http_request *q)
     struct strbuf out;
     struct http_header headers[MAX_HEADERS + 1];
     struct http_request again;
-    struct h1_limits wide = {.max_head_bytes = 8192, .max_headers = MAX_HEADERS + 1,
-                             .max_target_bytes = 1024};
+    struct h1_limits wide = {
+        .max_head_bytes = 8192, .max_headers = MAX_HEADERS + 1, .max_target_bytes = 1024};
     strbuf_init(&out, 8192);
     strbuf_add(&out, q->method_text);
     strbuf_add_char(&out, ' ');

@@ -56,7 +56,8 @@ static void check_with_json_c(const struct json_scan *scan, const char *text, si
     }
     if (capture->type == JSON_STRING && slice_find(slice_of(text, size), SLICE("\\u0000")) < 0) {
         char out[4096];
-        struct slice token = slice_of(text + capture->start, (size_t)(capture->end - capture->start));
+        struct slice token =
+            slice_of(text + capture->start, (size_t)(capture->end - capture->start));
         ptrdiff_t len = json_string_decode(token, out, sizeof out);
         CHECK(token.len > sizeof out || len >= 0);
         CHECK(json_object_is_type(model, json_type_string));

@@ -22,7 +22,8 @@ static void pieces_are_aligned_and_do_not_overlap(void **state)
         for (size_t i = 0; i < PIECES; i++) {
             sizes[i] = 1 + (size_t)rand_below(&rng, rand_below(&rng, 20) == 0 ? 2000 : 60);
             bool text = rand_below(&rng, 2) == 0;
-            pieces[i] = text ? (void *)arena_bytes(&arena, sizes[i]) : arena_alloc(&arena, sizes[i]);
+            pieces[i] =
+                text ? (void *)arena_bytes(&arena, sizes[i]) : arena_alloc(&arena, sizes[i]);
             assert_non_null(pieces[i]);
             assert_true(text || (uintptr_t)pieces[i] % 16 == 0);
             memset(pieces[i], (int)(i & 0xff), sizes[i]);

@@ -84,8 +84,16 @@ static void doubles(void **state)
     static const struct {
         const char *text;
         double value;
-    } good[] = {{"0", 0}, {"-1.5", -1.5}, {"+2", 2}, {"1e3", 1000}, {"1E-2", 0.01}, {".5", 0.5},
-                {"5.", 5}, {"Inf", INFINITY}, {"+Inf", INFINITY}, {"-inf", -INFINITY},
+    } good[] = {{"0", 0},
+                {"-1.5", -1.5},
+                {"+2", 2},
+                {"1e3", 1000},
+                {"1E-2", 0.01},
+                {".5", 0.5},
+                {"5.", 5},
+                {"Inf", INFINITY},
+                {"+Inf", INFINITY},
+                {"-inf", -INFINITY},
                 {"1.7976931348623157e+308", 1.7976931348623157e+308}};
     double value = 0;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -94,8 +102,8 @@ static void doubles(void **state)
     }
     assert_int_equal(slice_to_double(SLICE("NaN"), &value), 0);
     assert_true(isnan(value));
-    static const char *const bad[] = {"", ".", "-", "e5", "1e", "1e+", "0x10", " 1", "1 ", "1,5",
-                                      "nano", "infinit", "1.2.3", "--1"};
+    static const char *const bad[] = {"",   ".",  "-",   "e5",   "1e",      "1e+",   "0x10",
+                                      " 1", "1 ", "1,5", "nano", "infinit", "1.2.3", "--1"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(slice_to_double(slice_of_str(bad[i]), &value), -EINVAL);
     }

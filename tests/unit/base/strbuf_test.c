@@ -88,8 +88,10 @@ static void an_empty_one_is_an_empty_string(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grows_up_to_its_maximum), cmocka_unit_test(a_piece_too_big_changes_nothing),
-        cmocka_unit_test(prints),                  cmocka_unit_test(consumes_from_the_front),
+        cmocka_unit_test(grows_up_to_its_maximum),
+        cmocka_unit_test(a_piece_too_big_changes_nothing),
+        cmocka_unit_test(prints),
+        cmocka_unit_test(consumes_from_the_front),
         cmocka_unit_test(an_empty_one_is_an_empty_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,7 +120,8 @@ static void swaps_under_readers_are_safe(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, read_all, reader), 0);
     }
     for (unsigned n = 1; n <= SWAPS; n++) {
-        struct object *old = atomic_exchange_explicit(&current, new_object(n), memory_order_acq_rel);
+        struct object *old =
+            atomic_exchange_explicit(&current, new_object(n), memory_order_acq_rel);
         epoch_retire(&shared_epoch, free_object, old);
     }
     atomic_store(&finished, true);

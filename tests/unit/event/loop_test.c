@@ -55,7 +55,8 @@ static void open_pipes(struct pipes *p)
     *p = (struct pipes){.loop = new_loop(), .victim = -1};
     for (size_t i = 0; i < 8; i++) {
         assert_int_equal(pipe(p->fds[i]), 0);
-        assert_int_equal(loop_io_add(p->loop, &p->ios[i], p->fds[i][0], EPOLLIN, on_readable, p), 0);
+        assert_int_equal(loop_io_add(p->loop, &p->ios[i], p->fds[i][0], EPOLLIN, on_readable, p),
+                         0);
     }
 }
 

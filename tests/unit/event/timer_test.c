@@ -86,8 +86,8 @@ static void check(struct model *m)
             count++;
             next = m->deadline[i] < next ? m->deadline[i] : next;
             if (m->deadline[i] <= m->now) {
-                fail_msg("timer %zu, due at %ju, has not fired at %ju", i, (uintmax_t)m->deadline[i],
-                         (uintmax_t)m->now);
+                fail_msg("timer %zu, due at %ju, has not fired at %ju", i,
+                         (uintmax_t)m->deadline[i], (uintmax_t)m->now);
             }
         }
         assert_int_equal(timer_is_set(&m->timers[i]), m->deadline[i] != 0);

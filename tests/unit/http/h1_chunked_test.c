@@ -43,12 +43,19 @@ static const struct {
     ptrdiff_t rc; // < 0: the reason
     const char *data;
 } rows[] = {
-#define GOOD(what, text, data) {what, SLICE(text), sizeof(text) - 1, data}
-#define BAD(what, text, reason) {what, SLICE(text), -(ptrdiff_t)HTTP_REJECT_##reason, NULL}
+#define GOOD(what, text, data)                                                                     \
+    {                                                                                              \
+        what, SLICE(text), sizeof(text) - 1, data                                                  \
+    }
+#define BAD(what, text, reason)                                                                    \
+    {                                                                                              \
+        what, SLICE(text), -(ptrdiff_t)HTTP_REJECT_##reason, NULL                                  \
+    }
     GOOD("empty body", "0\r\n\r\n", ""),
     GOOD("two chunks", "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n", "abc0123456789"),
     GOOD("leading zeros", "0003\r\nabc\r\n000\r\n\r\n", "abc"),
-    GOOD("upper and lower case", "0a\r\n0123456789\r\n0B\r\n0123456789a\r\n0\r\n\r\n", "01234567890123456789a"),
+    GOOD("upper and lower case", "0a\r\n0123456789\r\n0B\r\n0123456789a\r\n0\r\n\r\n",
+         "01234567890123456789a"),
     GOOD("CR and LF in data", "4\r\n\r\n\r\n\r\n0\r\n\r\n", "\r\n\r\n"),
     GOOD("extension", "3;a\r\nabc\r\n0;b=c;d=\"e\\\"; f\"\r\n\r\n", "abc"),
     GOOD("trailers", "1\r\nx\r\n0\r\nX-Checksum: 1\r\nY:\r\n\r\n", "x"),

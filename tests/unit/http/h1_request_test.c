@@ -36,7 +36,8 @@ static void parse_ok(struct result *r, const char *text)
 {
     parse(r, slice_of_str(text));
     if (r->rc <= 0) {
-        fail_msg("refused with %s:\n%s", r->rc < 0 ? http_reject_label((enum http_reject)-r->rc) : "more", text);
+        fail_msg("refused with %s:\n%s",
+                 r->rc < 0 ? http_reject_label((enum http_reject) - r->rc) : "more", text);
     }
 }
 
@@ -57,41 +58,73 @@ struct refusal {
     struct slice text;
     enum http_reject reason;
 };
-#define ROW(what, text, reason) {what, SLICE(text), HTTP_REJECT_##reason}
+#define ROW(what, text, reason)                                                                    \
+    {                                                                                              \
+        what, SLICE(text), HTTP_REJECT_##reason                                                    \
+    }
 
 static const struct refusal refusals[] = {
     // Framing that two parties could read in two ways.
-    ROW("length and chunked", "POST / HTTP/1.1\r\n" REST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", LENGTH_AND_CHUNKED),
-    ROW("chunked and length", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", LENGTH_AND_CHUNKED),
-    ROW("two lengths", "POST / HTTP/1.1\r\n" REST "Content-Length: 3\r\nContent-Length: 4\r\n\r\n", CONTENT_LENGTH),
-    ROW("the same length twice", "POST / HTTP/1.1\r\n" REST "Content-Length: 3\r\nContent-Length: 3\r\n\r\n", CONTENT_LENGTH),
-    ROW("a list of lengths", "POST / HTTP/1.1\r\n" REST "Content-Length: 3, 3\r\n\r\n", CONTENT_LENGTH),
+    ROW("length and chunked",
+        "POST / HTTP/1.1\r\n" REST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        LENGTH_AND_CHUNKED),
+    ROW("chunked and length",
+        "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+        LENGTH_AND_CHUNKED),
+    ROW("two lengths", "POST / HTTP/1.1\r\n" REST "Content-Length: 3\r\nContent-Length: 4\r\n\r\n",
+        CONTENT_LENGTH),
+    ROW("the same length twice",
+        "POST / HTTP/1.1\r\n" REST "Content-Length: 3\r\nContent-Length: 3\r\n\r\n",
+        CONTENT_LENGTH),
+    ROW("a list of lengths", "POST / HTTP/1.1\r\n" REST "Content-Length: 3, 3\r\n\r\n",
+        CONTENT_LENGTH),
     ROW("length +3", "POST / HTTP/1.1\r\n" REST "Content-Length: +3\r\n\r\n", CONTENT_LENGTH),
     ROW("length -3", "POST / HTTP/1.1\r\n" REST "Content-Length: -3\r\n\r\n", CONTENT_LENGTH),
     ROW("empty length", "POST / HTTP/1.1\r\n" REST "Content-Length:\r\n\r\n", CONTENT_LENGTH),
-    ROW("hexadecimal length", "POST / HTTP/1.1\r\n" REST "Content-Length: 0x3\r\n\r\n", CONTENT_LENGTH),
+    ROW("hexadecimal length", "POST / HTTP/1.1\r\n" REST "Content-Length: 0x3\r\n\r\n",
+        CONTENT_LENGTH),
     ROW("length 3_0", "POST / HTTP/1.1\r\n" REST "Content-Length: 3_0\r\n\r\n", CONTENT_LENGTH),
-    ROW("length with a space inside", "POST / HTTP/1.1\r\n" REST "Content-Length: 3 0\r\n\r\n", CONTENT_LENGTH),
-    ROW("length over 64 bits", "POST / HTTP/1.1\r\n" REST "Content-Length: 18446744073709551619\r\n\r\n", CONTENT_LENGTH),
-    ROW("length over 63 bits", "POST / HTTP/1.1\r\n" REST "Content-Length: 9223372036854775808\r\n\r\n", CONTENT_LENGTH),
-    ROW("two codings", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", TRANSFER_ENCODING),
-    ROW("coding in two lines", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n", TRANSFER_ENCODING),
-    ROW("empty element", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: ,chunked\r\n\r\n", TRANSFER_ENCODING),
-    ROW("empty element after", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked,\r\n\r\n", TRANSFER_ENCODING),
+    ROW("length with a space inside", "POST / HTTP/1.1\r\n" REST "Content-Length: 3 0\r\n\r\n",
+        CONTENT_LENGTH),
+    ROW("length over 64 bits",
+        "POST / HTTP/1.1\r\n" REST "Content-Length: 18446744073709551619\r\n\r\n", CONTENT_LENGTH),
+    ROW("length over 63 bits",
+        "POST / HTTP/1.1\r\n" REST "Content-Length: 9223372036854775808\r\n\r\n", CONTENT_LENGTH),
+    ROW("two codings",
+        "POST / HTTP/1.1\r\n" REST
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("coding in two lines",
+        "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("empty element", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: ,chunked\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("empty element after", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked,\r\n\r\n",
+        TRANSFER_ENCODING),
     ROW("empty coding", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding:\r\n\r\n", TRANSFER_ENCODING),
-    ROW("chunked twice", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked, chunked\r\n\r\n", TRANSFER_ENCODING),
-    ROW("chunked not last", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked, gzip\r\n\r\n", TRANSFER_ENCODING),
-    ROW("chunked with a parameter", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked;q=1\r\n\r\n", TRANSFER_ENCODING),
-    ROW("quoted coding", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: \"chunked\"\r\n\r\n", TRANSFER_ENCODING),
-    ROW("vertical tab before the coding", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: \vchunked\r\n\r\n", HEADER_VALUE),
-    ROW("identity", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: identity\r\n\r\n", TRANSFER_ENCODING_UNKNOWN),
-    ROW("unknown coding", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: xchunked\r\n\r\n", TRANSFER_ENCODING_UNKNOWN),
-    ROW("gzip, chunked", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: gzip, chunked\r\n\r\n", TRANSFER_ENCODING_UNKNOWN),
-    ROW("coding in HTTP/1.0", "POST / HTTP/1.0\r\n" REST "Transfer-Encoding: chunked\r\n\r\n", TRANSFER_ENCODING),
+    ROW("chunked twice", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked, chunked\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("chunked not last", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked, gzip\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("chunked with a parameter",
+        "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: chunked;q=1\r\n\r\n", TRANSFER_ENCODING),
+    ROW("quoted coding", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: \"chunked\"\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("vertical tab before the coding",
+        "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: \vchunked\r\n\r\n", HEADER_VALUE),
+    ROW("identity", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: identity\r\n\r\n",
+        TRANSFER_ENCODING_UNKNOWN),
+    ROW("unknown coding", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: xchunked\r\n\r\n",
+        TRANSFER_ENCODING_UNKNOWN),
+    ROW("gzip, chunked", "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: gzip, chunked\r\n\r\n",
+        TRANSFER_ENCODING_UNKNOWN),
+    ROW("coding in HTTP/1.0", "POST / HTTP/1.0\r\n" REST "Transfer-Encoding: chunked\r\n\r\n",
+        TRANSFER_ENCODING),
     // Header lines.
     ROW("space before the colon", "GET / HTTP/1.1\r\n" REST "X : y\r\n\r\n", HEADER_SYNTAX),
     ROW("tab before the colon", "GET / HTTP/1.1\r\n" REST "X\t: y\r\n\r\n", HEADER_SYNTAX),
-    ROW("space before the colon of the length", "POST / HTTP/1.1\r\n" REST "Content-Length : 3\r\n\r\n", HEADER_SYNTAX),
+    ROW("space before the colon of the length",
+        "POST / HTTP/1.1\r\n" REST "Content-Length : 3\r\n\r\n", HEADER_SYNTAX),
     ROW("folded line", "GET / HTTP/1.1\r\n" REST "X: y\r\n z\r\n\r\n", OBS_FOLD),
     ROW("folded with a tab", "GET / HTTP/1.1\r\n" REST "X: y\r\n\tz\r\n\r\n", OBS_FOLD),
     ROW("space before the first header", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", OBS_FOLD),
@@ -103,7 +136,8 @@ static const struct refusal refusals[] = {
     ROW("CR in a value", "GET / HTTP/1.1\r\n" REST "X: a\rb\r\n\r\n", HEADER_VALUE),
     ROW("CR CR LF", "GET / HTTP/1.1\r\n" REST "X: a\r\r\n\r\n", HEADER_VALUE),
     ROW("DEL in a value", "GET / HTTP/1.1\r\n" REST "X: a\x7f\r\n\r\n", HEADER_VALUE),
-    ROW("escape in a value", "GET / HTTP/1.1\r\n" REST "X: 0123456789abcdef0123456789\x1b[0m\r\n\r\n", HEADER_VALUE),
+    ROW("escape in a value",
+        "GET / HTTP/1.1\r\n" REST "X: 0123456789abcdef0123456789\x1b[0m\r\n\r\n", HEADER_VALUE),
     ROW("empty name", "GET / HTTP/1.1\r\n" REST ": y\r\n\r\n", HEADER_NAME),
     ROW("no colon", "GET / HTTP/1.1\r\n" REST "X\r\n\r\n", HEADER_SYNTAX),
     ROW("slash in a name", "GET / HTTP/1.1\r\n" REST "X/Y: z\r\n\r\n", HEADER_NAME),
@@ -175,11 +209,13 @@ static const struct refusal refusals[] = {
     ROW("absolute without host", "GET http:///a HTTP/1.1\r\n" REST "\r\n", TARGET),
     ROW("absolute with user", "GET http://u:p@a.example/ HTTP/1.1\r\n" REST "\r\n", TARGET),
     ROW("absolute against Host", "GET http://b.example/ HTTP/1.1\r\n" REST "\r\n", HOST_INVALID),
-    ROW("absolute against Host's port", "GET http://a.example:81/ HTTP/1.1\r\n" REST "\r\n", HOST_INVALID),
+    ROW("absolute against Host's port", "GET http://a.example:81/ HTTP/1.1\r\n" REST "\r\n",
+        HOST_INVALID),
     ROW("absolute without Host", "GET http://a.example/ HTTP/1.1\r\n\r\n", HOST_MISSING),
     // Others.
     ROW("unknown expectation", "POST / HTTP/1.1\r\n" REST "Expect: 200-ok\r\n\r\n", EXPECT),
-    ROW("two expectations", "POST / HTTP/1.1\r\n" REST "Expect: 100-continue\r\nExpect: 100-continue\r\n\r\n", EXPECT),
+    ROW("two expectations",
+        "POST / HTTP/1.1\r\n" REST "Expect: 100-continue\r\nExpect: 100-continue\r\n\r\n", EXPECT),
 };
 
 static void refuses_what_the_grammar_forbids(void **state)
@@ -190,7 +226,7 @@ static void refuses_what_the_grammar_forbids(void **state)
         parse(&r, refusals[i].text);
         if (r.rc != -(ptrdiff_t)refusals[i].reason) {
             fail_msg("%s: %td (%s)", refusals[i].what, r.rc,
-                     r.rc < 0 ? http_reject_label((enum http_reject)-r.rc) : "");
+                     r.rc < 0 ? http_reject_label((enum http_reject) - r.rc) : "");
         }
         assert_memory_equal(r.buf, refusals[i].text.ptr, refusals[i].text.len);
         done(&r);
@@ -205,23 +241,23 @@ static void out_parameter_stays_untouched_when_refused(void **state)
     struct http_request request;
     memset(&request, 0x5a, sizeof request);
     struct http_request before = request;
-    assert_true(h1_parse_request(text, sizeof text - 1, 0, &H1_LIMITS_DEFAULT, headers, &request) < 0);
+    assert_true(h1_parse_request(text, sizeof text - 1, 0, &H1_LIMITS_DEFAULT, headers, &request) <
+                0);
     assert_memory_equal(&request, &before, sizeof before);
 }
 
-static const char sdk_request[] =
-    "POST /v1/chat/completions HTTP/1.1\r\n"
-    "Host: Gateway.Example.com:8080\r\n"
-    "Accept: application/json\r\n"
-    "Accept-Encoding: gzip, deflate, br\r\n"
-    "Connection: keep-alive\r\n"
-    "Content-Length: 87\r\n"
-    "Content-Type: application/json\r\n"
-    "User-Agent: OpenAI/Python 2.8.1\r\n"
-    "X-Stainless-Lang: python\r\n"
-    "Authorization:   Bearer sk-test \t \r\n"
-    "X-Empty:\r\n"
-    "\r\n";
+static const char sdk_request[] = "POST /v1/chat/completions HTTP/1.1\r\n"
+                                  "Host: Gateway.Example.com:8080\r\n"
+                                  "Accept: application/json\r\n"
+                                  "Accept-Encoding: gzip, deflate, br\r\n"
+                                  "Connection: keep-alive\r\n"
+                                  "Content-Length: 87\r\n"
+                                  "Content-Type: application/json\r\n"
+                                  "User-Agent: OpenAI/Python 2.8.1\r\n"
+                                  "X-Stainless-Lang: python\r\n"
+                                  "Authorization:   Bearer sk-test \t \r\n"
+                                  "X-Empty:\r\n"
+                                  "\r\n";
 
 static void reads_a_request_as_an_sdk_sends_it(void **state)
 {
@@ -344,7 +380,8 @@ static void normalises_paths(void **state)
     assert_path("//a//b", "//a//b", NULL);
     assert_path("/a//../b", "/a/b", NULL);
     assert_path("/%e4%bd%a0", "/%E4%BD%A0", NULL);
-    assert_path("/v2/models/a:b@c;d,e=f'(g)!$&*+/infer", "/v2/models/a:b@c;d,e=f'(g)!$&*+/infer", NULL);
+    assert_path("/v2/models/a:b@c;d,e=f'(g)!$&*+/infer", "/v2/models/a:b@c;d,e=f'(g)!$&*+/infer",
+                NULL);
     assert_path("/a?x={1}|[2]^`", "/a", "x={1}|[2]^`");
     assert_path("http://A.Example", "/", NULL);
     assert_path("HTTP://a.example:80?q", "/", "q");
@@ -385,10 +422,11 @@ static void connection_options_drop_what_they_may(void **state)
 {
     (void)state;
     struct result r;
-    parse_ok(&r, "GET / HTTP/1.1\r\n" REST "X-Hop: 1\r\nX-End: 2\r\nCookie: c\r\nAuthorization: a\r\n"
-                 "X-Forwarded-For: 1.2.3.4\r\nUpgrade: websocket\r\nTE: trailers\r\n"
-                 "Connection: x-hop, Cookie ,authorization,,host, x-forwarded-for, upgrade\r\n"
-                 "Connection: Close\r\n\r\n");
+    parse_ok(&r,
+             "GET / HTTP/1.1\r\n" REST "X-Hop: 1\r\nX-End: 2\r\nCookie: c\r\nAuthorization: a\r\n"
+             "X-Forwarded-For: 1.2.3.4\r\nUpgrade: websocket\r\nTE: trailers\r\n"
+             "Connection: x-hop, Cookie ,authorization,,host, x-forwarded-for, upgrade\r\n"
+             "Connection: Close\r\n\r\n");
     assert_true(dropped(&r, "x-hop"));
     assert_true(dropped(&r, "upgrade"));
     assert_true(dropped(&r, "te"));
@@ -455,7 +493,8 @@ static void framing_and_expectation(void **state)
 {
     (void)state;
     struct result r;
-    parse_ok(&r, "POST / HTTP/1.1\r\n" REST "Transfer-Encoding: Chunked\r\nExpect: 100-Continue\r\n\r\nbody");
+    parse_ok(&r, "POST / HTTP/1.1\r\n" REST
+                 "Transfer-Encoding: Chunked\r\nExpect: 100-Continue\r\n\r\nbody");
     assert_int_equal(r.request.framing, HTTP_FRAMING_CHUNKED);
     assert_true(r.request.expect_continue);
     assert_true(dropped(&r, "transfer-encoding"));

@@ -30,16 +30,28 @@ static const struct {
     struct slice text;
     enum http_reject reason;
 } refusals[] = {
-#define ROW(what, text, reason) {what, SLICE(text), HTTP_REJECT_##reason}
-    ROW("length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", LENGTH_AND_CHUNKED),
-    ROW("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", CONTENT_LENGTH),
+#define ROW(what, text, reason)                                                                    \
+    {                                                                                              \
+        what, SLICE(text), HTTP_REJECT_##reason                                                    \
+    }
+    ROW("length and chunked",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        LENGTH_AND_CHUNKED),
+    ROW("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+        CONTENT_LENGTH),
     ROW("length +3", "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n", CONTENT_LENGTH),
     ROW("empty length", "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", CONTENT_LENGTH),
-    ROW("two codings", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", TRANSFER_ENCODING),
-    ROW("empty element", "HTTP/1.1 200 OK\r\nTransfer-Encoding: ,chunked\r\n\r\n", TRANSFER_ENCODING),
-    ROW("identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", TRANSFER_ENCODING_UNKNOWN),
-    ROW("gzip, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", TRANSFER_ENCODING_UNKNOWN),
-    ROW("coding in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", TRANSFER_ENCODING),
+    ROW("two codings",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("empty element", "HTTP/1.1 200 OK\r\nTransfer-Encoding: ,chunked\r\n\r\n",
+        TRANSFER_ENCODING),
+    ROW("identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+        TRANSFER_ENCODING_UNKNOWN),
+    ROW("gzip, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        TRANSFER_ENCODING_UNKNOWN),
+    ROW("coding in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        TRANSFER_ENCODING),
     ROW("space before the colon", "HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\n", HEADER_SYNTAX),
     ROW("folded line", "HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n", OBS_FOLD),
     ROW("bare LF", "HTTP/1.1 200 OK\nX: y\n\n", BARE_LF),
@@ -62,7 +74,8 @@ static const struct {
     ROW("lower case", "http/1.1 200 OK\r\n\r\n", VERSION),
     ROW("no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", VERSION),
     ROW("empty line before", "\r\nHTTP/1.1 200 OK\r\n\r\n", VERSION),
-    ROW("unasked switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", UPGRADE_UNSUPPORTED),
+    ROW("unasked switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        UPGRADE_UNSUPPORTED),
 };
 
 static void refuses_what_the_grammar_forbids(void **state)
@@ -73,7 +86,7 @@ static void refuses_what_the_grammar_forbids(void **state)
         parse(&r, refusals[i].text, HTTP_METHOD_GET);
         if (r.rc != -(ptrdiff_t)refusals[i].reason) {
             fail_msg("%s: %td (%s)", refusals[i].what, r.rc,
-                     r.rc < 0 ? http_reject_label((enum http_reject)-r.rc) : "");
+                     r.rc < 0 ? http_reject_label((enum http_reject) - r.rc) : "");
         }
         free(r.buf);
     }
@@ -83,7 +96,7 @@ static void framing_follows_status_method_and_fields(void **state)
 {
     (void)state;
 #define LEN "Content-Length: 5\r\n"
-#define TE "Transfer-Encoding: chunked\r\n"
+#define TE  "Transfer-Encoding: chunked\r\n"
     static const struct {
         const char *text;
         enum http_method method;
@@ -93,16 +106,20 @@ static void framing_follows_status_method_and_fields(void **state)
         {"HTTP/1.1 200 OK\r\n" LEN "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_LENGTH, true},
         {"HTTP/1.1 200 OK\r\n" TE "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_CHUNKED, true},
         {"HTTP/1.1 200 OK\r\n\r\n", HTTP_METHOD_GET, HTTP_FRAMING_CLOSE, false},
-        {"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n", HTTP_METHOD_GET, HTTP_FRAMING_CLOSE, false},
-        {"HTTP/1.1 200 OK\r\nConnection: close\r\n" LEN "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_LENGTH, false},
+        {"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n", HTTP_METHOD_GET, HTTP_FRAMING_CLOSE,
+         false},
+        {"HTTP/1.1 200 OK\r\nConnection: close\r\n" LEN "\r\n", HTTP_METHOD_GET,
+         HTTP_FRAMING_LENGTH, false},
         {"HTTP/1.0 200 OK\r\n" LEN "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_LENGTH, false},
-        {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" LEN "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_LENGTH, true},
+        {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" LEN "\r\n", HTTP_METHOD_GET,
+         HTTP_FRAMING_LENGTH, true},
         {"HTTP/1.1 200 OK\r\n" LEN "\r\n", HTTP_METHOD_HEAD, HTTP_FRAMING_NONE, true},
         {"HTTP/1.1 200 OK\r\n" TE "\r\n", HTTP_METHOD_HEAD, HTTP_FRAMING_NONE, true},
         {"HTTP/1.1 200 OK\r\n\r\n", HTTP_METHOD_HEAD, HTTP_FRAMING_NONE, true},
         {"HTTP/1.1 304 Not Modified\r\n" LEN "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_NONE, true},
         {"HTTP/1.1 204 No Content\r\n\r\n", HTTP_METHOD_GET, HTTP_FRAMING_NONE, true},
-        {"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", HTTP_METHOD_GET, HTTP_FRAMING_NONE, true},
+        {"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", HTTP_METHOD_GET, HTTP_FRAMING_NONE,
+         true},
         // A body is announced where there is none: whatever follows is not trusted.
         {"HTTP/1.1 204 No Content\r\n" LEN "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_NONE, false},
         {"HTTP/1.1 204 No Content\r\n" TE "\r\n", HTTP_METHOD_GET, HTTP_FRAMING_NONE, false},
@@ -125,7 +142,8 @@ static void reads_the_status_line(void **state)
 {
     (void)state;
     struct result r;
-    parse(&r, SLICE("HTTP/1.1 404 Not  Found\tat \xc3\xa4ll\r\nServer: uvicorn\r\n\r\nbody"), HTTP_METHOD_GET);
+    parse(&r, SLICE("HTTP/1.1 404 Not  Found\tat \xc3\xa4ll\r\nServer: uvicorn\r\n\r\nbody"),
+          HTTP_METHOD_GET);
     assert_int_equal(r.rc, 52);
     assert_int_equal(r.response.status, 404);
     assert_true(slice_eq(r.response.reason, SLICE("Not  Found\tat \xc3\xa4ll")));
@@ -150,8 +168,9 @@ static void every_prefix_asks_for_more(void **state)
         parse(&r, slice_of(text, len), HTTP_METHOD_GET);
         assert_int_equal(r.rc, 0);
         for (size_t seen = 0; seen <= len; seen++) {
-            assert_int_equal(h1_parse_response(r.buf, len, seen, &H1_LIMITS_DEFAULT, HTTP_METHOD_GET,
-                                               r.headers, &r.response), 0);
+            assert_int_equal(h1_parse_response(r.buf, len, seen, &H1_LIMITS_DEFAULT,
+                                               HTTP_METHOD_GET, r.headers, &r.response),
+                             0);
         }
         free(r.buf);
     }
@@ -159,7 +178,8 @@ static void every_prefix_asks_for_more(void **state)
     parse(&r, slice_of_str(text), HTTP_METHOD_GET);
     for (size_t seen = 0; seen < sizeof text - 1; seen++) {
         assert_int_equal(h1_parse_response(r.buf, sizeof text - 1, seen, &H1_LIMITS_DEFAULT,
-                                           HTTP_METHOD_GET, r.headers, &r.response), sizeof text - 1);
+                                           HTTP_METHOD_GET, r.headers, &r.response),
+                         sizeof text - 1);
     }
     free(r.buf);
 }
@@ -174,9 +194,11 @@ static void an_endless_head_is_refused(void **state)
     assert_non_null(text);
     memset(text, 'a', SIZE);
     memcpy(text, "HTTP/1.1 200 OK\r\nX: ", 20);
-    assert_int_equal(h1_parse_response(text, SIZE, 0, &H1_LIMITS_DEFAULT, HTTP_METHOD_GET, headers, &response),
-                     -HTTP_REJECT_HEADERS_TOO_LARGE);
-    assert_int_equal(h1_parse_response(text, SIZE, 30000, &H1_LIMITS_DEFAULT, HTTP_METHOD_GET, headers, &response),
+    assert_int_equal(
+        h1_parse_response(text, SIZE, 0, &H1_LIMITS_DEFAULT, HTTP_METHOD_GET, headers, &response),
+        -HTTP_REJECT_HEADERS_TOO_LARGE);
+    assert_int_equal(h1_parse_response(text, SIZE, 30000, &H1_LIMITS_DEFAULT, HTTP_METHOD_GET,
+                                       headers, &response),
                      -HTTP_REJECT_HEADERS_TOO_LARGE);
     free(text);
 }

@@ -52,7 +52,8 @@ static void uri_characters_are_those_of_the_rfc(void **state)
     static const char query[] = "-._~!$&'()*+,;=:@/%|[]^?{}`";
     for (int c = 1; c < 256; c++) {
         bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        assert_int_equal((h1_class[c] & H1_UNRESERVED) != 0, alnum || strchr(unreserved, c) != NULL);
+        assert_int_equal((h1_class[c] & H1_UNRESERVED) != 0,
+                         alnum || strchr(unreserved, c) != NULL);
         assert_int_equal((h1_class[c] & H1_PATH) != 0, alnum || strchr(path, c) != NULL);
         assert_int_equal((h1_class[c] & H1_QUERY) != 0, alnum || strchr(query, c) != NULL);
     }

@@ -21,10 +21,12 @@ static void writes_a_head_that_parses_back(void **state)
     h1_write_header_u64(&out, SLICE("content-length"), 1234567890123456789u);
     h1_write_end(&out);
     assert_false(out.failed);
-    assert_string_equal(strbuf_cstr(&out), "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\n"
-                                           "x-empty: \r\ncontent-length: 1234567890123456789\r\n\r\n");
+    assert_string_equal(strbuf_cstr(&out),
+                        "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\n"
+                        "x-empty: \r\ncontent-length: 1234567890123456789\r\n\r\n");
     assert_int_equal(h1_parse_response(out.ptr, out.len, 0, &H1_LIMITS_DEFAULT, HTTP_METHOD_GET,
-                                       headers, &response), out.len);
+                                       headers, &response),
+                     out.len);
     assert_int_equal(response.status, 404);
     assert_int_equal(response.content_length, 1234567890123456789u);
     strbuf_fini(&out);

@@ -53,8 +53,15 @@ static void hop_by_hop_names_are_those_of_the_rfc(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-        "te", "trailer", "transfer-encoding", "upgrade",
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
     };
     size_t count = 0;
     for (int token = 0; token < HTTP_TOKEN_COUNT; token++) {
@@ -72,7 +79,8 @@ static void content_types_compare_without_parameters(void **state)
     struct slice json = SLICE("application/json");
     assert_true(http_content_type_is(SLICE("application/json"), json));
     assert_true(http_content_type_is(SLICE("Application/JSON ; charset=utf-8"), json));
-    assert_true(http_content_type_is(SLICE("text/event-stream;charset=utf-8"), SLICE("text/event-stream")));
+    assert_true(
+        http_content_type_is(SLICE("text/event-stream;charset=utf-8"), SLICE("text/event-stream")));
     assert_false(http_content_type_is(SLICE("application/jsonl"), json));
     assert_false(http_content_type_is(SLICE("application/json5; x=application/json"), json));
     assert_false(http_content_type_is(SLICE(""), json));

@@ -18,7 +18,8 @@ static size_t ends_of(struct slice text, size_t step, size_t *ends)
         memcpy(copy, text.ptr + at, len);
         size_t used = 0;
         size_t hit;
-        while (used < len && (hit = sse_scan_event_end(&scan, slice_of(copy + used, len - used))) > 0) {
+        while (used < len &&
+               (hit = sse_scan_event_end(&scan, slice_of(copy + used, len - used))) > 0) {
             used += hit;
             ends[count++] = at + used;
         }
@@ -59,7 +60,8 @@ static void events_end_at_blank_lines_of_any_kind(void **state)
             for (size_t k = 0; k < count; k++) {
                 // A blank CR ends the event before its LF is known, when the piece ends between.
                 bool split = text.ptr[rows[i].ends[k] - 1] == '\n' && rows[i].ends[k] >= 2 &&
-                             text.ptr[rows[i].ends[k] - 2] == '\r' && ends[k] + 1 == rows[i].ends[k];
+                             text.ptr[rows[i].ends[k] - 2] == '\r' &&
+                             ends[k] + 1 == rows[i].ends[k];
                 if (ends[k] != rows[i].ends[k] && !split) {
                     fail_msg("row %zu, step %zu: event %zu ends at %zu", i, step, k, ends[k]);
                 }

@@ -45,7 +45,8 @@ static void integers_are_skipped_no_farther_than_valid(void **state)
         bool clean = round % 2 == 0;
         size_t at = 0;
         while (at < len) {
-            // Mostly well-formed numbers; in the other rounds anything of the alphabet now and then.
+            // Mostly well-formed numbers; in the other rounds anything of the alphabet now and
+            // then.
             for (uint64_t digits = 1 + rand_below(&rng, 6); digits > 0 && at < len; digits--) {
                 text[at++] = (char)('1' + rand_below(&rng, 9));
             }
@@ -56,7 +57,8 @@ static void integers_are_skipped_no_farther_than_valid(void **state)
                 text[at++] = rand_below(&rng, 8) == 0 ? '\n' : ' ';
             }
             if (!clean && rand_below(&rng, 20) == 0 && at < len) {
-                text[at++] = rand_below(&rng, 10) == 0 ? '-' : usual[rand_below(&rng, sizeof usual - 1)];
+                text[at++] =
+                    rand_below(&rng, 10) == 0 ? '-' : usual[rand_below(&rng, sizeof usual - 1)];
             }
         }
         const char *scalar = json_skip_integers_scalar(text, text + len);
@@ -89,6 +91,25 @@ static void space_ends_where_the_scalar_twin_says(void **state)
                 const char *want = blank ? text + len : text + at;
                 assert_ptr_equal(json_skip_space_scalar(text, text + len), want);
                 assert_ptr_equal(json_skip_space(text, text + len), want);
+            }
+        }
+        free(text);
+    }
+}
+
+static void digits_end_where_the_scalar_twin_says(void **state)
+{
+    (void)state;
+    for (size_t len = 0; len <= 50; len++) {
+        char *text = malloc(len + 1);
+        assert_non_null(text);
+        for (size_t at = 0; at < len; at++) {
+            for (int c = 0; c < 256; c++) {
+                memset(text, '0' + (int)(at % 10), len);
+                text[at] = (char)c;
+                const char *want = c >= '0' && c <= '9' ? text + len : text + at;
+                assert_ptr_equal(json_skip_digits_scalar(text, text + len), want);
+                assert_ptr_equal(json_skip_digits(text, text + len), want);
             }
         }
         free(text);
@@ -128,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_runs_end_where_the_scalar_twin_says),
         cmocka_unit_test(space_ends_where_the_scalar_twin_says),
+        cmocka_unit_test(digits_end_where_the_scalar_twin_says),
         cmocka_unit_test(triples_are_skipped_as_the_scalar_twin_says),
         cmocka_unit_test(integers_are_skipped_no_farther_than_valid),
     };

@@ -12,7 +12,7 @@
 #include "base/rand.h"
 #include "base/strbuf.h"
 
-static const struct slice keys[] = {SLICE("model"), SLICE("stream"), SLICE("max_tokens"),
+static const struct slice keys[] = {SLICE("model"),    SLICE("stream"), SLICE("max_tokens"),
                                     SLICE("messages"), SLICE("prompt"), SLICE("\xc3\xa4")};
 
 static void feed_copy(struct json_scan *scan, struct slice piece)
@@ -87,15 +87,47 @@ static void accepts_every_form_of_value(void **state)
 {
     (void)state;
     static const char *const values[] = {
-        "null", "true", "false", "0", "-0", "1", "-12", "1.5", "-0.0", "1e5", "1E+5", "0e-0", "12.34e56",
-        "123456789012345678901234567890", "\"\"", "\"a\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
-        "\"\\u0041\\u00e4\\uFFFF\\u0000\"", "\"\\ud83d\\ude00\"", "\"\\uD83D\\uDE00x\"",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1",
+        "-12",
+        "1.5",
+        "-0.0",
+        "1e5",
+        "1E+5",
+        "0e-0",
+        "12.34e56",
+        "123456789012345678901234567890",
+        "\"\"",
+        "\"a\"",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+        "\"\\u0041\\u00e4\\uFFFF\\u0000\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\uD83D\\uDE00x\"",
         "\"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80 \xed\x9f\xbf \xee\x80\x80 \xf4\x8f\xbf\xbf\"",
-        "\"\x7f\"", "[]", "[ ]", "[1]", "[1,2]", "[ 1 , 2 ]", "{}", "{ }", "{\"a\":1}",
-        "{ \"a\" : 1 , \"b\" : [ { } ] }", "[[[[]]]]", "[{},{}]", " \t\r\n1 \t\r\n", "[\"a\",\"b\"]",
-        "{\"a\":1,\"a\":2}", "\"0123456789abcdef0123456789abcdef\\n0123456789abcdef0123456789\"",
-        "[true,false,null]", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28]",
-        "[128000, 9906, 11, 0, 1917, 0, 128009,\n 128006, 882, 128007, 271, 3923, 374, 279, 6864, 315, 9822, 30]",
+        "\"\x7f\"",
+        "[]",
+        "[ ]",
+        "[1]",
+        "[1,2]",
+        "[ 1 , 2 ]",
+        "{}",
+        "{ }",
+        "{\"a\":1}",
+        "{ \"a\" : 1 , \"b\" : [ { } ] }",
+        "[[[[]]]]",
+        "[{},{}]",
+        " \t\r\n1 \t\r\n",
+        "[\"a\",\"b\"]",
+        "{\"a\":1,\"a\":2}",
+        "\"0123456789abcdef0123456789abcdef\\n0123456789abcdef0123456789\"",
+        "[true,false,null]",
+        "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28]",
+        "[128000, 9906, 11, 0, 1917, 0, 128009,\n 128006, 882, 128007, 271, 3923, 374, 279, 6864, "
+        "315, 9822, 30]",
     };
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
         expect(values[i], JSON_OK);
@@ -106,12 +138,71 @@ static void refuses_what_is_not_json(void **state)
 {
     (void)state;
     static const char *const values[] = {
-        "", ",", "nul", "nulll", "True", "NaN", "Infinity", "-", "+1", "01", "-01", "1.", ".5", "1.e5",
-        "1e", "1e+", "1e5.5", "0x1", "1_000", "--1", "1 2", "00", "0123", "- 1", "1.5.5", "1e5e5",
-        "'a'", "\"\\x41\"", "\"\\u004\"", "\"\\u00g0\"", "\"\\ud83d\\ude0\"", "\"\t\"", "\"\n\"", "\"\x01\"",
-        "\"a\" \"b\"", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1}", "{", "{1:2}", "{\"a\"}",
-        "{\"a\":}", "{\"a\":1,}", "{,\"a\":1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1]", "{a:1}",
-        "]", "}", ":", "1,", "// c\n1", "/* c */ 1", "\v1", "\f1", "[1]]", ("\xef\xbb\xbf" "1"), "\"\\", "\"\\\"",
+        "",
+        ",",
+        "nul",
+        "nulll",
+        "True",
+        "NaN",
+        "Infinity",
+        "-",
+        "+1",
+        "01",
+        "-01",
+        "1.",
+        ".5",
+        "1.e5",
+        "1e",
+        "1e+",
+        "1e5.5",
+        "0x1",
+        "1_000",
+        "--1",
+        "1 2",
+        "00",
+        "0123",
+        "- 1",
+        "1.5.5",
+        "1e5e5",
+        "'a'",
+        "\"\\x41\"",
+        "\"\\u004\"",
+        "\"\\u00g0\"",
+        "\"\\ud83d\\ude0\"",
+        "\"\t\"",
+        "\"\n\"",
+        "\"\x01\"",
+        "\"a\" \"b\"",
+        "[",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "[1}",
+        "{",
+        "{1:2}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,\"a\":1}",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\":1]",
+        "{a:1}",
+        "]",
+        "}",
+        ":",
+        "1,",
+        "// c\n1",
+        "/* c */ 1",
+        "\v1",
+        "\f1",
+        "[1]]",
+        ("\xef\xbb\xbf"
+         "1"),
+        "\"\\",
+        "\"\\\"",
         "[1,2,3,4,5,6,7,8,9,10,11,12,13,014,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31]",
         "[1,2,3,4,5,6,7,8,9,10,11,12,13,,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]",
         "[1,2,3,4,5,6,7,8,9,10,11,12,13 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]",
@@ -131,12 +222,33 @@ static void refuses_broken_unicode(void **state)
 {
     (void)state;
     static const char *const values[] = {
-        "\"\x80\"", "\"\xbf\"", "\"\xc0\x80\"", "\"\xc1\xbf\"", "\"\xc3\"", "\"\xc3\x28\"", "\"\xe2\x82\"",
-        "\"\xe0\x9f\xbf\"", "\"\xed\xa0\x80\"", "\"\xed\xbf\xbf\"", "\"\xf0\x8f\xbf\xbf\"",
-        "\"\xf4\x90\x80\x80\"", "\"\xf5\x80\x80\x80\"", "\"\xff\"", "\"\xfe\"", "\"\xf0\x9f\x98\"",
-        "\"\xe2\x28\xa1\"", "\"\xf0\x28\x8c\xbc\"", "\"\xe2\x82\xac\xe2\x82\"",
-        "\"0123456789abcdef\xf0\x9f\x98 0123456789\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83d\\n\"",
-        "\"\\ud83dx\"", "\"\\ud83d\\u0041\"", "\"\\ud83d\\ud83d\"", "\"\\ude00\\ud83d\"",
+        "\"\x80\"",
+        "\"\xbf\"",
+        "\"\xc0\x80\"",
+        "\"\xc1\xbf\"",
+        "\"\xc3\"",
+        "\"\xc3\x28\"",
+        "\"\xe2\x82\"",
+        "\"\xe0\x9f\xbf\"",
+        "\"\xed\xa0\x80\"",
+        "\"\xed\xbf\xbf\"",
+        "\"\xf0\x8f\xbf\xbf\"",
+        "\"\xf4\x90\x80\x80\"",
+        "\"\xf5\x80\x80\x80\"",
+        "\"\xff\"",
+        "\"\xfe\"",
+        "\"\xf0\x9f\x98\"",
+        "\"\xe2\x28\xa1\"",
+        "\"\xf0\x28\x8c\xbc\"",
+        "\"\xe2\x82\xac\xe2\x82\"",
+        "\"0123456789abcdef\xf0\x9f\x98 0123456789\"",
+        "\"\\ud83d\"",
+        "\"\\ude00\"",
+        "\"\\ud83d\\n\"",
+        "\"\\ud83dx\"",
+        "\"\\ud83d\\u0041\"",
+        "\"\\ud83d\\ud83d\"",
+        "\"\\ude00\\ud83d\"",
         "\"\\ud83d\\ude00\\ud83d       \"",
     };
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
@@ -197,17 +309,19 @@ static void assert_capture(struct slice text, const struct json_scan *scan, size
     const struct json_capture *c = &scan->captures[key];
     assert_int_equal(c->type, type);
     if (type != JSON_ABSENT) {
-        assert_true(slice_eq_str(slice_of(text.ptr + c->start, (size_t)(c->end - c->start)), value));
+        assert_true(
+            slice_eq_str(slice_of(text.ptr + c->start, (size_t)(c->end - c->start)), value));
     }
 }
 
 static void captures_top_level_members(void **state)
 {
     (void)state;
-    struct slice text = SLICE("{ \"messages\" : [{\"role\":\"user\",\"content\":\"model\",\"model\":\"no\"}, [1] ],"
-                              " \"mod\\u0065l\" : \"a\\\"b\" ,\"stream\":true\n,\"max_tokens\":12 ,"
-                              "\"modelx\":1,\"mode\":2,\"\\u00E4\":{\"model\":3},"
-                              "\"a key that is much longer than any of those watched\":null}");
+    struct slice text =
+        SLICE("{ \"messages\" : [{\"role\":\"user\",\"content\":\"model\",\"model\":\"no\"}, [1] ],"
+              " \"mod\\u0065l\" : \"a\\\"b\" ,\"stream\":true\n,\"max_tokens\":12 ,"
+              "\"modelx\":1,\"mode\":2,\"\\u00E4\":{\"model\":3},"
+              "\"a key that is much longer than any of those watched\":null}");
     struct json_scan scan = scan_all_ways(text);
     assert_int_equal(scan.error, JSON_OK);
     assert_true(scan.done);
@@ -230,16 +344,17 @@ static void every_type_is_captured(void **state)
         const char *value;
         enum json_value_type type;
     } rows[] = {
-        {"null", JSON_NULL}, {"true", JSON_TRUE}, {"false", JSON_FALSE}, {"-1.5e3", JSON_NUMBER},
-        {"\"\"", JSON_STRING}, {"[]", JSON_ARRAY}, {"{}", JSON_OBJECT}, {"0", JSON_NUMBER},
-        {"[1,[2],{\"model\":[]}]", JSON_ARRAY},
+        {"null", JSON_NULL},     {"true", JSON_TRUE},   {"false", JSON_FALSE},
+        {"-1.5e3", JSON_NUMBER}, {"\"\"", JSON_STRING}, {"[]", JSON_ARRAY},
+        {"{}", JSON_OBJECT},     {"0", JSON_NUMBER},    {"[1,[2],{\"model\":[]}]", JSON_ARRAY},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char text[100];
         int len = snprintf(text, sizeof text, "{\"model\":%s}", rows[i].value);
         struct json_scan scan = scan_all_ways(slice_of(text, (size_t)len));
         assert_capture(slice_of(text, (size_t)len), &scan, 0, rows[i].type, rows[i].value);
-        len = snprintf(text, sizeof text, "{\"a\":\"model\",\"model\" :\t%s\n, \"b\":1}", rows[i].value);
+        len = snprintf(text, sizeof text, "{\"a\":\"model\",\"model\" :\t%s\n, \"b\":1}",
+                       rows[i].value);
         scan = scan_all_ways(slice_of(text, (size_t)len));
         assert_capture(slice_of(text, (size_t)len), &scan, 0, rows[i].type, rows[i].value);
     }
@@ -258,14 +373,18 @@ static void a_watched_key_comes_once(void **state)
         assert_int_equal(scan_all_ways(slice_of_str(twice[i])).error, JSON_ERROR_DUPLICATE_KEY);
     }
     // Deeper ones are no concern of ours, nor unwatched ones.
-    assert_int_equal(scan_all_ways(SLICE("{\"model\":{\"model\":1,\"model\":2},\"y\":1,\"y\":2}")).error, JSON_OK);
-    assert_int_equal(scan_all_ways(SLICE("{\"model\\u0000\":1,\"model\":2,\"Model\":3}")).error, JSON_OK);
+    assert_int_equal(
+        scan_all_ways(SLICE("{\"model\":{\"model\":1,\"model\":2},\"y\":1,\"y\":2}")).error,
+        JSON_OK);
+    assert_int_equal(scan_all_ways(SLICE("{\"model\\u0000\":1,\"model\":2,\"Model\":3}")).error,
+                     JSON_OK);
 }
 
 static void white_space_in_strings_is_text(void **state)
 {
     (void)state;
-    struct json_scan scan = scan_all_ways(SLICE("{\" model\":\"  a  \",\"model \":1 , \"model\" : \" \" }"));
+    struct json_scan scan =
+        scan_all_ways(SLICE("{\" model\":\"  a  \",\"model \":1 , \"model\" : \" \" }"));
     assert_int_equal(scan.error, JSON_OK);
     assert_int_equal(scan.string_bytes, 6);
     assert_int_equal(scan.captures[0].type, JSON_STRING);
@@ -293,11 +412,23 @@ static void strings_decode(void **state)
         const char *token;
         const char *text; // NULL: invalid
     } rows[] = {
-        {"\"\"", ""}, {"\"abc\"", "abc"}, {"\"a\\n\\\"\\\\\\/\\t\"", "a\n\"\\/\t"},
-        {"\"\\u0041\\u00e4\\u20ac\"", "A\xc3\xa4\xe2\x82\xac"}, {"\"\\uD83D\\uDE00\"", "\xf0\x9f\x98\x80"},
-        {"\"\xc3\xa4\"", "\xc3\xa4"}, {"", NULL}, {"\"", NULL}, {"abc", NULL}, {"\"\\\"", NULL},
-        {"\"\\x\"", NULL}, {"\"\\u12\"", NULL}, {"\"\\ud83d\"", NULL}, {"\"\\ud83d\\u0041\"", NULL},
-        {"\"\\ude00\"", NULL}, {"\"a\"b\"", NULL}, {"\"\n\"", NULL},
+        {"\"\"", ""},
+        {"\"abc\"", "abc"},
+        {"\"a\\n\\\"\\\\\\/\\t\"", "a\n\"\\/\t"},
+        {"\"\\u0041\\u00e4\\u20ac\"", "A\xc3\xa4\xe2\x82\xac"},
+        {"\"\\uD83D\\uDE00\"", "\xf0\x9f\x98\x80"},
+        {"\"\xc3\xa4\"", "\xc3\xa4"},
+        {"", NULL},
+        {"\"", NULL},
+        {"abc", NULL},
+        {"\"\\\"", NULL},
+        {"\"\\x\"", NULL},
+        {"\"\\u12\"", NULL},
+        {"\"\\ud83d\"", NULL},
+        {"\"\\ud83d\\u0041\"", NULL},
+        {"\"\\ude00\"", NULL},
+        {"\"a\"b\"", NULL},
+        {"\"\n\"", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char out[32];
@@ -332,11 +463,13 @@ static void numbers_convert(void **state)
 static void random_pieces_of_broken_text_agree(void **state)
 {
     (void)state;
-    static const char base[] =
-        "{\"model\":\"m\\u0041\xc3\xa4\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello \\\"you\\\"\\n"
-        "0123456789012345678901234567890123456789\"}],\"stream\":true,\"prompt\":[1, 20, 300, 4000, 50000, 0,"
-        "600000, 7, 88, 999, 1010, 11111, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26],"
-        "\"max_tokens\":16,\"temperature\":-0.5e-1}";
+    static const char base[] = "{\"model\":\"m\\u0041\xc3\xa4\",\"messages\":[{\"role\":\"user\","
+                               "\"content\":\"Hello \\\"you\\\"\\n"
+                               "0123456789012345678901234567890123456789\"}],\"stream\":true,"
+                               "\"prompt\":[1, 20, 300, 4000, 50000, 0,"
+                               "600000, 7, 88, 999, 1010, 11111, 12, 13, 14, 15, 16, 17, 18, 19, "
+                               "20, 21, 22, 23, 24, 25, 26],"
+                               "\"max_tokens\":16,\"temperature\":-0.5e-1}";
     static const char bytes[] = "\"\\{}[]:,0123.eE+-tfnu \n\x01\x80\xc3\xe2\xed\xf0\xff";
     struct rand_state rng = {.state = 42};
     char text[sizeof base];

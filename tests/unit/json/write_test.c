@@ -29,13 +29,17 @@ static void strings_are_escaped(void **state)
     expect(SLICE("a\"b\\c/"), "\"a\\\"b\\\\c/\"");
     expect(SLICE("\b\f\n\r\t"), "\"\\b\\f\\n\\r\\t\"");
     expect(SLICE("a\0b\x1f\x7f"), "\"a\\u0000b\\u001f\x7f\"");
-    expect(SLICE("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"), "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"");
+    expect(SLICE("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"),
+           "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"");
 }
 
 static void invalid_utf8_is_replaced(void **state)
 {
     (void)state;
-    expect(SLICE("a\xff" "b"), "\"a\xef\xbf\xbd" "b\"");
+    expect(SLICE("a\xff"
+                 "b"),
+           "\"a\xef\xbf\xbd"
+           "b\"");
     expect(SLICE("\xc3"), "\"\xef\xbf\xbd\"");
     expect(SLICE("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
     expect(SLICE("\xe2\x82"), "\"\xef\xbf\xbd\xef\xbf\xbd\"");
@@ -78,9 +82,19 @@ static void doubles_read_back(void **state)
     static const struct {
         double value;
         const char *text;
-    } rows[] = {{0, "0"}, {1, "1"}, {-1.5, "-1.5"}, {0.1, "0.1"}, {1e21, "1e+21"}, {100, "100"},
-                {1e-7, "1e-07"}, {1.0 / 3, "0.3333333333333333"}, {NAN, "null"}, {INFINITY, "null"},
-                {-INFINITY, "null"}, {0.1 + 0.2, "0.30000000000000004"}, {123456789, "123456789"}};
+    } rows[] = {{0, "0"},
+                {1, "1"},
+                {-1.5, "-1.5"},
+                {0.1, "0.1"},
+                {1e21, "1e+21"},
+                {100, "100"},
+                {1e-7, "1e-07"},
+                {1.0 / 3, "0.3333333333333333"},
+                {NAN, "null"},
+                {INFINITY, "null"},
+                {-INFINITY, "null"},
+                {0.1 + 0.2, "0.30000000000000004"},
+                {123456789, "123456789"}};
     struct strbuf out;
     strbuf_init(&out, 100);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
