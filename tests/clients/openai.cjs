@@ -131,7 +131,7 @@ const cases = {
   async unavailable() {
     const error = await fails(
       client.chat.completions.create({ model: 'empty', messages, stream: true }),
-      OpenAI.InternalServerError, 503);
+      OpenAI.InternalServerError, 502);
     assert.ok(error.message.length > 0 && error.error.type);
   },
 

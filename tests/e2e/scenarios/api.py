@@ -407,6 +407,8 @@ def headrace_restart(env):
     and it serves the same from the same objects without a write to any of them."""
     pod = env.pod("again")
     one_backend(env, "again", [pod])
+    wait_until("the metrics are known",
+               lambda: env.get("modelbackend/llm")["status"].get("metricsFound"))
     before = {what: env.get(what) for what in ("airoute/llm", "modelbackend/llm")}
     results = []
 
@@ -428,10 +430,11 @@ def headrace_restart(env):
     check(env.headrace.wait(30) == 0, "the exit status is not 0")
     env.start_headrace()
     env.stream("again")
+    time.sleep(4)  # longer than it takes to learn the metrics anew
     for what, old in before.items():
         now = env.get(what)
         check(now["metadata"]["resourceVersion"] == old["metadata"]["resourceVersion"],
-              f"{what} was written again: {now['status']}")
+              f"{what} was written again:\n{old['status']}\n{now['status']}")
 
 
 @SUITE.scenario
@@ -451,9 +454,9 @@ def killed_pod(env):
 @SUITE.scenario
 def quiet_when_idle(env):
     """Without a change there is no write: ten seconds of traffic leave every object as it was."""
-    pod = env.pod("quiet")
-    one_backend(env, "quiet", [pod])
-    time.sleep(1)
+    one_backend(env, "quiet", [env.pod("quiet")])
+    wait_until("the metrics are known",
+               lambda: env.get("modelbackend/llm")["status"].get("metricsFound"))
     versions = [env.get(w)["metadata"]["resourceVersion"] for w in ("airoute/llm", "modelbackend/llm")]
     with env.load("quiet", clients=4) as load:
         time.sleep(10)

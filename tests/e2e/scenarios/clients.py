@@ -15,7 +15,7 @@ CASES = {
     "alias": "A model that is asked for by its alias.",
     "unknown-model": "An unknown model is a NotFoundError that names a close one.",
     "bad-request": "A body without a sound model is a BadRequestError.",
-    "unavailable": "A backend without a reachable endpoint is an InternalServerError, 503.",
+    "unavailable": "A backend without a reachable endpoint is an InternalServerError, 502.",
     "abort": "A stream that the client leaves early leaves nothing behind.",
     "parallel": "Two dozen requests at once.",
 }
