@@ -160,6 +160,40 @@ def test_ambiguous_requests_are_refused(t):
     eq(answer.status, 200)
 
 
+def test_bytes_that_drip_in_mean_the_same(t):
+    """One byte a segment, in both directions."""
+    def drip(peer, request):
+        for byte in (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json"
+                     b"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\n3;x=y\r\n:1}\r\n0\r\n\r\n"):
+            peer.send(bytes([byte]))
+
+    headrace, (server,) = setup(t, [serve_all(drip)])
+
+    def check(what, data, status):
+        before = len(server.requests)
+        with t.connect(headrace.port) as conn:
+            try:
+                for byte in data:
+                    conn.sock.sendall(bytes([byte]))
+            except OSError:
+                pass  # refused before the end
+            answer = conn.read_response()
+            eq(answer.status, status)
+            if status == 200:
+                eq(answer.body, b'{"a":1}')
+                eq(server.requests[-1].body, BODY)
+            eq(len(server.requests) - before, 1 if status == 200 else 0)
+
+    by_name = {row[0]: row for row in REQUESTS}
+    check_rows([
+        ("length", post(LENGTH), 200),
+        ("chunks", chunked(b"5\r\n" + BODY[:5] + b"\r\n8\r\n" + BODY[5:] + b"\r\n0\r\nA: b\r\n\r\n"), 200),
+        by_name["length and chunked"], by_name["bare LF lines"], by_name["folded line"],
+        by_name["two Hosts"], by_name["space after the chunk size"],
+        by_name["bare LF after the chunk data"],
+    ], check)
+
+
 def test_sound_requests_pass_and_are_written_anew(t):
     headrace, (server,) = setup(t, [serve_all(ok_json)])
 
