@@ -1,7 +1,9 @@
 """headrace-sim: answers, streams, errors and heads in the form of each engine."""
 
+import base64
 import os
 import re
+import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -97,6 +99,11 @@ def test_embeddings(t):
     again = t.request(sim.port, "POST", "/v1/embeddings", body=body)
     eq(again.json()["data"], answer.json()["data"])
     assert answer.json()["usage"]["prompt_tokens"] > 0
+    body["encoding_format"] = "base64"
+    packed = t.request(sim.port, "POST", "/v1/embeddings", body=body).json()["data"]
+    for item, plain in zip(packed, answer.json()["data"]):
+        numbers = struct.unpack("<8f", base64.b64decode(item["embedding"], validate=True))
+        eq([round(n, 5) for n in numbers], [round(n, 5) for n in plain["embedding"]])
 
 
 def test_vllm_details(t):
