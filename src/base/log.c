@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/strbuf.h"
+#include "base/utf8.h"
 
 enum { LOG_LINE_MAX = 4096 };
 
@@ -38,9 +39,12 @@ int log_level_parse(struct slice text, enum log_level *ret_level)
 static void add_quoted(struct strbuf *out, struct slice s)
 {
     strbuf_add_char(out, '"');
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (c == '"' || c == '\\') {
+    while (s.len > 0) {
+        unsigned char c = (unsigned char)s.ptr[0];
+        size_t len = utf8_char_len(s);
+        if (len != 1) {
+            strbuf_add(out, len != 0 ? slice_first(s, len) : UTF8_REPLACEMENT);
+        } else if (c == '"' || c == '\\') {
             strbuf_add_char(out, '\\');
             strbuf_add_char(out, (char)c);
         } else if (c == '\n') {
@@ -50,6 +54,7 @@ static void add_quoted(struct strbuf *out, struct slice s)
         } else {
             strbuf_add_char(out, (char)c);
         }
+        s = slice_skip(s, len != 0 ? len : 1);
     }
     strbuf_add_char(out, '"');
 }
@@ -58,7 +63,7 @@ static bool needs_quotes(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
-        if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f) {
+        if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c >= 0x7f) {
             return true;
         }
     }
@@ -105,8 +110,14 @@ void log_write(enum log_level level, const char *message, const struct log_field
         strbuf_printf(&out, "%s %-5s %s", when, level_names[level], message);
     }
     for (size_t i = 0; i < n; i++) {
+        size_t before = out.len;
         strbuf_printf(&out, json ? ",\"%s\":" : " %s=", fields[i].key);
         add_value(&out, &fields[i], json);
+        if (out.failed || out.len + 2 > LOG_LINE_MAX) {
+            // The line stays a line, whatever a field holds: the rest is left out.
+            out.len = before;
+            break;
+        }
     }
     strbuf_add_str(&out, json ? "}\n" : "\n");
     ssize_t ignored = write(STDERR_FILENO, out.ptr != NULL ? out.ptr : "", out.len);
