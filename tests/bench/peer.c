@@ -507,9 +507,8 @@ static void command(char *line)
     } else if (strcmp(line, "stop") == 0) {
         peer.to_open = 0;
         for (struct conn *conn = peer.clients; conn != NULL; conn = conn->next_client) {
-            conn_close(conn);
+            conn_close(conn); // the memory goes after this batch of events
         }
-        bury();
         peer.open = 0;
     } else if (strcmp(line, "quit") == 0) {
         exit(0);

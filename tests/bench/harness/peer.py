@@ -66,11 +66,14 @@ class Peer:
         self.command("reset")
 
     def command(self, line):
-        self.proc.stdin.write(line + "\n")
-        self.proc.stdin.flush()
-        answer = self.proc.stdout.readline()
+        try:
+            self.proc.stdin.write(line + "\n")
+            self.proc.stdin.flush()
+            answer = self.proc.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
         if not answer:
-            raise RuntimeError("the load process ended")
+            raise SystemExit(f"bench: the load process ended with {self.proc.wait(5)}")
         answer = json.loads(answer)
         if "error" in answer:
             raise RuntimeError(f"{line}: {answer['error']}")
@@ -83,5 +86,8 @@ class Peer:
         self.command(f"load {port} {connections} {path} {kind}")
 
     def close(self):
-        self.proc.stdin.close()
+        try:
+            self.proc.stdin.close()
+        except BrokenPipeError:
+            pass  # it is gone already
         self.proc.wait(5)

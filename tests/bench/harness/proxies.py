@@ -21,6 +21,7 @@ http {{
     scgi_temp_path {dir}/scgi;
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
+    client_header_buffer_size 8k;
     client_body_buffer_size 64k;
     upstream pods {{
 {servers}

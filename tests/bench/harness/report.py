@@ -99,4 +99,5 @@ def write(folder, cases, proxies, results, about):
     with open(f"{folder}/results.md", "w") as f:
         f.write(markdown_table(header, body) + "\n\n")
         f.write(f"Least of {about['rounds']} interleaved rounds (median). {versions}; "
-                f"{about['cpu']}, {about['kernel']}.\n")
+                f"{about['cpu']}, {about['kernel']}; load average "
+                f"{about['load_average']:.1f}.\n")
