@@ -32,7 +32,8 @@ typedef void kube_call_done(const struct kube_response *response, void *arg);
 // The head of a 2xx answer came.
 typedef void kube_call_open(void *arg);
 
-// Bytes of a 2xx answer's body as they come. Negative ends the call with that rc.
+// Bytes of a 2xx answer's body as they come. Negative ends the call with that rc. Must not cancel the
+// call.
 typedef int kube_call_data(struct slice bytes, void *arg);
 
 struct kube_call_options {
@@ -62,8 +63,7 @@ MUST_CHECK static inline int kube_api_start(struct kube_api *api,
     return api->start(api, options, done, arg, ret_call);
 }
 
-// done does not come. May be called from on_data, which must then return a negative code. NULL is
-// fine.
+// done does not come. Not from inside the call's own on_open or on_data. NULL is fine.
 static inline void kube_api_cancel(struct kube_api *api, struct kube_call *call)
 {
     if (call != NULL) {

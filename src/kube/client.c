@@ -174,11 +174,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     long status = 0;
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status >= 200 && status < 300 && call->options.on_data != NULL) {
-        int rc = call->options.on_data(slice_of(data, len), call->arg);
-        if (rc < 0) { // the call may be gone
-            return CURL_WRITEFUNC_ERROR;
-        }
-        return len;
+        call->data_rc = call->options.on_data(slice_of(data, len), call->arg);
+        return call->data_rc < 0 ? CURL_WRITEFUNC_ERROR : len;
     }
     strbuf_add(&call->body, slice_of(data, len));
     if (call->body.failed || (status >= 300 && call->body.len > ERROR_BODY_MAX)) {

