@@ -121,7 +121,7 @@ static void write_decision(struct json_object *decision, struct strbuf *out)
     write_model(decision, model, out);
     strbuf_printf(out, ", about %.0f prompt tokens\n", json_number(decision, "prompt_tokens", 0));
     if (json_flag(decision, "failed")) {
-        strbuf_add_str(out, "    no endpoint could be picked\n");
+        strbuf_add_str(out, "    no endpoint could be picked: there is none, or all were tried\n");
     } else {
         write_pick(decision, out);
     }

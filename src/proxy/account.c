@@ -34,23 +34,38 @@ static struct slice retry_reason(const struct request *request, uint32_t why)
     }
 }
 
-void account_decision(struct request *request, const struct snap_target *target,
-                      const struct pick_trace *trace, uint32_t why)
+struct pick_trace *account_pick_begin(struct request *request)
 {
-    metrics_add(request->worker->metrics, METRIC_PICKS, 1);
-    struct decision *decision = decision_begin(request->worker->decisions);
+    return &decision_begin(request->worker->decisions)->trace;
+}
+
+void account_pick(struct request *request, struct pick_trace *trace,
+                  const struct snap_target *target, uint32_t why, bool picked)
+{
+    const struct snap_rule *rule = request->rule;
+    struct decision *decision = container_of(trace, struct decision, trace);
     decision->wall_ns = clock_wall_ns();
     decision->attempt = request->attempts + 1;
-    decision->fallback = request->on_fallback;
-    decision->prompt_tokens = (uint64_t)(trace->recorded != 0 ? trace->candidates[0].own_tokens / 2 : 0);
+    decision->fallback =
+        target >= rule->fallbacks && target < rule->fallbacks + rule->fallback_count;
+    decision->prompt_tokens =
+        backend_state_estimate_tokens(target->backend->state, request->prompt_bytes);
+    decision->failed = !picked;
+    trace->policy = target->backend->policy;
     decision_set(decision, DECISION_REQUEST_ID, request->id);
-    decision_set(decision, DECISION_ROUTE, request->rule->route_key);
-    decision_set(decision, DECISION_RULE, request->rule->name);
-    decision_set(decision, DECISION_MODEL, request->model);
+    decision_set(decision, DECISION_ROUTE, rule->route_key);
+    decision_set(decision, DECISION_RULE, rule->name);
     decision_set(decision, DECISION_BACKEND, target->backend->key);
     decision_set(decision, DECISION_AFTER, retry_reason(request, why));
-    decision->trace = *trace;
+    if (request->model.ptr != NULL) {
+        decision_set(decision, DECISION_MODEL, request->model);
+        decision_set(decision, DECISION_UPSTREAM_MODEL,
+                     snapshot_upstream_model(target, request->model));
+    }
     decision_commit(request->worker->decisions);
+    if (picked) {
+        metrics_add(request->worker->metrics, METRIC_PICKS, 1);
+    }
 }
 
 void account_retry(struct request *request, uint32_t why)

@@ -3,10 +3,12 @@
 
 #include "proxy/request.h"
 
-// An endpoint was picked (and reserved) for the next attempt, after a failure of kind `why` (one enum
-// snap_retry_on bit; 0 = the first attempt, or no endpoint before).
-void account_decision(struct request *request, const struct snap_target *target,
-                      const struct pick_trace *trace, uint32_t why);
+// Around a pick for the next attempt: the first lends the trace to be filled, the second writes down
+// what came of it. `why`: the kind of failure before (one enum snap_retry_on bit; 0 = the first
+// attempt, or no endpoint before).
+struct pick_trace *account_pick_begin(struct request *request);
+void account_pick(struct request *request, struct pick_trace *trace,
+                  const struct snap_target *target, uint32_t why, bool picked);
 
 // The next attempt is a retry for this reason (one enum snap_retry_on bit).
 void account_retry(struct request *request, uint32_t why);

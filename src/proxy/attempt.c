@@ -145,12 +145,10 @@ static bool pick(struct request *request, const struct snap_target *target, bool
         .now_ms = worker_now_ms(worker),
         .rng = &worker->rng,
     };
-    struct pick_trace trace;
-    if (pick_endpoint(target->backend->state, &query, allow_tried, ret, &trace) != 0) {
-        return false;
-    }
-    account_decision(request, target, &trace, why);
-    return true;
+    struct pick_trace *trace = account_pick_begin(request);
+    bool picked = pick_endpoint(target->backend->state, &query, allow_tried, ret, trace) == 0;
+    account_pick(request, trace, target, why, picked);
+    return picked;
 }
 
 // The backend's own words for the model, when they differ from the client's.

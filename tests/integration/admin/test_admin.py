@@ -164,6 +164,34 @@ def test_a_decision_can_be_asked_for_by_request_id(t):
     get(t, headrace, "/decisions?n=0", 400)
 
 
+def test_a_decision_without_an_endpoint_and_one_on_a_fallback(t):
+    sim = t.sim(pods=1)
+    empty = """
+apiVersion: headrace.dev/v1alpha1
+kind: ModelBackend
+metadata: {name: empty, namespace: ml}
+spec:
+  pool: {serviceRef: {name: none, port: http}}
+  models: [{name: tiny, upstreamName: other}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: none, namespace: ml}
+spec: {ports: [{name: http, port: 80}]}
+"""
+    route = ROUTE.replace("[{name: tiny}]", "[{name: empty}]\n    fallbacks: [{name: tiny}]")
+    headrace = t.headrace({"all.yaml": "---".join([route, empty, backend(sim.ports)])})
+    eq(t.chat(headrace.port, headers=dict(HOST, **{"x-request-id": "fb"})).status, 200)
+    first, second = get(t, headrace, "/decisions?request_id=fb").json()["decisions"]
+    eq((first["failed"], first["fallback"], first["backend"]), (True, False, "ml/empty"))
+    eq(first["upstream_model"], "other")
+    eq((second["failed"], second["fallback"], second["backend"]), (False, True, "ml/tiny"))
+    text, _ = run_command("explain", "--admin", "127.0.0.1:%d" % headrace.admin_port,
+                          "--request-id", "fb")
+    contains(text, "no endpoint could be picked")
+    contains(text, "on a fallback")
+
+
 def test_explain_reserves_nothing(t):
     _, headrace = start(t)
     picks = headrace.metrics()["headrace_picks_total"]
