@@ -151,6 +151,7 @@ static void on_signal(struct io *io, uint32_t events, void *arg)
     log_info("shutting down: not ready, still accepting",
              LOG_STR("signal", strsignal((int)info.ssi_signo)),
              LOG_U64("grace_ms", run->options.drain_grace_ms));
+    proxy_leave(run->proxy);
     loop_timer_set(run->loop, &run->drain, run->options.drain_grace_ms, on_grace_over, run);
 }
 

@@ -12,6 +12,7 @@
 #include "proxy/worker.h"
 
 enum { FREE_DOWNSTREAMS_MAX = 256, READS_A_TURN = 16, OUT_KEEP = 4096, IN_KEEP = 0 };
+enum { DRAIN_LAST_REQUEST_MS = 500 };
 
 static void downstream_on_io(struct io *io, uint32_t events, void *arg);
 static void downstream_on_timer(struct timer *timer, void *arg);
@@ -210,7 +211,7 @@ void downstream_request_done(struct downstream *down, bool keep_alive, bool unre
 {
     down->request = NULL;
     down->requests++;
-    if (!keep_alive || down->worker->draining || down->hung_up) {
+    if (!keep_alive || down->hung_up) {
         down->close_after = true;
         if (down->out.len != 0) {
             down->state = DOWNSTREAM_LINGER; // sends first; see downstream_on_io
@@ -223,7 +224,11 @@ void downstream_request_done(struct downstream *down, bool keep_alive, bool unre
         return;
     }
     down->state = DOWNSTREAM_IDLE;
-    set_deadline(down, down->worker->config->idle_timeout_ms);
+    // In a drain, too, when the answer began before it and so did not say that this is the end: the
+    // client may be sending its next request, and shall not find the connection closed on it. That
+    // answer says so.
+    set_deadline(down, down->worker->draining ? DRAIN_LAST_REQUEST_MS
+                                              : down->worker->config->idle_timeout_ms);
     if (down->in.len != 0 || down->readable) {
         loop_task_set(down->worker->loop, &down->resume, on_resume, down);
     } else if (down->in.cap > IN_KEEP) {

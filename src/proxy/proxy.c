@@ -134,6 +134,13 @@ uint16_t proxy_port(const struct proxy *proxy, size_t index)
     return proxy->ports[index];
 }
 
+void proxy_leave(struct proxy *proxy)
+{
+    for (unsigned i = 0; i < proxy->started; i++) {
+        worker_leave(&proxy->workers[i]);
+    }
+}
+
 void proxy_drain(struct proxy *proxy)
 {
     for (unsigned i = 0; i < proxy->started; i++) {

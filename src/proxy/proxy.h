@@ -57,7 +57,12 @@ MUST_CHECK int proxy_start(const struct proxy_config *config, struct proxy **ret
 // The port that listener `index` is bound to (for port 0).
 uint16_t proxy_port(const struct proxy *proxy, size_t index);
 
-// Drain: closes the listeners, lets running requests end, closes each connection after its answer.
+// The grace time before a drain: serves everybody, but each answer says that its connection closes,
+// so that clients come back to somebody else.
+void proxy_leave(struct proxy *proxy);
+
+// Drain: closes the listeners, lets running requests end, closes each connection after an answer that
+// said so.
 void proxy_drain(struct proxy *proxy);
 
 // Open client connections of all workers; 0 means drained.

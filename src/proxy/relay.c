@@ -216,7 +216,7 @@ static void render_framing(struct request *request, const struct http_response *
         request->client_keep_alive = false;
         break;
     }
-    if (!request->client_keep_alive || !request->body_complete || request->worker->draining) {
+    if (!request->client_keep_alive || !request->body_complete || request->worker->leaving) {
         request->client_keep_alive = false;
         h1_write_header(out, SLICE("connection"), SLICE("close"));
     } else if (request->head.minor_version == 0) {

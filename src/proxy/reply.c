@@ -25,7 +25,7 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
     drop_upstream(request);
     request->status = status;
     request->phase = REQUEST_REPLY;
-    if (!request->body_complete || worker->draining) {
+    if (!request->body_complete || worker->leaving) {
         request->client_keep_alive = false;
     }
     strbuf_reset(head);

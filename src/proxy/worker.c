@@ -142,6 +142,19 @@ static void close_listeners(struct worker *worker)
     }
 }
 
+static void leave_now(void *arg)
+{
+    struct worker *worker = arg;
+    worker->leaving = true;
+}
+
+void worker_leave(struct worker *worker)
+{
+    if (loop_post(worker->loop, leave_now, worker) != 0) {
+        oom_abort("leave");
+    }
+}
+
 static void drain_now(void *arg)
 {
     struct worker *worker = arg;
@@ -151,6 +164,7 @@ static void drain_now(void *arg)
             on_accept(&worker->listeners[i].io, EPOLLIN, &worker->listeners[i]);
         }
     }
+    worker->leaving = true;
     worker->draining = true;
     close_listeners(worker);
     list_for_each(&worker->downstreams, node) {

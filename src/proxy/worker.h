@@ -56,7 +56,8 @@ struct worker {
     struct strbuf head;          // for rendering a head
     struct timer housekeeping;
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
-    bool draining;
+    bool leaving;  // answers say that their connection closes
+    bool draining; // and nobody new is let in
     uint64_t request_id_seed[2];
     struct metrics_worker *metrics;
     struct access_log *access_log; // NULL = off
@@ -77,7 +78,8 @@ static inline uint64_t worker_now_ms(const struct worker *worker)
 MUST_CHECK int worker_start(struct worker *worker, const struct proxy_config *config,
                             unsigned index, const int *fds, struct error *err);
 
-// Any thread.
+// Any thread; see proxy_leave and proxy_drain.
+void worker_leave(struct worker *worker);
 void worker_drain(struct worker *worker);
 // Any thread but the worker's: cuts everything, joins, frees what is inside.
 void worker_stop(struct worker *worker);

@@ -167,7 +167,9 @@ def test_sigterm_drains(t):
     eventually(lambda: t.request(headrace.admin_port, "GET", "/readyz").status == 503, 2, "not ready")
     late = t.connect(headrace.port)  # still accepted within the grace time
     late.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
-    eq(late.read_head().status, 200)
+    late_head = late.read_head()
+    eq(late_head.status, 200)
+    eq(late_head.headers.get("connection"), "close")  # the client comes back to somebody else
 
     def refused():
         try:
@@ -182,6 +184,11 @@ def test_sigterm_drains(t):
     eq(headrace.alive(), True)
     stop.set()
     eq([event.done for event in events][-1], True)
+    # The head of that stream could not say yet that its connection closes: one more is served.
+    conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
+    last = conn.read_head()
+    eq(last.status, 200)
+    eq(last.headers.get("connection"), "close")
     eq(headrace.wait(10), 0)
 
 
