@@ -258,6 +258,8 @@ static void receive(struct sim_conn *conn)
             sim_conn_close(conn);
             return;
         }
+        // A short read has emptied the socket (epoll(7)); more comes with a new event.
+        conn->readable = n == SIM_IN_SIZE || conn->peer_closed;
         if (conn->in.len == 0) {
             size_t used = consume(conn, scratch, (size_t)n);
             strbuf_add(&conn->in, slice_of(scratch + used, (size_t)n - used));

@@ -105,7 +105,7 @@ const char *sim_exchange_json_type(const struct sim_exchange *exchange);
 // A fill with what the exchange knows.
 struct sim_fill sim_exchange_fill(const struct sim_exchange *exchange);
 
-// Head of an answer into `out`. body_len < 0: chunked.
+// Head of an answer into `out` (head.c). body_len < 0: chunked.
 void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsigned status,
                        const char *content_type, int64_t body_len, bool keep_alive);
 

@@ -1,0 +1,97 @@
+// Heads of answers, in the order and the spelling of each kind of server.
+#include "sim/exchange.h"
+
+static void write_orca(struct sim_exchange *exchange, struct strbuf *out)
+{
+    struct sim_pod *pod = exchange->pod;
+    bool json = slice_ieq(exchange->orca_format, SLICE("JSON"));
+    if (!json && !slice_ieq(exchange->orca_format, SLICE("TEXT"))) {
+        return;
+    }
+    strbuf_printf(out,
+                  json ? "endpoint-load-metrics: JSON {\"named_metrics\": {"
+                         "\"num_requests_waiting\": %.1f, \"kv_cache_usage_perc\": %.6g}}\r\n"
+                       : "endpoint-load-metrics: TEXT named_metrics.num_requests_waiting=%.1f, "
+                         "named_metrics.kv_cache_usage_perc=%.6g\r\n",
+                  sim_pod_waiting(pod), sim_pod_kv_usage(pod));
+}
+
+static void write_length(struct strbuf *out, const char *name, int64_t body_len)
+{
+    if (body_len >= 0) {
+        strbuf_printf(out, "%s: %lld\r\n", name, (long long)body_len);
+    }
+}
+
+static void write_uvicorn_head(struct sim_exchange *exchange, struct strbuf *out,
+                               const char *content_type, int64_t body_len, bool keep_alive)
+{
+    struct sim_server *server = exchange->pod->server;
+    h1_write_header(out, SLICE("date"), sim_server_date(server));
+    if (server->dialect->headers == SIM_HEADERS_UVICORN) {
+        h1_write_header(out, SLICE("server"), SLICE("uvicorn"));
+    }
+    if (exchange->allow != NULL) {
+        h1_write_header(out, SLICE("allow"), slice_of_str(exchange->allow));
+    }
+    bool generated = exchange->generates && !exchange->stream && body_len >= 0;
+    if (generated && server->dialect->orca && exchange->orca_format.ptr != NULL) {
+        write_orca(exchange, out);
+    }
+    write_length(out, "content-length", body_len);
+    if (content_type != NULL) {
+        h1_write_header(out, SLICE("content-type"), slice_of_str(content_type));
+    }
+    if (server->dialect->headers == SIM_HEADERS_UVICORN) {
+        strbuf_add_str(out, "vary: Origin\r\n");
+    }
+    if (server->dialect->echo_request_id && exchange->request_id.len > 0) {
+        h1_write_header(out, SLICE("x-request-id"), exchange->request_id);
+    }
+    if (!keep_alive) {
+        strbuf_add_str(out, "connection: close\r\n");
+    }
+    if (body_len < 0) {
+        strbuf_add_str(out, "transfer-encoding: chunked\r\n");
+    }
+}
+
+static void write_llamacpp_head(struct strbuf *out, const char *content_type, int64_t body_len,
+                                bool keep_alive)
+{
+    strbuf_add_str(out, "Server: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n");
+    if (body_len < 0) {
+        strbuf_add_str(out, "X-Accel-Buffering: no\r\n");
+    }
+    if (content_type != NULL) {
+        strbuf_printf(out, "Content-Type: %s\r\n", content_type);
+    }
+    write_length(out, "Content-Length", body_len);
+    if (body_len < 0) {
+        strbuf_add_str(out, "Transfer-Encoding: chunked\r\n");
+    }
+    // A stream promises to stay, and goes all the same.
+    strbuf_add_str(out, keep_alive || body_len < 0 ? "Keep-Alive: timeout=5, max=100\r\n"
+                                                   : "Connection: close\r\n");
+}
+
+void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsigned status,
+                       const char *content_type, int64_t body_len, bool keep_alive)
+{
+    struct sim_server *server = exchange->pod->server;
+    h1_write_status(out, status);
+    if (server->dialect->headers == SIM_HEADERS_LLAMACPP) {
+        write_llamacpp_head(out, content_type, body_len, keep_alive);
+    } else {
+        write_uvicorn_head(exchange, out, content_type, body_len, keep_alive);
+    }
+    h1_write_header(out, SLICE("x-sim-pod"), slice_of_str(exchange->pod->name));
+    h1_write_end(out);
+}
+
+const char *sim_exchange_json_type(const struct sim_exchange *exchange)
+{
+    return exchange->pod->server->dialect->headers == SIM_HEADERS_LLAMACPP
+               ? "application/json; charset=utf-8"
+               : "application/json";
+}
