@@ -232,29 +232,35 @@ static void print_help(const struct option_row *rows, size_t count)
            "2 for wrong options.\n");
 }
 
-int options_read(struct options *options, int argc, char **argv, struct error *err)
+static void set_defaults(struct options *options, struct raw *raw)
 {
-    *options = (struct options){.output = OUTPUT_TABLE};
+    *options = (struct options){.output = OUTPUT_TABLE,
+                                .config = {.targets = options->targets,
+                                           .seed = 1,
+                                           .connect_timeout_ms = 5000,
+                                           .first_timeout_ms = 300000,
+                                           .between_timeout_ms = 60000}};
     strbuf_init(&options->headers, TEXT_MAX);
     strbuf_init(&options->body_extra, TEXT_MAX);
+    *raw = (struct raw){.options = options,
+                        .api = "chat",
+                        .rate = "0",
+                        .arrivals = "poisson",
+                        .time_scale = "1",
+                        .prompt_tokens = "128",
+                        .prefix_tokens = "1024",
+                        .output_tokens = "64",
+                        .prefix_skew = "0",
+                        .share_header = "x-sim-pod",
+                        .output = "table",
+                        .drain_ms = 60000};
+}
+
+int options_read(struct options *options, int argc, char **argv, struct error *err)
+{
+    struct raw raw;
+    set_defaults(options, &raw);
     struct load_config *c = &options->config;
-    *c = (struct load_config){.targets = options->targets,
-                              .seed = 1,
-                              .connect_timeout_ms = 5000,
-                              .first_timeout_ms = 300000,
-                              .between_timeout_ms = 60000};
-    struct raw raw = {.options = options,
-                      .api = "chat",
-                      .rate = "0",
-                      .arrivals = "poisson",
-                      .time_scale = "1",
-                      .prompt_tokens = "128",
-                      .prefix_tokens = "1024",
-                      .output_tokens = "64",
-                      .prefix_skew = "0",
-                      .share_header = "x-sim-pod",
-                      .output = "table",
-                      .drain_ms = 60000};
     const struct option_row rows[] = {
         {"url", "URL", "http://host:port[/path]; several are used in turn", OPTION_CALL, &raw, 0, 0,
          add_url},
@@ -285,7 +291,7 @@ int options_read(struct options *options, int argc, char **argv, struct error *e
          LOAD_TOKENS_MAX, NULL},
         {"output-max", "N", "ask for N output tokens at most", OPTION_U64, &raw.output_max, 0,
          LOAD_TOKENS_MAX, NULL},
-        {"prompt-tokens", "TOKENS", "length of the prompt, or of the question after a shared prefix "
+        {"prompt-tokens", "TOKENS", "length of the prompt, or of the question after a prefix "
                                     "(default 128)",
          OPTION_STRING, &raw.prompt_tokens, 0, 0, NULL},
         {"question-tokens", "TOKENS", "the same", OPTION_STRING, &raw.prompt_tokens, 0, 0, NULL},

@@ -7,7 +7,13 @@
 #include "json/write.h"
 
 // Independent streams of random numbers out of one seed.
-enum stream_id { STREAM_PLAN = 1, STREAM_BLOCK, STREAM_GROUP, STREAM_GROUP_LENGTH, STREAM_QUESTION };
+enum stream_id {
+    STREAM_PLAN = 1,
+    STREAM_BLOCK,
+    STREAM_GROUP,
+    STREAM_GROUP_LENGTH,
+    STREAM_QUESTION,
+};
 
 static uint64_t mix(uint64_t seed, enum stream_id stream, uint64_t n)
 {

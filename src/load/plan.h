@@ -1,5 +1,5 @@
-// The sequence of requests: when each is due and what is in it. Depends on the configuration and its
-// seed only, never on the answers.
+// The sequence of requests: when each is due and what is in it. Depends on the configuration and
+// its seed only, never on the answers.
 #pragma once
 
 #include "base/macros.h"

@@ -214,7 +214,8 @@ void load_reply_end(struct load_reply *reply, bool text_wanted)
         load_reply_fail(reply, LOAD_FAILURE_STATUS, rest);
     } else if (reply->is_stream) {
         if (!reply->done) {
-            load_reply_fail(reply, LOAD_FAILURE_TRUNCATED, SLICE("the stream ended without [DONE]"));
+            load_reply_fail(reply, LOAD_FAILURE_TRUNCATED,
+                            SLICE("the stream ended without [DONE]"));
         }
     } else if (reply->failure == LOAD_FAILURE_NONE) {
         read_document(reply, rest);

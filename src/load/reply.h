@@ -1,6 +1,6 @@
 // Reading an answer: what of it is text, when the text came, how many tokens it says it was, and
-// whether it is whole. Takes the decoded body in pieces of any size; does no I/O, so hostile answers
-// can be thrown at it in tests.
+// whether it is whole. Takes the decoded body in pieces of any size; does no I/O, so that tests can
+// throw hostile answers at it.
 #pragma once
 
 #include <stdbool.h>

@@ -105,7 +105,8 @@ static uint64_t now_ns(void)
 
 static void answer_init(char *out, size_t size, const char *type, const char *body)
 {
-    snprintf(out, size, "HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %zu\r\n\r\n%s", type,
+    snprintf(out, size,
+             "HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %zu\r\n\r\n%s", type,
              strlen(body), body);
 }
 
@@ -419,7 +420,8 @@ static bool client_events(struct conn *conn, size_t n)
     if (conn->last == '\n' && conn->buf[0] == '\n') {
         peer.events++;
     }
-    for (const char *p = conn->buf, *end = p + n; (p = memmem(p, (size_t)(end - p), "\n\n", 2)) != NULL;) {
+    const char *p = conn->buf, *end = p + n;
+    while ((p = memmem(p, (size_t)(end - p), "\n\n", 2)) != NULL) {
         peer.events++;
         p += 2;
     }
