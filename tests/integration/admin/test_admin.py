@@ -236,8 +236,8 @@ def test_commands_for_people(t):
     text, _ = run_command("explain", "--admin", admin, "--host", "api.example.com", "--model",
                           "smal", status=1)
     contains(text, 'did you mean "small"')
-    text, _ = run_command("top", "--admin", admin, "--once")
-    contains(text, "ml/tiny  VLLM  InferenceAware  2 endpoints")
+    eventually(lambda: "ml/tiny  VLLM  InferenceAware  2 endpoints" in
+               run_command("top", "--admin", admin, "--once")[0], what="top shows the engine")
     text, _ = run_command("top", "--admin", admin, "--once", "-o", "json")
     eq(json.loads(text)["backends"][0]["name"], "ml/tiny")
 
