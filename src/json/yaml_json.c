@@ -1,7 +1,6 @@
 #include "json/yaml_json.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,6 +10,7 @@
 #include <yaml.h>
 
 #include "base/vec.h"
+#include "json/yaml_scalar.h"
 
 enum {
     DEFAULT_MAX_BYTES = 16 << 20,
@@ -181,205 +181,20 @@ struct json_object *yaml_json_copy(struct json_object *node)
 
 // ---- scalars ----
 
-enum scalar_kind { SCALAR_STRING, SCALAR_NULL, SCALAR_BOOL, SCALAR_INT, SCALAR_UINT, SCALAR_FLOAT };
-
-struct scalar {
-    enum scalar_kind kind;
-    bool boolean;
-    int64_t i64;
-    uint64_t u64;
-    double f64;
-};
-
-static bool one_of(const char *text, const char *const *list)
-{
-    for (; *list != NULL; list++) {
-        if (strcmp(text, *list) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool all_digits_of(const char *s, int base)
-{
-    if (*s == '\0') {
-        return false;
-    }
-    for (; *s != '\0'; s++) {
-        int digit = *s >= '0' && *s <= '9'   ? *s - '0'
-                    : *s >= 'a' && *s <= 'f' ? *s - 'a' + 10
-                    : *s >= 'A' && *s <= 'F' ? *s - 'A' + 10
-                                             : 99;
-        if (digit >= base) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// The integer forms of YAML 1.1 and Go: sign, 0x, 0o, 0b, a leading zero for octal.
-static bool resolve_int(const char *s, struct scalar *ret)
-{
-    bool negative = *s == '-';
-    if (*s == '-' || *s == '+') {
-        s++;
-    }
-    int base = 10;
-    if (s[0] == '0' && s[1] != '\0') {
-        switch (s[1]) {
-        case 'x':
-        case 'X':
-            base = 16;
-            s += 2;
-            break;
-        case 'o':
-        case 'O':
-            base = 8;
-            s += 2;
-            break;
-        case 'b':
-        case 'B':
-            base = 2;
-            s += 2;
-            break;
-        default:
-            base = 8;
-            s += 1;
-            break;
-        }
-    }
-    if (!all_digits_of(s, base)) {
-        return false;
-    }
-    errno = 0;
-    unsigned long long value = strtoull(s, NULL, base);
-    if (errno != 0) {
-        return false;
-    }
-    if (negative) {
-        if (value > (uint64_t)INT64_MAX + 1) {
-            return false;
-        }
-        ret->kind = SCALAR_INT;
-        ret->i64 = value > (uint64_t)INT64_MAX ? INT64_MIN : -(int64_t)value;
-    } else if (value > (uint64_t)INT64_MAX) {
-        ret->kind = SCALAR_UINT;
-        ret->u64 = value;
-    } else {
-        ret->kind = SCALAR_INT;
-        ret->i64 = (int64_t)value;
-    }
-    return true;
-}
-
-static size_t skip_digits(const char *s, size_t i)
-{
-    while (s[i] >= '0' && s[i] <= '9') {
-        i++;
-    }
-    return i;
-}
-
-// [-+]?(.5|5|5.|5.5)([eE][-+]?5)?
-static bool looks_like_float(const char *s)
-{
-    size_t i = s[0] == '-' || s[0] == '+' ? 1 : 0;
-    size_t whole = skip_digits(s, i);
-    bool digits = whole > i;
-    i = whole;
-    if (s[i] == '.') {
-        size_t fraction = skip_digits(s, i + 1);
-        digits = digits || fraction > i + 1;
-        i = fraction;
-    }
-    if (!digits) {
-        return false;
-    }
-    if (s[i] == 'e' || s[i] == 'E') {
-        i++;
-        if (s[i] == '-' || s[i] == '+') {
-            i++;
-        }
-        size_t exponent = skip_digits(s, i);
-        if (exponent == i) {
-            return false;
-        }
-        i = exponent;
-    }
-    return s[i] == '\0';
-}
-
-static void resolve_number(const char *text, size_t len, struct scalar *ret)
-{
-    char plain[128]; // "_" between digits is decoration
-    size_t n = 0;
-    if (len >= sizeof(plain)) {
-        return;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] != '_') {
-            plain[n++] = text[i];
-        }
-    }
-    plain[n] = '\0';
-    if (resolve_int(plain, ret)) {
-        return;
-    }
-    double value = 0;
-    if (looks_like_float(plain) && slice_to_double(slice_of(plain, n), &value) == 0 &&
-        isfinite(value)) {
-        ret->kind = SCALAR_FLOAT;
-        ret->f64 = value;
-    }
-}
-
-static struct scalar resolve_plain(const char *text, size_t len)
-{
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes",
-                                        "YES",  "on",   "On",   "ON",  NULL};
-    static const char *const falses[] = {"false", "False", "FALSE", "no", "No",
-                                         "NO",    "off",   "Off",   "OFF", NULL};
-    struct scalar s = {.kind = SCALAR_STRING};
-    if (strlen(text) != len) {
-        return s; // a NUL inside
-    }
-    if (one_of(text, nulls)) {
-        s.kind = SCALAR_NULL;
-    } else if (one_of(text, trues)) {
-        s.kind = SCALAR_BOOL;
-        s.boolean = true;
-    } else if (one_of(text, falses)) {
-        s.kind = SCALAR_BOOL;
-    } else if (strchr("+-.0123456789", text[0]) != NULL) {
-        resolve_number(text, len, &s);
-    }
-    return s;
-}
-
-static bool is_not_finite(const char *text)
-{
-    static const char *const words[] = {".nan",  ".NaN",  ".NAN",  ".inf",  ".Inf",  ".INF",
-                                        "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
-                                        NULL};
-    return one_of(text, words);
-}
-
 // What the tag asks for, checked against what the text is.
-static int resolve_event(struct yaml_json *r, const yaml_event_t *event, struct scalar *ret,
+static int resolve_event(struct yaml_json *r, const yaml_event_t *event, struct yaml_scalar *ret,
                          struct error *err)
 {
     const char *text = (const char *)event->data.scalar.value;
     size_t len = event->data.scalar.length;
     const char *tag = (const char *)event->data.scalar.tag;
     size_t line = event->start_mark.line;
-    struct scalar s = {.kind = SCALAR_STRING};
+    struct yaml_scalar s = {.kind = YAML_SCALAR_TEXT};
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (tag == NULL || strcmp(tag, "!") == 0) {
         if (plain && tag == NULL) {
-            s = resolve_plain(text, len);
-            if (s.kind == SCALAR_STRING && is_not_finite(text)) {
+            s = yaml_scalar_resolve(text, len);
+            if (s.kind == YAML_SCALAR_TEXT && yaml_scalar_is_not_finite(text)) {
                 return fail(r, line, -EINVAL, err, "%s is not a number that JSON can hold", text);
             }
         }
@@ -390,11 +205,12 @@ static int resolve_event(struct yaml_json *r, const yaml_event_t *event, struct 
         *ret = s;
         return 0;
     }
-    s = resolve_plain(text, len);
-    bool fits = (strcmp(tag, YAML_INT_TAG) == 0 && (s.kind == SCALAR_INT || s.kind == SCALAR_UINT)) ||
-                (strcmp(tag, YAML_BOOL_TAG) == 0 && s.kind == SCALAR_BOOL) ||
-                (strcmp(tag, YAML_NULL_TAG) == 0 && s.kind == SCALAR_NULL) ||
-                (strcmp(tag, YAML_FLOAT_TAG) == 0 && s.kind == SCALAR_FLOAT);
+    s = yaml_scalar_resolve(text, len);
+    bool is_int = s.kind == YAML_SCALAR_INT || s.kind == YAML_SCALAR_UINT;
+    bool fits = (strcmp(tag, YAML_INT_TAG) == 0 && is_int) ||
+                (strcmp(tag, YAML_BOOL_TAG) == 0 && s.kind == YAML_SCALAR_BOOL) ||
+                (strcmp(tag, YAML_NULL_TAG) == 0 && s.kind == YAML_SCALAR_NULL) ||
+                (strcmp(tag, YAML_FLOAT_TAG) == 0 && s.kind == YAML_SCALAR_FLOAT);
     if (!fits) {
         return fail(r, line, -EINVAL, err, "tag %.80s does not fit the value, or is not supported",
                     tag);
@@ -403,20 +219,20 @@ static int resolve_event(struct yaml_json *r, const yaml_event_t *event, struct 
     return 0;
 }
 
-static struct json_object *scalar_node(const struct scalar *s, const char *text, size_t len)
+static struct json_object *scalar_node(const struct yaml_scalar *s, const char *text, size_t len)
 {
     switch (s->kind) {
-    case SCALAR_BOOL:
+    case YAML_SCALAR_BOOL:
         return json_object_new_boolean(s->boolean);
-    case SCALAR_INT:
+    case YAML_SCALAR_INT:
         return json_object_new_int64(s->i64);
-    case SCALAR_UINT:
+    case YAML_SCALAR_UINT:
         return json_object_new_uint64(s->u64);
-    case SCALAR_FLOAT:
+    case YAML_SCALAR_FLOAT:
         return json_object_new_double(s->f64);
-    case SCALAR_STRING:
+    case YAML_SCALAR_TEXT:
         return len <= INT32_MAX ? json_object_new_string_len(text, (int)len) : NULL;
-    case SCALAR_NULL:
+    case YAML_SCALAR_NULL:
     default:
         return NULL;
     }
@@ -515,15 +331,15 @@ static int take_key(struct yaml_json *r, struct frame *f, const yaml_event_t *ev
     const char *text = (const char *)event->data.scalar.value;
     size_t len = event->data.scalar.length;
     size_t line = event->start_mark.line;
-    struct scalar s;
+    struct yaml_scalar s;
     int rc = resolve_event(r, event, &s, err);
     if (rc != 0) {
         return rc;
     }
-    if (s.kind == SCALAR_NULL || strlen(text) != len) {
+    if (s.kind == YAML_SCALAR_NULL || strlen(text) != len) {
         return fail(r, line, -EINVAL, err, "a mapping's key must be text");
     }
-    const char *key = s.kind == SCALAR_BOOL ? (s.boolean ? "true" : "false") : text;
+    const char *key = s.kind == YAML_SCALAR_BOOL ? (s.boolean ? "true" : "false") : text;
     f->key_is_merge = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
                       event->data.scalar.tag == NULL && strcmp(text, "<<") == 0;
     if (!f->key_is_merge && json_object_object_get_ex(f->node, key, NULL)) {
@@ -556,14 +372,14 @@ static int on_scalar(struct yaml_json *r, const yaml_event_t *event, struct json
     if (f != NULL && f->key == NULL && json_object_get_type(f->node) == json_type_object) {
         return take_key(r, f, event, err);
     }
-    struct scalar s;
+    struct yaml_scalar s;
     rc = resolve_event(r, event, &s, err);
     if (rc != 0) {
         return rc;
     }
     struct json_object *node = scalar_node(&s, (const char *)event->data.scalar.value,
                                            event->data.scalar.length);
-    if (node == NULL && s.kind != SCALAR_NULL) {
+    if (node == NULL && s.kind != YAML_SCALAR_NULL) {
         return fail_oom(r, err);
     }
     mark(node, line);

@@ -8,7 +8,7 @@
 #include "base/strbuf.h"
 #include "kube/exec.h"
 #include "kube/file.h"
-#include "kube/time.h"
+#include "kube/timestamp.h"
 
 enum {
     TOKEN_AGE_MS = 60 * 1000,

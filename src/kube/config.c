@@ -314,8 +314,8 @@ static int read_cluster(struct kube_config *config, struct json_object *cluster,
     config->insecure = get_bool(cluster, "insecure-skip-tls-verify");
     if (rc == 0 && config->insecure && (config->ca_pem != NULL || config->ca_file != NULL)) {
         rc = error_set(err, -EINVAL,
-                       "%s: insecure-skip-tls-verify and a certificate authority exclude each other",
-                       path);
+                       "%s: insecure-skip-tls-verify and a certificate authority exclude each "
+                       "other", path);
     }
     return rc;
 }
@@ -371,8 +371,8 @@ static int check_exec(const struct kube_exec_spec *spec, const char *interactive
     if (spec->api_version == NULL ||
         (strcmp(spec->api_version, "client.authentication.k8s.io/v1") != 0 &&
          strcmp(spec->api_version, "client.authentication.k8s.io/v1beta1") != 0)) {
-        return error_set(err, -EINVAL, "%s: exec apiVersion must be client.authentication.k8s.io/v1 "
-                         "or v1beta1", path);
+        return error_set(err, -EINVAL, "%s: exec apiVersion must be "
+                         "client.authentication.k8s.io/v1 or v1beta1", path);
     }
     if (interactive != NULL && strcmp(interactive, "Always") == 0) {
         return error_set(err, -EINVAL, "%s: exec command %s wants a terminal (interactiveMode "
@@ -470,7 +470,8 @@ static int read_context(const struct lookup *l, const char *name, struct kube_co
     const char *user_name = get_str(context, "user");
     if (cluster_name == NULL ||
         !find_entry(l, "clusters", "cluster", cluster_name, &cluster, &part_path)) {
-        return error_set(err, -EINVAL, "%s: context \"%s\" names no cluster that exists", path, name);
+        return error_set(err, -EINVAL, "%s: context \"%s\" names no cluster that exists", path,
+                         name);
     }
     int rc = read_cluster(config, cluster, part_path, err);
     if (rc == 0) {
@@ -478,8 +479,8 @@ static int read_context(const struct lookup *l, const char *name, struct kube_co
     }
     if (rc == 0 && user_name != NULL) {
         if (!find_entry(l, "users", "user", user_name, &user, &part_path)) {
-            return error_set(err, -EINVAL, "%s: context \"%s\" names user \"%s\", which is not there",
-                             path, name, user_name);
+            return error_set(err, -EINVAL, "%s: context \"%s\" names user \"%s\", which is not "
+                             "there", path, name, user_name);
         }
         rc = read_user(config, user, part_path, err);
     }

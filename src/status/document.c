@@ -5,7 +5,7 @@
 
 #include "base/slice.h"
 #include "kube/object.h"
-#include "kube/time.h"
+#include "kube/timestamp.h"
 
 // Adds and takes over; false (value freed) when out of memory.
 static bool add(struct json_object *to, const char *key, struct json_object *value)
