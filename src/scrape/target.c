@@ -8,10 +8,23 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/strbuf.h"
+
+enum { URL_MAX = 8192 };
 
 struct pooled_reader {
     struct list_node node;
     struct metric_reader reader;
+};
+
+// Asking for the wanted names only, with the parameter name[] of Prometheus' Python client (its
+// exposition.py; vLLM serves its metrics with it): the engine then collects and writes no more than
+// these. Servers that do not know it send everything; in multi-process mode it sends nothing.
+enum narrow_state {
+    NARROW_UNTRIED = 0,
+    NARROW_TRYING, // to be compared with the whole exposition before
+    NARROW_ON,
+    NARROW_OFF,
 };
 
 struct scrape_target {
@@ -24,6 +37,10 @@ struct scrape_target {
     unsigned path;      // number of the path in use
     bool path_works;
     uint32_t failures_in_row;
+    bool url_is_set; // for this path and narrowing
+    enum narrow_state narrow;
+    size_t whole_bytes;                  // of the whole exposition, and
+    char whole_found[METRICS_FOUND_MAX]; // what was found in it
     // Of the scrape in flight:
     struct pooled_reader *reader; // NULL: none
     size_t bytes;
@@ -128,6 +145,7 @@ static void target_failed(struct scrape_target *target, CURLcode code, long stat
     // It answered, but not there: perhaps under another path.
     if (code == CURLE_OK && (!target->path_works || target->failures_in_row >= SCRAPE_WARN_AFTER)) {
         target->path_works = false;
+        target->url_is_set = false;
         target->engine = config->engine;
         target->path++;
         if (engine_scrape_path(config, config->engine, target->path) != NULL) {
@@ -173,6 +191,36 @@ static void source_learn(struct scrape_source *source, const struct metric_resul
     }
 }
 
+static bool target_is_narrow(const struct scrape_target *target)
+{
+    return target->narrow == NARROW_TRYING || target->narrow == NARROW_ON;
+}
+
+static void narrow_set(struct scrape_target *target, enum narrow_state state)
+{
+    target->url_is_set = false;
+    target->narrow = state;
+}
+
+// After a scrape that was read: decides whether the next ones ask for less. False when this one
+// asked for less and did not get all that there is.
+static bool narrow_judge(struct scrape_target *target, const struct metric_result *result)
+{
+    bool same = strcmp(target->whole_found, result->found) == 0;
+    if (target_is_narrow(target) && !same) {
+        narrow_set(target, NARROW_OFF);
+        return false;
+    }
+    if (target->narrow == NARROW_UNTRIED && target->bytes >= SCRAPE_NARROW_MIN) {
+        target->whole_bytes = target->bytes;
+        snprintf(target->whole_found, sizeof(target->whole_found), "%s", result->found);
+        narrow_set(target, NARROW_TRYING);
+    } else if (target->narrow == NARROW_TRYING) {
+        narrow_set(target, target->bytes < target->whole_bytes / 2 ? NARROW_ON : NARROW_OFF);
+    }
+    return true;
+}
+
 static void target_succeeded(struct scrape_target *target, const struct metric_result *result)
 {
     struct endpoint *endpoint = target->endpoint;
@@ -182,7 +230,6 @@ static void target_succeeded(struct scrape_target *target, const struct metric_r
     }
     target->failures_in_row = 0;
     target->path_works = true;
-    target->engine = result->engine;
     uint32_t ours = load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
     // As old as its beginning: the engine may have read its gauges any time since.
     endpoint_sample_write(endpoint, result->waiting, result->running, result->kv_utilisation,
@@ -205,7 +252,17 @@ static void target_done(CURL *easy, CURLcode code, void *arg)
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     bool read = code == CURLE_OK && status == 200 && metric_reader_finish(&reader->reader, &result);
     reader_put(target->source->context, reader);
+    bool narrow = target_is_narrow(target);
     if (read) {
+        target->engine = result.engine;
+    }
+    if (narrow && code == CURLE_OK && (!read || !narrow_judge(target, &result))) {
+        narrow_set(target, NARROW_OFF);
+        target_schedule(target, 1); // the whole of it, then
+    } else if (read) {
+        if (!narrow) {
+            narrow_judge(target, &result);
+        }
         target_succeeded(target, &result);
     } else {
         target_failed(target, code, status);
@@ -247,33 +304,50 @@ static uint16_t target_port(const struct scrape_target *target)
                      : ((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
 }
 
-static int target_url(const struct scrape_target *target, char *buf, size_t size)
+// "?name[]=…" for every name of the plan, once.
+static void url_add_names(const struct scrape_target *target, const char *path, struct strbuf *url)
+{
+    const struct exposition_names *names = &target_plan(target)->names;
+    for (size_t i = 0; i < names->count; i++) {
+        bool first = i == 0 && strchr(path, '?') == NULL;
+        strbuf_printf(url, "%sname%%5B%%5D=%.*s", first ? "?" : "&", SLICE_FMT(names->names[i]));
+    }
+}
+
+static int target_set_url(struct scrape_target *target)
 {
     const struct scrape_config *config = &target->source->config;
     const char *path = engine_scrape_path(config, config->engine, target->path);
     const struct sockaddr_storage *address = &target->endpoint->address;
-    char ip[INET6_ADDRSTRLEN];
     bool v6 = address->ss_family == AF_INET6;
     const void *bytes = v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
                            : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    char ip[INET6_ADDRSTRLEN];
     if (path == NULL || inet_ntop(address->ss_family, bytes, ip, sizeof(ip)) == NULL) {
         return -EINVAL;
     }
-    int n = snprintf(buf, size, "http://%s%s%s:%u%s%s", v6 ? "[" : "", ip, v6 ? "]" : "",
-                     target_port(target), path[0] == '/' ? "" : "/", path);
-    return n > 0 && (size_t)n < size ? 0 : -EINVAL;
+    struct strbuf url;
+    strbuf_init(&url, URL_MAX);
+    strbuf_printf(&url, v6 ? "http://[%s]:%u" : "http://%s:%u", ip, target_port(target));
+    strbuf_printf(&url, "%s%s", path[0] == '/' ? "" : "/", path);
+    if (target_is_narrow(target)) {
+        url_add_names(target, path, &url);
+    }
+    bool ok = curl_easy_setopt(target->easy, CURLOPT_URL, strbuf_cstr(&url)) == CURLE_OK &&
+              !url.failed;
+    strbuf_fini(&url);
+    target->url_is_set = ok;
+    return ok ? 0 : -ENOMEM;
 }
 
 static int target_prepare(struct scrape_target *target)
 {
-    const struct scrape_config *config = &target->source->config;
-    char url[400];
     if (target->easy == NULL) {
         target->easy = curl_loop_easy();
         if (target->easy == NULL) {
             return -ENOMEM;
         }
-        long timeout = (long)config->stale_after_ms;
+        long timeout = (long)target->source->config.stale_after_ms;
         timeout = MAX_OF(timeout, (long)SCRAPE_TIMEOUT_MIN_MS);
         timeout = MIN_OF(timeout, (long)SCRAPE_TIMEOUT_MAX_MS);
         curl_easy_setopt(target->easy, CURLOPT_HTTPHEADER, target->source->context->headers);
@@ -282,11 +356,7 @@ static int target_prepare(struct scrape_target *target)
         curl_easy_setopt(target->easy, CURLOPT_WRITEFUNCTION, target_body);
         curl_easy_setopt(target->easy, CURLOPT_WRITEDATA, target);
     }
-    int rc = target_url(target, url, sizeof(url));
-    if (rc == 0 && curl_easy_setopt(target->easy, CURLOPT_URL, url) != CURLE_OK) {
-        rc = -ENOMEM;
-    }
-    return rc;
+    return target->url_is_set ? 0 : target_set_url(target);
 }
 
 static void target_due(struct timer *timer, void *arg)

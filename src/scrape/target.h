@@ -17,6 +17,7 @@ enum {
     SCRAPE_TIMEOUT_MIN_MS = 500,
     SCRAPE_TIMEOUT_MAX_MS = 5000,
     SCRAPE_WARN_AFTER = 3,        // failures in a row
+    SCRAPE_NARROW_MIN = 8192,     // bytes of an exposition that are worth asking for less
 };
 
 // What all share.

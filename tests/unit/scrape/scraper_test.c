@@ -37,6 +37,8 @@ struct server {
     const char *path;
     const char *body;
     bool endless; // the body is BIG
+    const char *narrow; // the body when names are asked for; NULL: the same
+    _Atomic unsigned narrow_requests;
     _Atomic unsigned connections;
     _Atomic unsigned requests;
     _Atomic unsigned overlapping;
@@ -59,9 +61,12 @@ static void answer(struct server *s, int fd, const char *request)
     char head[200];
     pthread_mutex_lock(&s->lock);
     char line[128];
-    snprintf(line, sizeof(line), "GET %s HTTP/1.1\r\n", s->path);
-    bool found = strncmp(request, line, strlen(line)) == 0;
-    const char *body = found ? s->body : "no\n";
+    size_t line_len = (size_t)snprintf(line, sizeof(line), "GET %s", s->path);
+    bool found = strncmp(request, line, line_len) == 0 &&
+                 (request[line_len] == ' ' || request[line_len] == '?');
+    bool narrow = found && strstr(request, "name%5B%5D=vllm:num_requests_running&") != NULL;
+    const char *body = !found ? "no\n" : narrow && s->narrow != NULL ? s->narrow : s->body;
+    atomic_fetch_add(&s->narrow_requests, narrow);
     bool endless = found && s->endless;
     pthread_mutex_unlock(&s->lock);
     size_t len = endless ? BIG : strlen(body);
@@ -143,6 +148,13 @@ static void server_set(struct server *s, const char *path, const char *body, boo
     s->path = path;
     s->body = body;
     s->endless = endless;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void server_set_narrow(struct server *s, const char *body)
+{
+    pthread_mutex_lock(&s->lock);
+    s->narrow = body;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -255,6 +267,60 @@ static void one_connection_is_kept_and_one_request_at_a_time(void **state)
     assert_int_equal(atomic_load(&w->server.overlapping), 0);
 }
 
+static char *padded(const char *text)
+{
+    size_t size = strlen(text) + 20000;
+    char *body = calloc(1, size);
+    assert_non_null(body);
+    snprintf(body, size, "%s", text);
+    while (strlen(body) < size - 100) {
+        snprintf(body + strlen(body), size - strlen(body), "vllm:other_bucket{le=\"1\"} 1\n");
+    }
+    return body;
+}
+
+static void only_the_wanted_metrics_are_asked_for_where_that_works(void **state)
+{
+    struct world *w = *state;
+    // Knows the parameter; does not; knows it but has nothing then.
+    static const char *const narrow[] = {vllm, NULL, ""};
+    char *whole = padded(vllm);
+    struct endpoint_sample sample;
+    for (size_t i = 0; i < ARRAY_LEN(narrow); i++) {
+        server_set(&w->server, "/metrics", whole, false);
+        server_set_narrow(&w->server, narrow[i]);
+        atomic_store(&w->server.narrow_requests, 0);
+        configure(w, ENGINE_AUTO, "");
+        struct endpoint *e = endpoint_at(w, "127.0.0.1", w->server.port);
+        WAIT_FOR(atomic_load(&e->scrapes) >= 10);
+        unsigned asked = atomic_load(&w->server.narrow_requests);
+        assert_true(i == 0 ? asked >= 8 : asked == 1);
+        assert_int_equal(atomic_load(&e->scrape_failures), 0);
+        endpoint_sample_read(e, &sample);
+        assert_true(sample.waiting > 6.9 && sample.kv_capacity_tokens > 5119);
+        assert_int_equal(backend_state_set_endpoints(w->backend, NULL, 0), 0);
+        WAIT_FOR((endpoint_table_collect(w->table), atomic_load(&w->table->endpoint_count) == 0));
+    }
+    // And is given up when something is missing later.
+    server_set_narrow(&w->server, vllm);
+    struct endpoint *e = endpoint_at(w, "127.0.0.1", w->server.port);
+    WAIT_FOR(atomic_load(&e->scrapes) >= 5);
+    server_set_narrow(&w->server, "vllm:num_requests_running 1\n");
+    uint64_t scrapes = atomic_load(&e->scrapes);
+    WAIT_FOR(atomic_load(&e->scrapes) >= scrapes + 5);
+    endpoint_sample_read(e, &sample);
+    assert_true(sample.running > 3.9);
+    unsigned asked = atomic_load(&w->server.narrow_requests);
+    scrapes = atomic_load(&e->scrapes);
+    WAIT_FOR(atomic_load(&e->scrapes) >= scrapes + 5);
+    assert_int_equal(atomic_load(&w->server.narrow_requests), asked);
+    server_set(&w->server, "/metrics", "", false);
+    server_set_narrow(&w->server, NULL);
+    assert_int_equal(backend_state_set_endpoints(w->backend, NULL, 0), 0);
+    WAIT_FOR((endpoint_table_collect(w->table), atomic_load(&w->table->endpoint_count) == 0));
+    free(whole);
+}
+
 static void other_paths_are_tried_when_none_is_given(void **state)
 {
     struct world *w = *state;
@@ -358,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(an_engine_is_detected_and_its_numbers_are_kept_fresh),
         CASE(one_connection_is_kept_and_one_request_at_a_time),
+        CASE(only_the_wanted_metrics_are_asked_for_where_that_works),
         CASE(other_paths_are_tried_when_none_is_given),
         CASE(a_given_path_is_the_only_one),
         CASE(what_cannot_be_scraped_is_counted_and_tried_again),
