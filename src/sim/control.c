@@ -139,20 +139,47 @@ static int set_freeze(struct sim_pod *pod, struct json_object *value)
     return 0;
 }
 
+static void end_hang(struct sim_pod *pod)
+{
+    pod->hang = false;
+    list_for_each(&pod->conns, at) {
+        struct sim_conn *conn = container_of(at, struct sim_conn, node);
+        if (conn->exchange != NULL) {
+            sim_exchange_pump(conn->exchange);
+        }
+        sim_conn_resume(conn);
+    }
+}
+
+static void on_hang_over(struct timer *timer, void *arg)
+{
+    (void)timer;
+    end_hang(arg);
+}
+
 static int set_hang(struct sim_pod *pod, struct json_object *value)
 {
-    if (take_bool(value, &pod->hang) != 0) {
+    bool hang;
+    if (take_bool(value, &hang) != 0) {
         return -EINVAL;
     }
-    if (!pod->hang) {
-        list_for_each(&pod->conns, at) {
-            struct sim_conn *conn = container_of(at, struct sim_conn, node);
-            if (conn->exchange != NULL) {
-                sim_exchange_pump(conn->exchange);
-            }
-            sim_conn_resume(conn);
-        }
+    loop_timer_cancel(pod->server->loop, &pod->hang_timer);
+    if (hang) {
+        pod->hang = true;
+    } else if (pod->hang) {
+        end_hang(pod);
     }
+    return 0;
+}
+
+static int set_hang_for(struct sim_pod *pod, struct json_object *value)
+{
+    uint32_t ms;
+    if (sim_duration_parse(text_of(value), &ms) != 0) {
+        return -EINVAL;
+    }
+    pod->hang = true;
+    loop_timer_set(pod->server->loop, &pod->hang_timer, ms, on_hang_over, pod);
     return 0;
 }
 
@@ -298,6 +325,7 @@ static const struct setting settings[] = {
     {"forget-cache", set_forget_cache},
     {"freeze", set_freeze},
     {"hang", set_hang},
+    {"hang-for", set_hang_for},
     {"reset-connections", set_reset_connections},
     {"refuse", set_refuse},
     {"refuse-for", set_refuse_for},

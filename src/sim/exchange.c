@@ -126,6 +126,9 @@ struct sim_exchange *sim_exchange_new(struct sim_conn *conn, const struct http_r
 
 void sim_exchange_body(struct sim_exchange *exchange, struct slice data)
 {
+    if (exchange->too_large) {
+        return;
+    }
     strbuf_add(&exchange->body, data);
     if (exchange->body.failed) {
         exchange->too_large = true;

@@ -103,8 +103,8 @@ static void serve_phase(struct sim_server *server, struct list_node *phase)
     struct slice event = strbuf_slice(&server->instant_event);
     list_for_each(phase, at) {
         struct sim_exchange *exchange = container_of(at, struct sim_exchange, pace_node);
-        if (sim_conn_is_congested(exchange->conn)) {
-            continue; // a slow reader loses nothing, it is only later
+        if (sim_conn_is_congested(exchange->conn) || exchange->pod->hang) {
+            continue; // nothing is lost, it is only later
         }
         sim_conn_send(exchange->conn, event);
         if (!exchange->freed && --exchange->paced_left == 0) {

@@ -31,6 +31,7 @@ struct sim_pod {
     int listen_fd; // -1 while connections are refused
     struct io listen_io;
     struct timer accept_timer;  // waits when descriptors ran out
+    struct timer hang_timer;    // ends `hang-for`
     struct timer restore_timer; // ends `refuse-for` and `down-for`
     struct list_node conns;
     uint32_t conn_count;

@@ -155,6 +155,10 @@ def test_a_hanging_pod_accepts_and_says_nothing(t):
     eq(t.request(sim.ports[0], "GET", "/health").status, 200)
     sim.config(0, pod=sim.names[1], hang=False)
     eq(conn.read_response().status, 200)
+    sim.config(1, hang_for="300ms")
+    started = time.monotonic()
+    eq(conn.request("GET", "/health").status, 200)
+    assert time.monotonic() - started >= 0.2
 
 
 def refused(port):

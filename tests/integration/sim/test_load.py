@@ -1,11 +1,12 @@
 """headrace-sim: batching, queueing, overload in each engine's manner, KV pressure, aborts."""
 
 import os
+import random
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import HttpError, eq, main, sse_text  # noqa: E402
+from harness import Connection, HttpError, eq, main, sse_text  # noqa: E402
 
 
 def burst(t, port, count, **more):
@@ -229,6 +230,64 @@ def test_lora_adapters_are_shown_and_have_their_own_cache(t):
     text = t.request(sim.port, "GET", "/metrics").text
     assert ('vllm:lora_requests_info{max_lora="8",running_lora_adapters="sql",'
             'waiting_lora_adapters="law"}') in text
+
+
+def chaos_client(t, sim, seed, until):
+    rng = random.Random(seed)
+    faults = ["", "", "", "delay=5ms", "reset", "close", "status=500", "reset-after=2",
+              "close-after=2", "stall-after=1:20ms", "stall-after=1", "freeze", "error-event=503:1",
+              "slow-head=10ms"]
+    while time.monotonic() < until:
+        port = rng.choice(sim.ports)
+        try:
+            conn = Connection(port, timeout=0.3)
+        except OSError:
+            continue
+        try:
+            fault = rng.choice(faults)
+            conn.send_request("POST", rng.choice(["/v1/chat/completions", "/v1/completions"]),
+                              {"x-sim-fault": fault} if fault else None,
+                              dict(t.chat_body("y" * rng.randrange(3000),
+                                               max_tokens=rng.randrange(1, 40),
+                                               stream=rng.random() < 0.7), prompt="z" * 500))
+            if rng.random() < 0.3:
+                time.sleep(rng.random() * 0.03)
+            else:
+                conn.read_response(timeout=0.3)
+            if rng.random() < 0.3:
+                conn.reset()
+        except (HttpError, OSError, ValueError):
+            pass
+        finally:
+            conn.close()
+
+
+def test_nothing_is_left_after_chaos(t):
+    for engine in ("vllm", "llamacpp", "sglang"):
+        sim = t.sim(engine=engine, pods=2, max_num_seqs=4, max_queued=4, kv_blocks=200,
+                    decode_step=1, max_model_len=2000, keep_alive="100ms")
+        until = time.monotonic() + 1.5
+
+        def disturb(sim=sim, until=until):
+            rng = random.Random(1)
+            while time.monotonic() < until:
+                time.sleep(0.1)
+                sim.config(0, pod=sim.names[1], **rng.choice([
+                    {"down_for": "30ms"}, {"refuse_for": "30ms"}, {"hang_for": "30ms"},
+                    {"reset_connections": True}, {"forget_cache": True}, {"freeze": True},
+                    {"freeze": False}, {"max_num_seqs": 2}, {"max_num_seqs": 8}]))
+            sim.config(0, pod=sim.names[1], freeze=False, hang=False, refuse=False)
+        results = t.parallel([lambda n=n, sim=sim, until=until: chaos_client(t, sim, n, until)
+                              for n in range(12)] + [disturb])
+        eq([r for r in results if r is not None], [], engine)
+        for pod in (0, 1):
+            t.eventually(lambda pod=pod, sim=sim: (
+                lambda s: (s["running"], s["waiting"], s["kv-used-blocks"], s["requests-open"],
+                           s["connections"]) == (0, 0, 0, 1, 1))(sim.state(pod)), 8,
+                "pod %d of %s is idle" % (pod, engine))
+            assert sim.state(pod)["generated-tokens"] > 20
+        sim.signal(15)
+        eq(sim.wait(3), 0)
 
 
 def test_timeouts_are_errors_of_the_harness(t):
