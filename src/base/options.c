@@ -196,8 +196,9 @@ void options_help(const struct option_row *rows, size_t count, const char *env_p
     printf("Options (each also as an environment variable %s_NAME):\n", env_prefix);
     for (size_t i = 0; i < count; i++) {
         char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name, rows[i].metavar[0] != '\0' ? " " : "",
-                 rows[i].metavar);
+        const char *metavar = rows[i].metavar != NULL ? rows[i].metavar : "";
+        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name, metavar[0] != '\0' ? " " : "",
+                 metavar);
         printf("  %-32s %s\n", left, rows[i].help);
     }
     printf("  %-32s %s\n", "--help", "this text");

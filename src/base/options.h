@@ -18,12 +18,13 @@ enum option_type {
 
 struct option_row {
     const char *name;    // without the dashes
-    const char *metavar; // what stands for the value in --help
+    const char *metavar; // what stands for the value in --help; NULL or "" for a switch
     const char *help;    // with the default, as people should read it
     enum option_type type;
     void *target;
     uint64_t min; // U64 and DURATION
     uint64_t max;
+    // OPTION_CALL: 0, or a negative code with the text. The value is lent for the call.
     int (*set)(const char *value, void *target, struct error *err);
 };
 
