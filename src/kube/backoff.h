@@ -1,5 +1,5 @@
 // Growing pauses with jitter, as client-go's reflector makes them: 800 ms doubling to 30 s, each
-// stretched by up to 100 %, starting over after two quiet minutes.
+// stretched by up to 100 %, starting over after two quiet minutes (and, here, when told to).
 #pragma once
 
 #include <stdint.h>

@@ -50,6 +50,7 @@ struct kube_reflector {
     unsigned int confirmed; // how often a suspicious list was repeated
 
     struct kube_watch_decoder watch;
+    bool watch_open;
     uint64_t watch_began_ms;
     uint64_t watch_ends_ms; // by our own clock, when the server does not end it
     uint64_t heard_ms;      // last byte

@@ -12,6 +12,7 @@ enum {
     WATCH_OVERTIME_MS = 30 * 1000,
     SILENCE_MS = 150 * 1000,
     VERY_SHORT_MS = 1000,
+    WORKED_MS = 5 * 1000, // a watch that lasted so long shows that the server is well
     RELIST_GAP_MS = 10 * 1000,
     REWATCH_TRIES = 5, // then a list shows what is wrong
     SILENCES_MAX = 2,
@@ -122,6 +123,7 @@ static int on_watch_data(struct slice bytes, void *arg)
 static void on_watch_open(void *arg)
 {
     struct kube_reflector *r = arg;
+    r->watch_open = true;
     r->heard_ms = loop_now_ms(r->loop);
     reflector_clear_trouble(r);
 }
@@ -177,6 +179,7 @@ void reflector_begin_watch(struct kube_reflector *r)
     r->watch_began_ms = loop_now_ms(r->loop);
     r->heard_ms = r->watch_began_ms;
     r->watch_ends_ms = r->watch_began_ms + seconds * 1000 + WATCH_OVERTIME_MS;
+    r->watch_open = false;
     r->watch_events = 0;
     r->watch_error = (struct kube_status){.code = 0};
     r->counters.watches++;
@@ -251,6 +254,12 @@ static void on_watch_done(const struct kube_response *response, void *arg)
     struct kube_reflector *r = arg;
     r->call = NULL;
     loop_timer_cancel(r->loop, &r->timer);
+    // The pauses of the last outage have no part in the next one, however soon that comes: else a
+    // server that is restarted twice leaves us behind for half a minute.
+    if ((r->watch_open || r->watch_events > 0) &&
+        loop_now_ms(r->loop) - r->watch_began_ms >= WORKED_MS) {
+        kube_backoff_reset(&r->backoff);
+    }
     if (r->watch_error.code != 0) {
         const char *text = r->watch_error_text != NULL ? r->watch_error_text : "";
         watch_refused(r, r->watch_error.code, r->watch_error.too_large_version,

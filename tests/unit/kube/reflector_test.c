@@ -256,6 +256,27 @@ static void a_failed_list_takes_nothing_away_and_backs_off(void **state)
     assert_string_not_equal(kube_reflector_trouble(f->r), "");
 }
 
+static void a_watch_that_worked_ends_the_pauses_of_an_earlier_outage(void **state)
+{
+    struct fixture *f = *state;
+    sync_two(f);
+    send_events(f, BOOKMARK("25"));
+    end_watch(f, -ECONNRESET);
+    for (int i = 0; i < 4; i++) {
+        advance(f, 30000);
+        fake_fail(&f->fake, -ECONNREFUSED);
+    }
+    advance(f, 60000);
+    if (strstr(fake_call(&f->fake)->path, "watch=1") == NULL) {
+        answer_list(f, LIST("26", "", OBJECT("a", "ua", "3") "," OBJECT("b", "ub", "11")));
+    }
+    send_events(f, BOOKMARK("30"));
+    advance(f, 10000);
+    end_watch(f, -ECONNRESET);
+    advance(f, 1700); // the first pause again, with its jitter
+    expect_path(f, "watch=1");
+}
+
 static void an_odd_list_takes_nothing_away(void **state)
 {
     struct fixture *f = *state;
@@ -487,6 +508,7 @@ int main(void)
         CASE(endless_pages_are_given_up),
         CASE(a_version_too_large_leads_at_once_to_the_newest),
         CASE(a_failed_list_takes_nothing_away_and_backs_off),
+        CASE(a_watch_that_worked_ends_the_pauses_of_an_earlier_outage),
         CASE(an_odd_list_takes_nothing_away),
         CASE(a_sudden_empty_list_must_be_confirmed),
         CASE(an_unconfirmed_empty_list_is_forgotten),
