@@ -104,6 +104,7 @@ static void answer_metrics(struct sim_exchange *exchange)
         .running_adapters = strbuf_slice(&running),
         .waiting_adapters = strbuf_slice(&waiting),
         .has_adapters = server->options->adapters.len > 0,
+        .query = exchange->query,
         .cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6,
         .resident_bytes = (double)usage.ru_maxrss * 1024,
         .open_fds = (double)pod->conn_count + 16,

@@ -70,6 +70,13 @@ enum sim_term_manner {
     SIM_TERM_SERVE,  // /health fails, all goes on until nothing is left
 };
 
+// What ?name[]=… does to an exposition.
+enum sim_name_filter {
+    SIM_NAMES_IGNORED,
+    SIM_NAMES_CHOSEN, // prometheus_client: samples with these names only
+    SIM_NAMES_LOST,   // prometheus_client over several processes: nothing at all
+};
+
 struct sim_family;
 
 struct sim_dialect {
@@ -111,6 +118,7 @@ struct sim_dialect {
     const char *histogram_labels; // the same with %l where le goes
     const struct sim_family *families;
     size_t family_count;
+    enum sim_name_filter name_filter;
     bool float_values;   // whole numbers are written as 3.0
     bool created_series; // counters and histograms are followed by a _created gauge
 };

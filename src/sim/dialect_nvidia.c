@@ -58,6 +58,7 @@ const struct sim_dialect sim_dialect_tensorrt_llm = {
     .histogram_labels = "engine_type=\"trtllm\",%l,model_name=\"%m\"",
     .families = trtllm_families,
     .family_count = ARRAY_LEN(trtllm_families),
+    .name_filter = SIM_NAMES_CHOSEN,
     .float_values = true,
     .created_series = true,
 };
@@ -197,6 +198,7 @@ const struct sim_dialect sim_dialect_nim = {
     .histogram_labels = "%l," N,
     .families = nim_families,
     .family_count = ARRAY_LEN(nim_families),
+    .name_filter = SIM_NAMES_CHOSEN,
     .float_values = true,
     .created_series = true,
 };

@@ -58,6 +58,7 @@ const struct sim_dialect sim_dialect_lmdeploy = {
     .histogram_labels = "engine=\"0\",%l,model_name=\"%m\"",
     .families = lmdeploy_families,
     .family_count = ARRAY_LEN(lmdeploy_families),
+    .name_filter = SIM_NAMES_CHOSEN,
     .float_values = true,
     .created_series = true,
 };

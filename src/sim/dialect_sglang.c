@@ -264,5 +264,6 @@ const struct sim_dialect sim_dialect_sglang = {
     .histogram_labels = "engine_type=\"unified\",%l,model_name=\"%m\"",
     .families = families,
     .family_count = ARRAY_LEN(families),
+    .name_filter = SIM_NAMES_LOST,
     .float_values = true,
 };

@@ -288,7 +288,7 @@ static const struct sim_family old_families[] = {
     .metrics_type = "text/plain; version=1.0.0; charset=utf-8", .headers = SIM_HEADERS_UVICORN,    \
     .id_chat = "chatcmpl-", .id_text = "cmpl-", .head_at_once = true, .burst_error_event = true,   \
     .echo_request_id = true, .orca = true, .done_after_error = true, .term = SIM_TERM_SILENT,      \
-    .float_values = true, .created_series = true
+    .float_values = true, .created_series = true, .name_filter = SIM_NAMES_CHOSEN
 
 const struct sim_dialect sim_dialect_vllm = {
     .name = "vllm",

@@ -146,9 +146,70 @@ static void write_labels(struct strbuf *out, const struct sim_figures *figures, 
     strbuf_add_char(out, '}');
 }
 
+static int hex_value(char c)
+{
+    int lower = c | 0x20;
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+// The next byte of percent-encoded text; -1 at the end.
+static int next_decoded(struct slice *text)
+{
+    if (text->len == 0) {
+        return -1;
+    }
+    int c = (unsigned char)text->ptr[0];
+    if (c == '%' && text->len >= 3 && hex_value(text->ptr[1]) >= 0 && hex_value(text->ptr[2]) >= 0) {
+        c = hex_value(text->ptr[1]) * 16 + hex_value(text->ptr[2]);
+        *text = slice_skip(*text, 2);
+    }
+    *text = slice_skip(*text, 1);
+    return c;
+}
+
+// Takes `plain` off the front of encoded text.
+static bool take_plain(struct slice *encoded, struct slice plain)
+{
+    struct slice rest = *encoded;
+    for (size_t i = 0; i < plain.len; i++) {
+        if (next_decoded(&rest) != (unsigned char)plain.ptr[i]) {
+            return false;
+        }
+    }
+    *encoded = rest;
+    return true;
+}
+
+// False when the query names other samples. RestrictedRegistry of prometheus_client works so: by
+// exact sample name, suffixes and all.
+static bool is_wanted(const struct sim_figures *figures, const char *name, const char *suffix)
+{
+    bool any = false;
+    struct slice rest = figures->query;
+    struct slice part;
+    while (figures->dialect->name_filter != SIM_NAMES_IGNORED && slice_split(&rest, '&', &part)) {
+        if (!take_plain(&part, SLICE("name[]="))) {
+            continue;
+        }
+        any = true;
+        if (figures->dialect->name_filter == SIM_NAMES_CHOSEN &&
+            take_plain(&part, slice_of_str(name)) && take_plain(&part, slice_of_str(suffix)) &&
+            part.len == 0) {
+            return true;
+        }
+    }
+    return !any;
+}
+
 static void write_sample(struct strbuf *out, const struct sim_figures *figures, const char *name,
                          const char *suffix, const char *labels, const double *bound, double value)
 {
+    if (!is_wanted(figures, name, suffix)) {
+        return;
+    }
     strbuf_add_str(out, name);
     strbuf_add_str(out, suffix);
     write_labels(out, figures, labels, bound);
@@ -196,6 +257,9 @@ static void write_created(struct strbuf *out, const struct sim_figures *figures,
     name = slice_first(name, sizeof(base) - 1);
     memcpy(base, name.ptr, name.len);
     base[name.len] = '\0';
+    if (!is_wanted(figures, base, "_created")) {
+        return;
+    }
     write_head(out, base, "_created", row->help, "gauge");
     for (; row <= last; row++) {
         const char *labels = row->labels != NULL                ? row->labels
@@ -214,20 +278,16 @@ static bool has_created(const struct sim_dialect *dialect, const struct sim_fami
            !slice_has_prefix(name, SLICE("python_")) && !slice_has_prefix(name, SLICE("process_"));
 }
 
-void sim_family_write(struct strbuf *out, const struct sim_figures *figures)
+// Rows [first, last] are one family. A head without samples is taken back.
+static void write_family(struct strbuf *out, const struct sim_figures *figures,
+                         const struct sim_family *first, const struct sim_family *last)
 {
     static const char *const types[] = {"gauge", "counter", "histogram", "summary"};
     const struct sim_dialect *dialect = figures->dialect;
-    const struct sim_family *first = dialect->families;
-    for (size_t i = 0; i < dialect->family_count; i++) {
-        const struct sim_family *row = &dialect->families[i];
-        if (row->value == SIM_VALUE_LORA_INFO && !figures->has_adapters) {
-            continue;
-        }
-        if (i == 0 || strcmp(row->name, row[-1].name) != 0) {
-            first = row;
-            write_head(out, row->name, "", row->help, types[row->type]);
-        }
+    size_t start = out->len;
+    write_head(out, first->name, "", first->help, types[first->type]);
+    size_t headed = out->len;
+    for (const struct sim_family *row = first; row <= last; row++) {
         if (row->type == SIM_HISTOGRAM_TYPE) {
             write_histogram(out, figures, row,
                             row->labels != NULL ? row->labels : dialect->histogram_labels);
@@ -236,9 +296,27 @@ void sim_family_write(struct strbuf *out, const struct sim_figures *figures)
                          row->labels != NULL ? row->labels : dialect->labels, NULL,
                          value_of(figures, row));
         }
-        bool last = i + 1 == dialect->family_count || strcmp(row->name, row[1].name) != 0;
-        if (last && has_created(dialect, row)) {
-            write_created(out, figures, first, row);
+    }
+    if (!out->failed && out->len == headed) {
+        out->len = start;
+    }
+    if (has_created(dialect, first)) {
+        write_created(out, figures, first, last);
+    }
+}
+
+void sim_family_write(struct strbuf *out, const struct sim_figures *figures)
+{
+    const struct sim_family *row = figures->dialect->families;
+    const struct sim_family *end = row + figures->dialect->family_count;
+    while (row < end) {
+        const struct sim_family *last = row;
+        while (last + 1 < end && strcmp(last[1].name, row->name) == 0) {
+            last++;
         }
+        if (row->value != SIM_VALUE_LORA_INFO || figures->has_adapters) {
+            write_family(out, figures, row, last);
+        }
+        row = last + 1;
     }
 }

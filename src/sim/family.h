@@ -82,6 +82,7 @@ struct sim_figures {
     double resident_bytes;
     double open_fds;
     double uptime_seconds;
+    struct slice query; // of the request: name[] chooses samples, where the dialect knows it
 };
 
 // Appends the whole exposition in the text format 0.0.4.

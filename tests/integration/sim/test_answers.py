@@ -291,5 +291,23 @@ def test_expositions_are_well_formed(t):
     assert 30000 < size < 90000, size
 
 
+def test_chosen_names_as_prometheus_client_does_it(t):
+    sim = t.sim(**QUICK)
+    t.chat(sim.port)
+    query = ("?name[]=vllm:num_requests_running&name%5B%5D=vllm%3Arequest_success_total"
+             "&name[]=vllm:time_to_first_token_seconds_count&name[]=nothing")
+    text = t.request(sim.port, "GET", "/metrics" + query).text
+    eq({line.split("{")[0] for line in text.splitlines() if not line.startswith("#")},
+       {"vllm:num_requests_running", "vllm:request_success_total",
+        "vllm:time_to_first_token_seconds_count"})
+    eq(text.count("# TYPE"), 3)
+    eq(t.request(sim.port, "GET", "/metrics?name[]=nothing").text, "")
+    assert len(t.request(sim.port, "GET", "/metrics?other=1").body) > 30000
+    sglang = t.sim(engine="sglang")
+    eq(t.request(sglang.port, "GET", "/metrics?name[]=sglang:num_running_reqs").text, "")
+    tgi = t.sim(engine="tgi")
+    assert len(t.request(tgi.port, "GET", "/metrics?name[]=tgi_queue_size").body) > 3000
+
+
 if __name__ == "__main__":
     main(globals())
