@@ -8,6 +8,7 @@ from .control_plane import ControlPlane, prepare_network
 from .load import Load, send, stream_chat
 from .processes import Process, ProcessError, wait_until
 
+SYSTEM = "headrace-system"
 NODE_ADDRESS = "10.244.0.1"
 PROXY = ("127.0.0.1", 8080)
 ADMIN = "127.0.0.1:9090"
@@ -68,16 +69,21 @@ class ApiEnvironment:
         self.plane.kubectl("wait", "--for=condition=Established", "--timeout=30s",
                            "crd/airoutes.headrace.dev", "crd/modelbackends.headrace.dev")
         # With the rights that are shipped, and no others.
-        self.plane.service_account_kubeconfig(self._kubeconfig, "headrace-system", "headrace")
+        self.write_kubeconfig()
         self.start_headrace()
         return self
 
-    def start_headrace(self):
+    def write_kubeconfig(self):
+        """What Headrace reaches the API server with: a fresh token of the shipped account."""
+        self.plane.service_account_kubeconfig(self._kubeconfig, SYSTEM, "headrace")
+
+    def start_headrace(self, wait=True):
         self.headrace = Process("headrace", [
             os.path.join(self.build, "headrace"), "run", "--kubeconfig", self._kubeconfig,
             "--listen", f"{PROXY[0]}:{PROXY[1]}", "--admin", ADMIN, "--workers", "2",
             *DRAIN_FLAGS], self.directory).start()
-        self.wait_headrace_ready()
+        if wait:
+            self.wait_headrace_ready()
 
     def wait_headrace_ready(self):
         wait_until("Headrace is ready", self.headrace_ready, processes=[self.headrace])
@@ -113,9 +119,9 @@ class ApiEnvironment:
                                (self.headrace, self.start_headrace)):
             if process is None or not process.alive:
                 start()
+        self.plane.kubectl("delete", "airoutes,modelbackends", "--all", "--namespace", name,
+                           "--wait=false", check=False)
         self.plane.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
-        for kind in ("airoutes", "modelbackends"):
-            self.plane.kubectl("delete", kind, "--all", "--namespace", name, check=False)
         for pod in self._pods:
             pod.process.kill()
 
@@ -240,5 +246,5 @@ def route(name, *rules, **spec):
             "spec": {"rules": list(rules), **spec}}
 
 
-__all__ = ["ADMIN", "ApiEnvironment", "Pod", "ProcessError", "PROXY", "backend", "endpoint",
+__all__ = ["ADMIN", "ApiEnvironment", "Pod", "ProcessError", "PROXY", "SYSTEM", "SYSTEM", "backend", "endpoint",
            "route", "rule", "service", "slice_of"]

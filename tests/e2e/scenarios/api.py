@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 
-from harness.api_environment import backend, endpoint, route, rule, service, slice_of
+from harness.api_environment import SYSTEM, backend, endpoint, route, rule, service, slice_of
 from harness.load import chat
 from harness.processes import run, wait_until
 from harness.scenario import Suite, check
@@ -365,6 +365,98 @@ def apiserver_crash(env):
 
 
 @SUITE.scenario
+def apiserver_frozen(env):
+    """The API server hangs under traffic without closing anything, then goes on: no request
+    fails, and what is edited afterwards takes effect."""
+    first, second = env.pod("frozen"), env.pod("frozen")
+    one_backend(env, "frozen", [first])
+    with env.load("frozen", clients=6) as load:
+        env.plane.apiserver.signal(signal.SIGSTOP)
+        try:
+            time.sleep(6)
+            load.wait_for(10)
+        finally:
+            env.plane.apiserver.signal(signal.SIGCONT)
+        env.plane.wait_ready()
+        env.apply(slice_of("llm", [first, second]))
+        wait_until("the edit takes effect", lambda: second.served > 0, timeout=30)
+    no_errors(load)
+
+
+@SUITE.scenario
+def rights_revoked(env):
+    """Without its rights Headrace serves on from what it knows, and says in its log what it may
+    not; with them again it catches up."""
+    first, second = env.pod("rights"), env.pod("rights")
+    one_backend(env, "rights", [first])
+    binding = json.dumps(clean(env.plane.get("clusterrolebinding/headrace")))
+    with env.load("rights", clients=6) as load:
+        env.plane.kubectl("delete", "clusterrolebinding", "headrace")
+        try:
+            # The watches that are open go on by the rights that they began with.
+            env.plane.apiserver.kill()
+            env.plane.apiserver.start()
+            env.plane.wait_ready()
+            wait_until("the log says so", lambda: "forbidden" in env.headrace.tail(400).lower(),
+                       timeout=30)
+            env.apply(slice_of("llm", [first, second]))
+            load.wait_for(10)
+            check(second.served == 0, "it knows of an endpoint that it may not see")
+        finally:
+            env.plane.kubectl("apply", "-f", "-", stdin=binding)
+        wait_until("it catches up", lambda: second.served > 0, timeout=60)
+    no_errors(load)
+    env.wait_ready("airoute/llm")
+
+
+def clean(item):
+    """An object without what the API server added to it."""
+    for name in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+        item["metadata"].pop(name, None)
+    return item
+
+
+@SUITE.scenario
+def token_replaced(env):
+    """The token in the file is replaced because the old one is void: Headrace reads the file
+    again and goes on."""
+    first, second = env.pod("token"), env.pod("token")
+    one_backend(env, "token", [first])
+    with env.load("token", clients=6) as load:
+        account = json.dumps(clean(env.plane.get("serviceaccount/headrace", "-n", SYSTEM)))
+        env.plane.kubectl("delete", "serviceaccount", "headrace", "-n", SYSTEM)
+        env.plane.kubectl("apply", "-f", "-", stdin=account)  # another uid: old tokens are void
+        env.plane.apiserver.kill()
+        env.plane.apiserver.start()
+        env.plane.wait_ready()
+        time.sleep(2)
+        env.write_kubeconfig()
+        env.apply(slice_of("llm", [first, second]))
+        wait_until("it goes on", lambda: second.served > 0, timeout=60)
+    no_errors(load)
+    env.patch("airoute/llm", {"spec": {"hostnames": ["x.example.com"]}})
+    env.wait_ready("airoute/llm")
+    wait_until("it writes statuses", lambda: env.get("airoute/llm")["status"]
+               ["observedGeneration"] == env.get("airoute/llm")["metadata"]["generation"])
+
+
+@SUITE.scenario
+def starts_before_the_apiserver(env):
+    """Started while the API server is away, Headrace is alive but not ready, and serves as soon
+    as it has heard of everything."""
+    one_backend(env, "early", [env.pod("early")])
+    env.headrace.stop()
+    env.plane.apiserver.kill()
+    env.start_headrace(wait=False)
+    time.sleep(2)
+    check(env.headrace.alive and not env.headrace_ready(), "it is ready without any configuration")
+    env.plane.apiserver.start()
+    env.plane.wait_ready()
+    env.wait_headrace_ready()
+    env.stream("early")
+
+
+@SUITE.scenario
 def watch_history_lost(env):
     """The API server loses the history that a watch would go on from (compacted while it was
     down): the lists are read anew, what changed takes effect, what was deleted goes."""
@@ -453,13 +545,41 @@ def killed_pod(env):
 
 @SUITE.scenario
 def quiet_when_idle(env):
-    """Without a change there is no write: ten seconds of traffic leave every object as it was."""
+    """Without a change there is no write: six seconds of traffic leave every object as it was."""
     one_backend(env, "quiet", [env.pod("quiet")])
     wait_until("the metrics are known",
                lambda: env.get("modelbackend/llm")["status"].get("metricsFound"))
     versions = [env.get(w)["metadata"]["resourceVersion"] for w in ("airoute/llm", "modelbackend/llm")]
     with env.load("quiet", clients=4) as load:
-        time.sleep(10)
+        time.sleep(6)
     no_errors(load)
     now = [env.get(w)["metadata"]["resourceVersion"] for w in ("airoute/llm", "modelbackend/llm")]
     check(now == versions, f"resource versions {versions} became {now}")
+
+
+@SUITE.scenario
+def many_objects(env):
+    """Two hundred routes and backends that come at once are served, and an edit of one is in
+    effect within seconds; none of it disturbs the traffic."""
+    pod = env.pod("many")
+    one_backend(env, "many", [pod])
+    count = 200
+    with env.load("many", clients=4) as load:
+        env.apply(service("shared"), slice_of("shared", [pod]), *(item for n in range(count) for item in (
+            backend(f"b{n}", [{"name": f"many-{n}", "upstreamName": "many"}],
+                    pool={"serviceRef": {"name": "shared", "port": "http"}}),
+            route(f"r{n}", rule("main", [f"b{n}"])))))
+        wait_until("the last one is served", lambda: env.send(
+            "POST", "/v1/chat/completions", chat(f"many-{count - 1}", 2, False)).status == 200)
+        for n in (0, count // 2, count - 1):
+            env.stream(f"many-{n}", tokens=2)
+        wait_until("all are Ready", lambda: all(
+            any(c["type"] == "Ready" and c["status"] == "True"
+                for c in item.get("status", {}).get("conditions", []))
+            for item in env.get("airoutes")["items"]), timeout=60, interval=0.5)
+        env.apply(backend("b7", [{"name": "many-renamed", "upstreamName": "many"}],
+                          pool={"serviceRef": {"name": "shared", "port": "http"}}))
+        wait_until("the edit is in effect", lambda: env.send(
+            "POST", "/v1/chat/completions", chat("many-renamed", 2, False)).status == 200, timeout=5)
+        check(len(env.send("GET", "/v1/models").json()["data"]) > count, "models are missing")
+    no_errors(load)
