@@ -141,7 +141,6 @@ static void follow_table(struct scraper *scraper)
         return;
     }
     bool complete = true;
-    long count = 0;
     list_for_each(&scraper->sources, unseen) {
         container_of(unseen, struct scrape_source, node)->seen = false;
     }
@@ -162,7 +161,6 @@ static void follow_table(struct scraper *scraper)
         }
         source->seen = true;
         complete = source_follow(source) && complete;
-        count += (long)backend_state_endpoints(backend)->count;
     }
     pthread_mutex_unlock(&table->lock);
     list_for_each(&scraper->sources, node) {
@@ -171,7 +169,6 @@ static void follow_table(struct scraper *scraper)
             source_free(source);
         }
     }
-    curl_loop_set_idle_connections(scraper->context.curl, count + 8);
     if (complete) {
         scraper->version = version; // else the next tick tries again
     }
@@ -227,9 +224,8 @@ static void *scraper_run(void *arg)
 
 static void scraper_free(struct scraper *scraper)
 {
-    curl_loop_free(scraper->context.curl);
     loop_free(scraper->context.loop);
-    curl_slist_free_all(scraper->context.headers);
+    free(scraper->context.fetch.buffer);
     scrape_readers_free(&scraper->context);
     free(scraper);
 }
@@ -244,13 +240,13 @@ static int context_init(struct scrape_context *context, struct error *err)
             return error_set(err, -EINVAL, "the table of engines is broken");
         }
     }
-    // The classic text format: some clients of Prometheus are slow at the other ones.
-    context->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
-    if (context->headers == NULL) {
+    context->fetch.buffer = malloc(FETCH_BUFFER_SIZE);
+    if (context->fetch.buffer == NULL) {
         return error_set(err, -ENOMEM, "out of memory");
     }
     int rc = loop_new(&context->loop, err);
-    return rc == 0 ? curl_loop_new(context->loop, &context->curl, err) : rc;
+    context->fetch.loop = context->loop;
+    return rc;
 }
 
 int scraper_start(struct scraper **ret_scraper, struct endpoint_table *table, struct error *err)

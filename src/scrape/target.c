@@ -1,8 +1,7 @@
 #include "scrape/target.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <math.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +9,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 
-enum { URL_MAX = 8192 };
+enum { REQUEST_MAX = 8192 };
 
 struct pooled_reader {
     struct list_node node;
@@ -31,13 +30,13 @@ struct scrape_target {
     struct list_node node; // of the source
     struct scrape_source *source;
     struct endpoint *endpoint; // one reference
-    CURL *easy;
+    struct fetch *fetch;
+    struct strbuf request; // the head that is sent; empty = to be written anew
     struct timer timer;
     enum engine engine; // ENGINE_AUTO: not detected yet
     unsigned path;      // number of the path in use
     bool path_works;
     uint32_t failures_in_row;
-    bool url_is_set; // for this path and narrowing
     enum narrow_state narrow;
     size_t whole_bytes;                  // of the whole exposition, and
     char whole_found[METRICS_FOUND_MAX]; // what was found in it
@@ -123,29 +122,27 @@ void scrape_target_hurry(struct scrape_target *target)
 
 // ---- results ----
 
-static const char *reason_text(CURLcode code, long status)
+static void reason_format(char *buf, size_t size, int rc, unsigned status)
 {
-    static _Thread_local char text[64];
-    if (code != CURLE_OK) {
-        return curl_easy_strerror(code);
+    if (rc != 0) {
+        snprintf(buf, size, "%s", strerrordesc_np(-rc) != NULL ? strerrordesc_np(-rc) : "error");
+    } else if (status == 200) {
+        snprintf(buf, size, "no metric of a known engine");
+    } else {
+        snprintf(buf, size, "status %u", status);
     }
-    if (status == 200) {
-        return "no metric of a known engine";
-    }
-    snprintf(text, sizeof(text), "status %ld", status);
-    return text;
 }
 
-static void target_failed(struct scrape_target *target, CURLcode code, long status)
+static void target_failed(struct scrape_target *target, int rc, unsigned status)
 {
     struct scrape_source *source = target->source;
     const struct scrape_config *config = &source->config;
     atomic_fetch_add_explicit(&target->endpoint->scrape_failures, 1, memory_order_relaxed);
     target->failures_in_row++;
     // It answered, but not there: perhaps under another path.
-    if (code == CURLE_OK && (!target->path_works || target->failures_in_row >= SCRAPE_WARN_AFTER)) {
+    if (rc == 0 && (!target->path_works || target->failures_in_row >= SCRAPE_WARN_AFTER)) {
         target->path_works = false;
-        target->url_is_set = false;
+        strbuf_reset(&target->request);
         target->engine = config->engine;
         target->path++;
         if (engine_scrape_path(config, config->engine, target->path) != NULL) {
@@ -155,10 +152,12 @@ static void target_failed(struct scrape_target *target, CURLcode code, long stat
         target->path = 0;
     }
     if (target->failures_in_row == SCRAPE_WARN_AFTER) {
+        char reason[128];
+        reason_format(reason, sizeof(reason), rc, status);
         log_warn("metrics cannot be scraped, balancing by own counts only",
                  LOG_STR("backend", source->backend->key),
                  LOG_STR("endpoint", target->endpoint->text),
-                 LOG_STR("reason", reason_text(code, status)));
+                 LOG_STR("reason", reason));
     }
     uint32_t shift = MIN_OF(target->failures_in_row, 16u);
     uint64_t delay = (uint64_t)config->interval_ms << shift;
@@ -198,7 +197,7 @@ static bool target_is_narrow(const struct scrape_target *target)
 
 static void narrow_set(struct scrape_target *target, enum narrow_state state)
 {
-    target->url_is_set = false;
+    strbuf_reset(&target->request);
     target->narrow = state;
 }
 
@@ -242,21 +241,19 @@ static void target_succeeded(struct scrape_target *target, const struct metric_r
     target_schedule(target, interval > took ? interval - took : 1);
 }
 
-static void target_done(CURL *easy, CURLcode code, void *arg)
+static void target_done(void *arg, int rc, unsigned status)
 {
     struct scrape_target *target = arg;
     struct pooled_reader *reader = target->reader;
     struct metric_result result;
-    long status = 0;
     target->reader = NULL;
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    bool read = code == CURLE_OK && status == 200 && metric_reader_finish(&reader->reader, &result);
+    bool read = rc == 0 && status == 200 && metric_reader_finish(&reader->reader, &result);
     reader_put(target->source->context, reader);
     bool narrow = target_is_narrow(target);
     if (read) {
         target->engine = result.engine;
     }
-    if (narrow && code == CURLE_OK && (!read || !narrow_judge(target, &result))) {
+    if (narrow && rc == 0 && (!read || !narrow_judge(target, &result))) {
         narrow_set(target, NARROW_OFF);
         target_schedule(target, 1); // the whole of it, then
     } else if (read) {
@@ -265,22 +262,21 @@ static void target_done(CURL *easy, CURLcode code, void *arg)
         }
         target_succeeded(target, &result);
     } else {
-        target_failed(target, code, status);
+        target_failed(target, rc, status);
     }
 }
 
 // ---- scraping ----
 
-static size_t target_body(char *data, size_t size, size_t count, void *arg)
+static bool target_body(void *arg, struct slice piece)
 {
     struct scrape_target *target = arg;
-    size_t len = size * count;
-    target->bytes += len;
+    target->bytes += piece.len;
     if (target->bytes > SCRAPE_BYTES_MAX) {
-        return 0; // ends the transfer
+        return false;
     }
-    metric_reader_feed(&target->reader->reader, slice_of(data, len));
-    return len;
+    metric_reader_feed(&target->reader->reader, piece);
+    return true;
 }
 
 static const struct metric_plan *target_plan(const struct scrape_target *target)
@@ -305,58 +301,72 @@ static uint16_t target_port(const struct scrape_target *target)
 }
 
 // "?name[]=…" for every name of the plan, once.
-static void url_add_names(const struct scrape_target *target, const char *path, struct strbuf *url)
+static void request_add_names(struct scrape_target *target, const char *path)
 {
     const struct exposition_names *names = &target_plan(target)->names;
     for (size_t i = 0; i < names->count; i++) {
         bool first = i == 0 && strchr(path, '?') == NULL;
-        strbuf_printf(url, "%sname%%5B%%5D=%.*s", first ? "?" : "&", SLICE_FMT(names->names[i]));
+        strbuf_printf(&target->request, "%sname%%5B%%5D=%.*s", first ? "?" : "&",
+                      SLICE_FMT(names->names[i]));
     }
 }
 
-static int target_set_url(struct scrape_target *target)
+static bool path_is_sound(const char *path)
+{
+    for (; *path != '\0'; path++) {
+        if ((unsigned char)*path <= ' ' || *path == 0x7f) {
+            return false; // would end the request line
+        }
+    }
+    return true;
+}
+
+static int target_write_request(struct scrape_target *target)
 {
     const struct scrape_config *config = &target->source->config;
     const char *path = engine_scrape_path(config, config->engine, target->path);
-    const struct sockaddr_storage *address = &target->endpoint->address;
-    bool v6 = address->ss_family == AF_INET6;
-    const void *bytes = v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
-                           : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    char ip[INET6_ADDRSTRLEN];
-    if (path == NULL || inet_ntop(address->ss_family, bytes, ip, sizeof(ip)) == NULL) {
+    if (path == NULL || !path_is_sound(path)) {
         return -EINVAL;
     }
-    struct strbuf url;
-    strbuf_init(&url, URL_MAX);
-    strbuf_printf(&url, v6 ? "http://[%s]:%u" : "http://%s:%u", ip, target_port(target));
-    strbuf_printf(&url, "%s%s", path[0] == '/' ? "" : "/", path);
+    struct strbuf *request = &target->request;
+    strbuf_reset(request);
+    strbuf_printf(request, "GET %s%s", path[0] == '/' ? "" : "/", path);
     if (target_is_narrow(target)) {
-        url_add_names(target, path, &url);
+        request_add_names(target, path);
     }
-    bool ok = curl_easy_setopt(target->easy, CURLOPT_URL, strbuf_cstr(&url)) == CURLE_OK &&
-              !url.failed;
-    strbuf_fini(&url);
-    target->url_is_set = ok;
-    return ok ? 0 : -ENOMEM;
+    const char *text = target->endpoint->text; // "address:port"
+    strbuf_printf(request, " HTTP/1.1\r\nHost: %.*s:%u\r\n", (int)(strrchr(text, ':') - text),
+                  text, target_port(target));
+    // The classic text format: clients of Prometheus are slower at the other ones, and so are we.
+    strbuf_add_str(request, "User-Agent: headrace\r\nAccept: text/plain;version=0.0.4\r\n\r\n");
+    if (request->failed) {
+        strbuf_reset(request);
+        return -ENOMEM;
+    }
+    return 0;
 }
 
 static int target_prepare(struct scrape_target *target)
 {
-    if (target->easy == NULL) {
-        target->easy = curl_loop_easy();
-        if (target->easy == NULL) {
+    if (target->fetch == NULL) {
+        struct sockaddr_storage address = target->endpoint->address;
+        in_port_t *port = address.ss_family == AF_INET
+                              ? &((struct sockaddr_in *)(void *)&address)->sin_port
+                              : &((struct sockaddr_in6 *)(void *)&address)->sin6_port;
+        *port = htons(target_port(target));
+        target->fetch = fetch_new(&target->source->context->fetch, &address,
+                                  target->endpoint->address_len, target_body, target_done, target);
+        if (target->fetch == NULL) {
             return -ENOMEM;
         }
-        long timeout = (long)target->source->config.stale_after_ms;
-        timeout = MAX_OF(timeout, (long)SCRAPE_TIMEOUT_MIN_MS);
-        timeout = MIN_OF(timeout, (long)SCRAPE_TIMEOUT_MAX_MS);
-        curl_easy_setopt(target->easy, CURLOPT_HTTPHEADER, target->source->context->headers);
-        curl_easy_setopt(target->easy, CURLOPT_TIMEOUT_MS, timeout);
-        curl_easy_setopt(target->easy, CURLOPT_BUFFERSIZE, 64L << 10);
-        curl_easy_setopt(target->easy, CURLOPT_WRITEFUNCTION, target_body);
-        curl_easy_setopt(target->easy, CURLOPT_WRITEDATA, target);
     }
-    return target->url_is_set ? 0 : target_set_url(target);
+    return target->request.len > 0 ? 0 : target_write_request(target);
+}
+
+static uint64_t target_timeout(const struct scrape_target *target)
+{
+    uint32_t timeout = MAX_OF(target->source->config.stale_after_ms, (uint32_t)SCRAPE_TIMEOUT_MIN_MS);
+    return MIN_OF(timeout, (uint32_t)SCRAPE_TIMEOUT_MAX_MS);
 }
 
 static void target_due(struct timer *timer, void *arg)
@@ -366,22 +376,20 @@ static void target_due(struct timer *timer, void *arg)
     struct scrape_context *context = target->source->context;
     struct endpoint *endpoint = target->endpoint;
     target->reader = reader_get(context);
-    if (target->reader == NULL || target_prepare(target) != 0) {
-        reader_put(context, target->reader);
-        target->reader = NULL;
-        target_failed(target, CURLE_OUT_OF_MEMORY, 0);
-        return;
+    int rc = target->reader == NULL ? -ENOMEM : target_prepare(target);
+    if (rc == 0) {
+        metric_reader_init(&target->reader->reader, target_plan(target));
+        target->bytes = 0;
+        target->started_ms = loop_now_ms(context->loop);
+        target->ours = load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
+        target->tokens_reserved =
+            atomic_load_explicit(&endpoint->tokens_reserved, memory_order_relaxed);
+        rc = fetch_get(target->fetch, strbuf_slice(&target->request), target_timeout(target));
     }
-    metric_reader_init(&target->reader->reader, target_plan(target));
-    target->bytes = 0;
-    target->started_ms = loop_now_ms(context->loop);
-    target->ours = load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
-    target->tokens_reserved =
-        atomic_load_explicit(&endpoint->tokens_reserved, memory_order_relaxed);
-    if (curl_loop_add(context->curl, target->easy, target_done, target) != 0) {
+    if (rc != 0) {
         reader_put(context, target->reader);
         target->reader = NULL;
-        target_failed(target, CURLE_OUT_OF_MEMORY, 0);
+        target_failed(target, rc, 0);
     }
 }
 
@@ -394,6 +402,7 @@ struct scrape_target *scrape_target_new(struct scrape_source *source, struct end
         target->source = source;
         target->endpoint = endpoint;
         target->engine = source->config.engine;
+        strbuf_init(&target->request, REQUEST_MAX);
         endpoint_ref(endpoint);
         list_push_back(&source->targets, &target->node);
         target_schedule(target,
@@ -407,7 +416,8 @@ void scrape_target_free(struct scrape_target *target)
     struct scrape_context *context = target->source->context;
     loop_timer_cancel(context->loop, &target->timer);
     list_remove(&target->node);
-    curl_loop_drop(context->curl, target->easy);
+    fetch_free(target->fetch);
+    strbuf_fini(&target->request);
     reader_put(context, target->reader);
     endpoint_unref(target->source->backend->table, target->endpoint);
     free(target);

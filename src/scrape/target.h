@@ -6,8 +6,8 @@
 #include "base/rand.h"
 #include "endpoint/endpoint.h"
 #include "event/loop.h"
-#include "net/curl_loop.h"
 #include "scrape/engine_table.h"
+#include "scrape/fetch.h"
 
 enum {
     SCRAPE_BYTES_MAX = 8 << 20,   // of one exposition
@@ -23,8 +23,7 @@ enum {
 // What all share.
 struct scrape_context {
     struct loop *loop;
-    struct curl_loop *curl;
-    struct curl_slist *headers;
+    struct fetch_context fetch;
     struct rand_state rng;
     struct list_node idle_readers; // kept for the next scrape
     struct metric_plan plans[ENGINE_COUNT]; // Generic's is with the source

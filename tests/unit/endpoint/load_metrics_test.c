@@ -16,8 +16,7 @@ static void both_forms_are_read(void **state)
         "TEXT named_metrics.num_requests_waiting=3.0, named_metrics.kv_cache_usage_perc=0.25",
         "TEXT  num_requests_waiting = 3,kv_cache_usage_perc=2.5e-1,other=7",
         "JSON {\"named_metrics\": {\"num_requests_waiting\": 3.0, \"kv_cache_usage_perc\": 0.25}}",
-        "JSON {\"a\\\"b\":\"x\",\"named_metrics\":{\"kv_cache_utilization\":0.25,"
-        "\"num_requests_waiting\":3}}",
+        "JSON {\"a\\\"b\":\"x\",\"n\":{\"kv_cache_utilization\":0.25,\"num_requests_waiting\":3}}",
     };
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
         struct load_metrics m;

@@ -1,0 +1,38 @@
+// GET over one kept connection: what scraping needs of HTTP, and no more. It costs about half of
+// what libcurl's general machinery does, which matters at thousands of scrapes a second.
+//
+// Everything on the loop's thread. Callbacks must not free the fetch, but the done callback may
+// start the next request.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "base/slice.h"
+#include "event/loop.h"
+
+struct fetch;
+
+enum { FETCH_BUFFER_SIZE = 128 << 10, FETCH_HEAD_MAX = 16 << 10 };
+
+// What many fetches of one loop share.
+struct fetch_context {
+    struct loop *loop;
+    char *buffer; // FETCH_BUFFER_SIZE bytes: holds a piece only during its callback
+};
+
+// A piece of the body, valid during the call. False: enough of it, the fetch ends with -EFBIG.
+typedef bool fetch_body_fn(void *arg, struct slice piece);
+
+// Comes once per fetch_get. rc: 0 = the whole response was read, with any status; else -errno:
+// -ETIMEDOUT, -ECONNREFUSED, -ECONNRESET (cut short), -EPROTO (not HTTP as we accept it), -EFBIG …
+typedef void fetch_done_fn(void *arg, int rc, unsigned status);
+
+// Connects when first used. NULL: out of memory.
+struct fetch *fetch_new(const struct fetch_context *context, const struct sockaddr_storage *address,
+                        socklen_t address_len, fetch_body_fn *body, fetch_done_fn *done, void *arg);
+// Also while a request is on its way (done does not come then). NULL is fine.
+void fetch_free(struct fetch *fetch);
+
+// Sends the request head, which must stay until done came, and reads one response. A kept connection
+// that turns out to be closed is replaced once. Never calls back from inside. 0 or -EBUSY.
+MUST_CHECK int fetch_get(struct fetch *fetch, struct slice request, uint64_t timeout_ms);
