@@ -327,10 +327,12 @@ static bool take_length(struct sim_exchange *exchange, struct json_object *body)
     }
     uint32_t room = context - request->prompt_tokens;
     uint32_t asked = 0;
-    const char *field = "max_completion_tokens";
-    int rc = sim_prompt_u32(body, field, &asked);
-    if (rc == 0 && asked == 0) {
-        field = "max_tokens";
+    static const char *const fields[] = {"max_completion_tokens", "max_tokens",
+                                         "max_output_tokens"};
+    const char *field = NULL;
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(fields) && rc == 0 && asked == 0; i++) {
+        field = fields[i];
         rc = sim_prompt_u32(body, field, &asked);
     }
     if (rc != 0) {
@@ -404,7 +406,9 @@ static void take_stream_options(struct sim_exchange *exchange, struct json_objec
 static void make_id(struct sim_exchange *exchange)
 {
     const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    const char *prefix = exchange->api == SIM_API_TEXT ? dialect->id_text : dialect->id_chat;
+    const char *prefix = exchange->api == SIM_API_RESPONSES ? "resp_"
+                         : exchange->api == SIM_API_TEXT    ? dialect->id_text
+                                                            : dialect->id_chat;
     struct rand_state *rng = &exchange->pod->server->rng;
     // vLLM builds the id from what the client sent. Only plain bytes may enter the JSON texts.
     bool plain = exchange->request_id.len > 0 && dialect->echo_request_id;
@@ -416,6 +420,9 @@ static void make_id(struct sim_exchange *exchange)
                                         SLICE_FMT(exchange->request_id))
                          : arena_printf(&exchange->arena, "%s%016llx", prefix,
                                         (unsigned long long)rand_u64(rng));
+    if (exchange->id.ptr == NULL) {
+        exchange->id = SLICE("resp_out-of-memory");
+    }
     exchange->created = clock_wall_ns() / 1000000000u;
 }
 
@@ -533,6 +540,7 @@ void sim_api_route(struct sim_exchange *exchange)
         {SLICE("/v1/chat/completions"), SIM_API_CHAT},
         {SLICE("/v1/completions"), SIM_API_TEXT},
         {SLICE("/v1/embeddings"), SIM_API_EMBEDDINGS},
+        {SLICE("/v1/responses"), SIM_API_RESPONSES},
     };
     const struct sim_server *server = exchange->pod->server;
     if (slice_has_prefix(exchange->path, SLICE("/sim/"))) {

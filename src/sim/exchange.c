@@ -244,19 +244,26 @@ static const struct sim_texts *texts_of(const struct sim_exchange *exchange)
     return exchange->api == SIM_API_TEXT ? &dialect->text : &dialect->chat;
 }
 
+void sim_exchange_text(const struct sim_exchange *exchange, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < exchange->sent; i++) {
+        strbuf_add(out, sim_word(exchange->seed, i));
+    }
+}
+
 static void send_whole(struct sim_exchange *exchange)
 {
     struct strbuf words;
     struct strbuf body;
     strbuf_init(&words, 64u << 20);
     strbuf_init(&body, 64u << 20);
+    exchange->sent = exchange->request.output;
     if (exchange->api == SIM_API_EMBEDDINGS) {
         sim_api_write_embeddings(exchange, &body);
+    } else if (exchange->api == SIM_API_RESPONSES) {
+        sim_responses_whole(exchange, &body);
     } else {
-        for (uint32_t i = 0; i < exchange->request.output; i++) {
-            strbuf_add(&words, sim_word(exchange->seed, i));
-        }
-        exchange->sent = exchange->request.output;
+        sim_exchange_text(exchange, &words);
         struct sim_fill fill = sim_exchange_fill(exchange);
         fill.text = strbuf_slice(&words);
         fill.finish = finish_name(exchange);
@@ -270,6 +277,14 @@ static void send_whole(struct sim_exchange *exchange)
 
 // ---- streams ----------------------------------------------------------------------------------
 
+void sim_exchange_chunk(struct strbuf *out, struct slice event)
+{
+    char size[H1_CHUNK_HEAD_MAX];
+    strbuf_add(out, slice_of(size, h1_chunk_head(size, event.len)));
+    strbuf_add(out, event);
+    strbuf_add_str(out, "\r\n");
+}
+
 // One event as one chunk.
 static void add_event(struct sim_exchange *exchange, struct strbuf *out, const char *text,
                       const struct sim_fill *fill)
@@ -279,10 +294,7 @@ static void add_event(struct sim_exchange *exchange, struct strbuf *out, const c
     strbuf_add_str(event, "data: ");
     sim_fill_text(event, text, fill);
     strbuf_add_str(event, "\n\n");
-    char size[H1_CHUNK_HEAD_MAX];
-    strbuf_add(out, slice_of(size, h1_chunk_head(size, event->len)));
-    strbuf_add(out, strbuf_slice(event));
-    strbuf_add_str(out, "\r\n");
+    sim_exchange_chunk(out, strbuf_slice(event));
 }
 
 static void on_held(struct timer *timer, void *arg)
@@ -352,7 +364,9 @@ static bool step_role(struct sim_exchange *exchange, struct strbuf *out)
     if (exchange->request.output == 0) {
         return false;
     }
-    if (texts_of(exchange)->role != NULL) {
+    if (exchange->api == SIM_API_RESPONSES) {
+        sim_responses_begin(exchange, out);
+    } else if (texts_of(exchange)->role != NULL) {
         struct sim_fill fill = sim_exchange_fill(exchange);
         add_event(exchange, out, texts_of(exchange)->role, &fill);
     }
@@ -404,6 +418,10 @@ static bool step_token(struct sim_exchange *exchange, struct strbuf *out)
         return true;
     }
     uint32_t index = exchange->sent++;
+    if (exchange->api == SIM_API_RESPONSES) {
+        sim_responses_token(exchange, out, sim_word(exchange->seed, index));
+        return true;
+    }
     struct sim_fill fill = sim_exchange_fill(exchange);
     fill.text = sim_word(exchange->seed, index);
     bool last = exchange->finished && exchange->sent == exchange->request.output &&
@@ -419,6 +437,11 @@ static bool step_token(struct sim_exchange *exchange, struct strbuf *out)
 
 static bool step_finish(struct sim_exchange *exchange, struct strbuf *out)
 {
+    if (exchange->api == SIM_API_RESPONSES) {
+        sim_responses_end(exchange, out);
+        exchange->stage = SIM_STAGE_END; // no usage of its own, no [DONE]
+        return true;
+    }
     const struct sim_texts *texts = texts_of(exchange);
     const char *text = exchange->include_usage && texts->finish_usage != NULL ? texts->finish_usage
                                                                               : texts->finish;

@@ -5,7 +5,7 @@
 #include "http/message.h"
 #include "sim/conn.h"
 
-enum sim_api { SIM_API_CHAT, SIM_API_TEXT, SIM_API_EMBEDDINGS };
+enum sim_api { SIM_API_CHAT, SIM_API_TEXT, SIM_API_EMBEDDINGS, SIM_API_RESPONSES };
 
 // How a streamed answer has got on.
 enum sim_stage {
@@ -57,6 +57,7 @@ struct sim_exchange {
     struct slice embeddings; // the JSON text of the data array's elements
     enum sim_stage stage;
     uint32_t sent; // tokens written
+    uint32_t sequence; // events written (responses API)
     bool finished; // the engine is through
     bool overloaded;
     const char *allow; // the Allow header; NULL: none
@@ -108,6 +109,18 @@ struct sim_fill sim_exchange_fill(const struct sim_exchange *exchange);
 // Head of an answer into `out` (head.c). body_len < 0: chunked.
 void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsigned status,
                        const char *content_type, int64_t body_len, bool keep_alive);
+
+// The body of an event ("data: …" and what else, with the blank line) as one chunk.
+void sim_exchange_chunk(struct strbuf *out, struct slice event);
+
+// The whole text of the answer so far.
+void sim_exchange_text(const struct sim_exchange *exchange, struct strbuf *out);
+
+// The events and the answer of the responses API (responses.c). `word` is the next token's text.
+void sim_responses_begin(struct sim_exchange *exchange, struct strbuf *out);
+void sim_responses_token(struct sim_exchange *exchange, struct strbuf *out, struct slice word);
+void sim_responses_end(struct sim_exchange *exchange, struct strbuf *out);
+void sim_responses_whole(struct sim_exchange *exchange, struct strbuf *out);
 
 // Routes a complete request (api.c).
 void sim_api_route(struct sim_exchange *exchange);

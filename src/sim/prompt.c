@@ -121,14 +121,22 @@ int sim_prompt_text(struct json_object *body, enum sim_api api, struct strbuf *t
                     uint32_t *ret_tokens, const char **ret_field)
 {
     static const char *const fields[] = {
-        [SIM_API_CHAT] = "messages", [SIM_API_TEXT] = "prompt", [SIM_API_EMBEDDINGS] = "input"};
+        [SIM_API_CHAT] = "messages",
+        [SIM_API_TEXT] = "prompt",
+        [SIM_API_EMBEDDINGS] = "input",
+        [SIM_API_RESPONSES] = "input",
+    };
     struct json_object *value = NULL;
     *ret_field = fields[api];
     *ret_tokens = 0;
     if (!json_object_object_get_ex(body, fields[api], &value) || value == NULL) {
         return -ENOENT;
     }
-    return api == SIM_API_CHAT ? add_messages(text, value) : add_prompt(text, value, ret_tokens);
+    bool is_text = json_object_is_type(value, json_type_string);
+    if (api == SIM_API_CHAT || (api == SIM_API_RESPONSES && !is_text)) {
+        return add_messages(text, value);
+    }
+    return add_prompt(text, value, ret_tokens);
 }
 
 int sim_prompt_u32(struct json_object *body, const char *key, uint32_t *ret_value)

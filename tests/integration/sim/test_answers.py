@@ -106,6 +106,31 @@ def test_embeddings(t):
         eq([round(n, 5) for n in numbers], [round(n, 5) for n in plain["embedding"]])
 
 
+def test_responses_api(t):
+    sim = t.sim(**QUICK)
+    body = {"model": "tiny", "input": "hello there", "max_output_tokens": 3}
+    whole = t.request(sim.port, "POST", "/v1/responses", body=body)
+    eq(whole.status, 200)
+    eq(whole.json()["usage"]["output_tokens"], 3)
+    eq(whole.json()["status"], "incomplete")
+    text = whole.json()["output"][0]["content"][0]["text"]
+    body["input"] = [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]
+    eq(t.request(sim.port, "POST", "/v1/responses", body=body).status, 200)
+    body.update(input="hello there", stream=True)
+    events = t.request(sim.port, "POST", "/v1/responses", body=body).events()
+    eq([e.event for e in events],
+       ["response.created", "response.in_progress", "response.output_item.added",
+        "response.content_part.added"] + ["response.output_text.delta"] * 3 +
+       ["response.output_text.done", "response.content_part.done", "response.output_item.done",
+        "response.completed"])
+    eq([e.json()["sequence_number"] for e in events], list(range(11)))
+    eq({e.json()["type"] == e.event for e in events}, {True})
+    eq("".join(e.json()["delta"] for e in events[4:7]), text)
+    eq(events[-1].json()["response"]["usage"]["total_tokens"],
+       whole.json()["usage"]["total_tokens"])
+    eq(events[-1].json()["response"]["output"][0]["content"][0]["text"], text)
+
+
 def test_vllm_details(t):
     sim = t.sim(model=["tiny", "second"], **QUICK)
     answer = t.chat(sim.port, stream=True, max_tokens=2, headers={"x-request-id": "abc-123"},
