@@ -467,7 +467,6 @@ int sim_server_new(const struct sim_options *options, struct sim_server **ret_se
     strbuf_init(&server->out, 256u << 20);
     strbuf_init(&server->text, 64u << 20);
     strbuf_init(&server->names_text, 1 << 20);
-    strbuf_init(&server->instant_head, 1 << 16);
     strbuf_init(&server->instant_body, 256u << 20);
     strbuf_init(&server->instant_event, 1 << 24);
     int rc = init_server(server, err);
@@ -516,7 +515,6 @@ void sim_server_free(struct sim_server *server)
     strbuf_fini(&server->out);
     strbuf_fini(&server->text);
     strbuf_fini(&server->names_text);
-    strbuf_fini(&server->instant_head);
     strbuf_fini(&server->instant_body);
     strbuf_fini(&server->instant_event);
     free(server);

@@ -77,7 +77,6 @@ struct sim_server {
     uint64_t date_at_ms;
 
     // --instant
-    struct strbuf instant_head; // up to x-sim-pod
     struct strbuf instant_body;
     struct strbuf instant_event; // a whole HTTP chunk
     struct sim_pacer *pacer;
