@@ -16,6 +16,7 @@ enum {
     RELIST_GAP_MS = 10 * 1000,
     REWATCH_TRIES = 5, // then a list shows what is wrong
     SILENCES_MAX = 2,
+    SILENCES_MAX_UNTOLD = 4, // a server sends no bookmarks of a kind that never changed since it began
 };
 
 static bool take_version(struct kube_reflector *r, struct slice version)
@@ -149,9 +150,10 @@ static void on_watch_guard(struct timer *timer, void *arg)
     r->counters.failures++;
     r->silences = silent ? r->silences + 1 : 0;
     if (silent) {
-        r->events.note(r->arg, LOG_LEVEL_INFO, "the watch went silent; opening it again");
+        r->events.note(r->arg, r->counters.bookmarks > 0 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
+                       "the watch went silent; opening it again");
     }
-    if (r->silences >= SILENCES_MAX) {
+    if (r->silences >= (r->counters.bookmarks > 0 ? SILENCES_MAX : SILENCES_MAX_UNTOLD)) {
         // A server that was restored from a backup keeps silent about versions from before: a list
         // tells.
         r->silences = 0;

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "kube/time.h"
+#include "kube/timestamp.h"
 
 static void paths_are_built_and_escaped(void **state)
 {
