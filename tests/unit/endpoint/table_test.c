@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -367,6 +368,96 @@ static void failures_are_avoided_longer_each_time_and_a_burst_counts_once(void *
     assert_int_equal(atomic_load(&a->overloaded_until_ms), 5800);
 }
 
+struct churn {
+    struct world *w;
+    struct epoch_reader *reader;
+    uint64_t seed;
+    _Atomic bool *stop;
+    _Atomic uint64_t *picked;
+};
+
+// A worker: picks, holds some for a while, and some by a reference beyond the reservation.
+static void *churn_run(void *arg)
+{
+    struct churn *churn = arg;
+    struct world *w = churn->w;
+    struct rand_state rng = {.state = churn->seed};
+    struct reservation held[16] = {0};
+    struct endpoint *kept = NULL;
+    while (!atomic_load(churn->stop)) {
+        size_t slot = rand_below(&rng, ARRAY_LEN(held));
+        if (rand_below(&rng, 2) == 0) {
+            reservation_first_token(&held[slot]);
+        }
+        reservation_release(&held[slot]);
+        epoch_enter(w->epoch, churn->reader);
+        struct pick_request request = {
+            .policy = (enum pick_policy)rand_below(&rng, 4),
+            .prompt_bytes = 4000,
+            .now_ms = 1000,
+            .rng = &rng,
+        };
+        if (pick_endpoint(w->backend, &request, true, &held[slot], NULL) == 0) {
+            atomic_fetch_add(churn->picked, held[slot].endpoint->text[0] == '1');
+            if (rand_below(&rng, 8) == 0) {
+                endpoint_unref(w->table, kept);
+                kept = held[slot].endpoint;
+                endpoint_ref(kept);
+            }
+        }
+        epoch_leave(churn->reader);
+        if (kept != NULL && rand_below(&rng, 4) == 0) {
+            endpoint_report_failure(kept, 1000);
+            endpoint_report_success(kept);
+            endpoint_sample_write(kept, 1, 2, 0.5, 1000, 1, 0, 1000);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+        reservation_release(&held[i]);
+    }
+    endpoint_unref(w->table, kept);
+    return NULL;
+}
+
+static void sets_change_under_workers(void **state)
+{
+    enum { WORKERS = 3, ROUNDS = 3000, ADDRESSES = 6 };
+    struct world *w = *state;
+    struct rand_state rng = {.state = 9};
+    _Atomic bool stop = false;
+    _Atomic uint64_t picked = 0;
+    pthread_t threads[WORKERS];
+    struct churn churns[WORKERS];
+    for (size_t i = 0; i < WORKERS; i++) {
+        churns[i] = (struct churn){.w = w, .seed = i, .stop = &stop, .picked = &picked};
+        assert_int_equal(epoch_add_reader(w->epoch, &churns[i].reader), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, churn_run, &churns[i]), 0);
+    }
+    static const char *const pods[] = {"a", "b", ""};
+    for (int round = 0; round < ROUNDS || atomic_load(&picked) < 10000; round++) {
+        struct endpoint_spec specs[ADDRESSES];
+        size_t count = rand_below(&rng, ADDRESSES + 1);
+        for (size_t i = 0; i < count; i++) {
+            specs[i] = spec("10.0.0.1", (uint16_t)(1 + rand_below(&rng, ADDRESSES)),
+                            pods[rand_below(&rng, ARRAY_LEN(pods))]);
+        }
+        set_endpoints(w, specs, count);
+        if (rand_below(&rng, 3) == 0) {
+            endpoint_table_collect(w->table);
+        }
+    }
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < WORKERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    endpoint_table_collect(w->table);
+    const struct endpoint_set *set = backend_state_endpoints(w->backend);
+    assert_int_equal(alive(w), set->count);
+    for (size_t i = 0; i < set->count; i++) {
+        assert_int_equal(atomic_load(&set->items[i]->load), 0);
+    }
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
@@ -383,6 +474,7 @@ int main(void)
         CASE(others_load_is_what_the_engine_has_beyond_ours),
         CASE(samples_fade_with_age),
         CASE(the_token_ratio_is_learnt_and_absurd_values_are_not),
+        CASE(sets_change_under_workers),
         CASE(failures_are_avoided_longer_each_time_and_a_burst_counts_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
