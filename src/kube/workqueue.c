@@ -10,8 +10,8 @@ void kube_workqueue_init(struct kube_workqueue *q, struct loop *loop,
         o = *options;
     }
     o.max_running = o.max_running > 0 ? o.max_running : 8;
-    o.rate_per_s = o.rate_per_s > 0 ? o.rate_per_s : 500;
-    o.burst = o.burst > 0 ? o.burst : 1000;
+    o.rate_per_s = o.rate_per_s > 0 ? o.rate_per_s : 1000;
+    o.burst = o.burst > 0 ? o.burst : 2000;
     o.base_ms = o.base_ms > 0 ? o.base_ms : 50;
     o.cap_ms = o.cap_ms > 0 ? o.cap_ms : 5 * 60 * 1000;
     *q = (struct kube_workqueue){.loop = loop, .options = o, .run = run, .arg = arg,

@@ -31,8 +31,8 @@ typedef void kube_work_fn(struct kube_work *work, void *arg);
 
 struct kube_workqueue_options {
     uint32_t max_running;  // 0 = 8
-    uint32_t rate_per_s;   // 0 = 500
-    uint32_t burst;        // 0 = 1000
+    uint32_t rate_per_s;   // 0 = 1000
+    uint32_t burst;        // 0 = 2000
     uint32_t base_ms;      // first pause of an item that failed; 0 = 50
     uint32_t cap_ms;       // last; 0 = 5 min
 };
