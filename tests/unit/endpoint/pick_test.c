@@ -164,7 +164,61 @@ static void a_burst_spreads_evenly(void **state)
     }
 }
 
-enum { THREADS = 4, ROUNDS = 300 };
+// Another worker's pick, in the middle of ours: between our look at the endpoints and our entry in
+// the books.
+struct intrusion {
+    struct world *w;
+    struct reservation taken;
+};
+
+static uint64_t intrude(const struct endpoint *endpoint, void *arg)
+{
+    struct intrusion *intrusion = arg;
+    struct world *w = intrusion->w;
+    if (endpoint == at(w, 1) && intrusion->taken.endpoint == NULL) {
+        struct pick_request request = w->request;
+        request.cached_tokens = NULL;
+        assert_int_equal(
+            pick_endpoint(w->backend, &request, true, &intrusion->taken, NULL), 0);
+    }
+    return 0;
+}
+
+static void who_looks_at_old_books_looks_again(void **state)
+{
+    struct world *w = *state;
+    pods(w, 2);
+    w->request.policy = PICK_LEAST_REQUEST;
+    for (int round = 0; round < 20; round++) {
+        struct intrusion intrusion = {.w = w};
+        w->request.cached_tokens = NULL;
+        struct reservation first = pick(w); // one of two has a request: the other one is next
+        w->request.cached_tokens = intrude;
+        w->request.cached_arg = &intrusion;
+        struct reservation ours = pick(w);
+        assert_ptr_not_equal(intrusion.taken.endpoint, first.endpoint);
+        struct reservation last = pick(w); // one on each now, and one more on either
+        assert_int_equal(requests_at(w, 0), 2);
+        assert_int_equal(requests_at(w, 1), 2);
+        reservation_release(&first);
+        reservation_release(&ours);
+        reservation_release(&last);
+        reservation_release(&intrusion.taken);
+    }
+    // When both have the same, the intruder's choice is not ours.
+    unsigned same = 0;
+    for (int round = 0; round < 200; round++) {
+        struct intrusion intrusion = {.w = w};
+        w->request.cached_arg = &intrusion;
+        struct reservation ours = pick(w);
+        same += ours.endpoint == intrusion.taken.endpoint;
+        reservation_release(&ours);
+        reservation_release(&intrusion.taken);
+    }
+    assert_int_equal(same, 0);
+}
+
+enum { THREADS = 4, ROUNDS = 100, BURST = 280, SHARE = BURST / 4 }; // pods and threads: four each
 
 struct burst {
     struct world *w;
@@ -179,7 +233,7 @@ static void *burst_run(void *arg)
     struct world *w = burst->w;
     struct rand_state rng = {.state = burst->seed};
     struct pick_request request = {.prompt_bytes = 4000, .now_ms = NOW, .rng = &rng};
-    struct reservation mine[7];
+    struct reservation mine[BURST / THREADS];
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(burst->barrier);
         for (size_t i = 0; i < ARRAY_LEN(mine); i++) {
@@ -189,7 +243,7 @@ static void *burst_run(void *arg)
         }
         pthread_barrier_wait(burst->barrier);
         for (size_t i = 0; i < 4; i++) {
-            burst->even = burst->even && requests_at(w, i) == 7;
+            burst->even = burst->even && requests_at(w, i) == SHARE;
         }
         pthread_barrier_wait(burst->barrier);
         for (size_t i = 0; i < ARRAY_LEN(mine); i++) {
@@ -218,8 +272,8 @@ static void a_burst_from_four_threads_spreads_evenly(void **state)
     pthread_barrier_destroy(&barrier);
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(atomic_load(&at(w, i)->load), 0);
-        assert_int_equal(atomic_load(&at(w, i)->picks), ROUNDS * 7);
-        assert_int_equal(atomic_load(&at(w, i)->tokens_reserved), ROUNDS * 7 * 1000);
+        assert_int_equal(atomic_load(&at(w, i)->picks), ROUNDS * SHARE);
+        assert_int_equal(atomic_load(&at(w, i)->tokens_reserved), ROUNDS * SHARE * 1000);
     }
 }
 
@@ -535,6 +589,7 @@ int main(void)
         CASE(no_endpoint_is_an_error),
         CASE(the_books_are_exact_and_return_to_zero),
         CASE(a_burst_spreads_evenly),
+        CASE(who_looks_at_old_books_looks_again),
         CASE(a_burst_from_four_threads_spreads_evenly),
         CASE(pending_prompt_tokens_decide),
         CASE(requests_that_decode_are_spread_too),
