@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 // A request that is decoding takes a slot and a token of every step's budget, and so slows the
@@ -245,56 +244,75 @@ static void candidate_fill(const struct scan *scan, const struct view *view,
         .kv_full = view->kv_full,
         .overloaded = view->overloaded,
     };
-    snprintf(candidate->text, sizeof(candidate->text), "%.*s", (int)sizeof(candidate->text) - 1,
-             view->endpoint->text);
+    size_t len = strnlen(view->endpoint->text, sizeof(candidate->text) - 1);
+    memcpy(candidate->text, view->endpoint->text, len);
+    candidate->text[len] = '\0';
 }
 
-// Looks at all once more and keeps the cheapest, the chosen one in front.
-static void explain(const struct scan *scan, const struct endpoint_set *set,
-                    const struct view *chosen, struct pick_trace *trace)
+// The best endpoints of a scan, best first; the rest is forgotten.
+struct ranking {
+    struct view views[PICK_TRACE_MAX];
+    size_t count;
+};
+
+// `from` places at the front are taken and not compared with.
+static void ranking_add(const struct scan *scan, struct ranking *ranking, size_t from,
+                        const struct view *view)
 {
-    struct view best[PICK_TRACE_MAX];
-    size_t count = 1;
-    best[0] = *chosen;
-    for (size_t i = 0; i < set->count; i++) {
-        struct view view;
-        if (set->items[i] == chosen->endpoint) {
-            continue;
+    size_t at = ranking->count;
+    if (at == PICK_TRACE_MAX) {
+        if (!view_better(scan, view, &ranking->views[at - 1])) {
+            return;
         }
-        view_endpoint(scan, set->items[i], &view);
-        size_t at = count < PICK_TRACE_MAX ? count++ : PICK_TRACE_MAX;
-        for (; at > 1 && view_better(scan, &view, &best[at - 1]); at--) {
-            if (at < PICK_TRACE_MAX) {
-                best[at] = best[at - 1];
-            }
-        }
-        if (at < PICK_TRACE_MAX) {
-            best[at] = view;
-        }
+        at--;
+    } else {
+        ranking->count++;
     }
+    for (; at > from && view_better(scan, view, &ranking->views[at - 1]); at--) {
+        ranking->views[at] = ranking->views[at - 1];
+    }
+    ranking->views[at] = *view;
+}
+
+static void explain(const struct scan *scan, const struct endpoint_set *set,
+                    const struct ranking *ranking, struct pick_trace *trace)
+{
     trace->policy = scan->request->policy;
     trace->candidate_count = (uint32_t)MIN_OF(set->count, (size_t)UINT32_MAX);
-    trace->recorded = (uint32_t)count;
-    for (size_t i = 0; i < count; i++) {
-        candidate_fill(scan, &best[i], &trace->candidates[i]);
+    trace->recorded = (uint32_t)ranking->count;
+    for (size_t i = 0; i < ranking->count; i++) {
+        candidate_fill(scan, &ranking->views[i], &trace->candidates[i]);
+    }
+}
+
+// For policies without a cost: the chosen one in front, others behind it.
+static void rank_behind(const struct scan *scan, const struct endpoint_set *set,
+                        const struct view *chosen, struct ranking *ranking)
+{
+    ranking->views[0] = *chosen;
+    ranking->count = 1;
+    for (size_t i = 0; i < set->count; i++) {
+        struct view view;
+        if (set->items[i] != chosen->endpoint) {
+            view_endpoint(scan, set->items[i], &view);
+            ranking_add(scan, ranking, 1, &view);
+        }
     }
 }
 
 // ---- choosing ----
 
-// The cheapest of the best tier. False: none.
+// Ranks by tier and cost. False: there is none.
 static bool choose_cheapest(const struct scan *scan, const struct endpoint_set *set,
-                            struct view *best)
+                            struct ranking *ranking)
 {
-    best->endpoint = NULL;
+    ranking->count = 0;
     for (size_t i = 0; i < set->count; i++) {
         struct view view;
         view_endpoint(scan, set->items[i], &view);
-        if (best->endpoint == NULL || view_better(scan, &view, best)) {
-            *best = view;
-        }
+        ranking_add(scan, ranking, 0, &view);
     }
-    return best->endpoint != NULL;
+    return ranking->count != 0;
 }
 
 // The point in [0, total) where this pick falls, on a line on which every endpoint is as long as its
@@ -353,7 +371,7 @@ static bool choose_by_weight(const struct scan *scan, const struct endpoint_set 
         }
         at -= length;
     }
-    return chosen->endpoint != NULL || choose_cheapest(scan, set, chosen);
+    return chosen->endpoint != NULL;
 }
 
 // After failures only one request at a time finds out whether the endpoint is back.
@@ -431,12 +449,18 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
     };
     scan.mean_prompt = mean_prompt_update(backend, scan.prompt_tokens);
 
+    struct ranking ranking;
     struct view chosen;
     bool by_cost = policy_has_cost(request->policy);
     for (unsigned round = 0;; round++) {
-        bool found = by_cost ? choose_cheapest(&scan, set, &chosen)
-                             : choose_by_weight(&scan, set, &chosen);
-        if (!found || (chosen.tier >= TIER_TRIED && !allow_tried)) {
+        bool ranked = by_cost || !choose_by_weight(&scan, set, &chosen);
+        if (ranked) {
+            if (!choose_cheapest(&scan, set, &ranking)) {
+                return -EBUSY;
+            }
+            chosen = ranking.views[0];
+        }
+        if ((chosen.tier >= TIER_TRIED && !allow_tried)) {
             return -EBUSY;
         }
         bool last = round >= RESCAN_MAX;
@@ -450,7 +474,10 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
     }
     *ret = (struct reservation){.endpoint = chosen.endpoint, .tokens = chosen.own_tokens};
     if (trace != NULL) {
-        explain(&scan, set, &chosen, trace);
+        if (!by_cost) {
+            rank_behind(&scan, set, &chosen, &ranking);
+        }
+        explain(&scan, set, &ranking, trace);
     }
     return 0;
 }
@@ -470,11 +497,11 @@ int pick_preview(struct backend_state *backend, const struct pick_request *reque
     };
     uint32_t mean = atomic_load_explicit(&backend->mean_prompt_tokens, memory_order_relaxed);
     scan.mean_prompt = mean != 0 ? (double)mean : (double)scan.prompt_tokens;
-    struct view chosen;
-    if (!choose_cheapest(&scan, set, &chosen)) {
+    struct ranking ranking;
+    if (!choose_cheapest(&scan, set, &ranking)) {
         return -ENOENT;
     }
-    explain(&scan, set, &chosen, ret_trace);
+    explain(&scan, set, &ranking, ret_trace);
     return 0;
 }
 
