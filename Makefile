@@ -124,6 +124,7 @@ $(BUILD)/%_fuzz: tests/fuzz/%_fuzz.c $(LIB)
 
 lint: ## layers, banned functions, sizes, cppcheck, clang warnings
 	$(Q)tests/lint/run
+	$(Q)charts/sync --check
 
 cov: ## line coverage of the unit and integration tests (gcov)
 	$(Q)$(MAKE) --no-print-directory BUILD=build-cov OPT=-O0 HARDEN=-fPIE SAN=--coverage test

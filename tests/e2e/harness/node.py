@@ -11,6 +11,7 @@ NODE = "node1"
 POD_NETWORK = "10.244.0.0/16"
 # What these programs write at fixed places; inside our mount namespace each is a tmpfs.
 PRIVATE_FOLDERS = ("/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet")
+MADE_FOLDERS = "made-folders"  # the file that lists those which did not exist
 
 CONTAINERD = """version = 2
 root = "{directory}/containerd/root"
@@ -51,8 +52,18 @@ def _cgroup_folders(name):
             if os.path.exists(os.path.join(hierarchy, "cgroup.procs"))]
 
 
-def remove_cgroups(directory):
-    """Removes what the pods of an ended run have left in the cgroup file systems."""
+def remove_traces(directory):
+    """Removes what an ended run has left outside of its own folder and namespaces."""
+    try:
+        with open(os.path.join(directory, MADE_FOLDERS), encoding="utf-8") as made:
+            for folder in json.load(made):
+                os.rmdir(folder)
+    except OSError:  # it did not come so far, or somebody uses the folder now
+        pass
+    _remove_cgroups(directory)
+
+
+def _remove_cgroups(directory):
     for top in _cgroup_folders(cgroup_of(directory)):
         for folder, _, _ in os.walk(top, topdown=False):
             for _ in range(20):
@@ -94,6 +105,8 @@ class Node:
 
     def prepare(self):
         """Private folders, forwarding, configuration files."""
+        made = [folder for folder in PRIVATE_FOLDERS if not os.path.exists(folder)]
+        _write(os.path.join(self._directory, MADE_FOLDERS), json.dumps(made))
         for folder in PRIVATE_FOLDERS:
             os.makedirs(folder, exist_ok=True)
             run(["mount", "-t", "tmpfs", "-o", "mode=755", "headrace-e2e", folder])

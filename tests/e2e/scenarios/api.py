@@ -67,10 +67,12 @@ def crds(env):
 
 @SUITE.scenario
 def examples(env):
-    """The API server takes every example manifest."""
+    """The API server and `headrace validate` take every example manifest."""
     files = sorted(glob.glob(f"{env.root}/manifests/examples/*.yaml"))
     check(files, "no examples")
     env.apply()
+    offline = run([f"{env.build}/headrace", "validate", *files], check=False)
+    check(offline.returncode == 0, offline.stdout + offline.stderr)
     for file in files:
         env.plane.kubectl("apply", "--dry-run=server", "--namespace", env.namespace, "-f", file)
 
