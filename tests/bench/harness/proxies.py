@@ -107,10 +107,21 @@ spec:
 """
 
 
+def free_ports(count):
+    """Ports that nobody has; all are held until all are known, so that none comes twice."""
+    held = []
+    try:
+        for _ in range(count):
+            held.append(socket.socket())
+            held[-1].bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in held]
+    finally:
+        for s in held:
+            s.close()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Proxy:
