@@ -90,7 +90,7 @@ void account_retry(struct request *request, uint32_t why)
 void account_first_token(struct request *request)
 {
     struct metrics_backend *cells = backend_cells(request);
-    if (cells != NULL) {
+    if (cells != NULL && request->status < 300) { // a quick refusal is no quick token
         metrics_latency_record(&cells->ttft, request->first_token_ns - request->started_ns);
         backend_state_learn_ttft(request->target->backend->state,
                                  (request->first_token_ns - request->sent_ns) / 1000000);

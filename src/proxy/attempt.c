@@ -151,26 +151,32 @@ static bool pick(struct request *request, const struct snap_target *target, bool
     return picked;
 }
 
-// The backend's own words for the model, when they differ from the client's.
+// Makes the target current, with its own word for the model when that differs from the client's.
+// False: out of memory, and nothing was changed.
 static bool set_target(struct request *request, const struct snap_target *target)
 {
-    request->target = target;
-    request->upstream_model = SLICE_NULL;
-    request->model_json = SLICE_NULL;
-    if (request->model.ptr == NULL) {
-        return true;
+    struct slice name = SLICE_NULL;
+    struct slice quoted = SLICE_NULL;
+    if (request->model.ptr != NULL) {
+        name = snapshot_upstream_model(target, request->model);
     }
-    struct slice name = snapshot_upstream_model(target, request->model);
     if (slice_eq(name, request->model)) {
-        return true;
+        name = SLICE_NULL;
+    } else {
+        struct strbuf json;
+        strbuf_init(&json, REQUEST_MODEL_MAX * 6 + 2);
+        json_write_string(&json, name);
+        quoted = arena_dup(&request->arena, strbuf_slice(&json));
+        bool failed = json.failed || quoted.ptr == NULL;
+        strbuf_fini(&json);
+        if (failed) {
+            return false;
+        }
     }
-    struct strbuf json;
-    strbuf_init(&json, REQUEST_MODEL_MAX * 6 + 2);
-    json_write_string(&json, name);
-    request->model_json = arena_dup(&request->arena, strbuf_slice(&json));
-    strbuf_fini(&json);
+    request->target = target;
     request->upstream_model = name;
-    return request->model_json.ptr != NULL;
+    request->model_json = quoted;
+    return true;
 }
 
 static void note_tried(struct request *request)
@@ -225,15 +231,22 @@ static bool advance(struct request *request, uint32_t why)
     if (!found) {
         return false;
     }
-    drop_current(request);
-    request->reservation = fresh;
+    // All that can fail comes before the change: the answer at hand may still be needed.
     if (!set_target(request, target)) {
+        reservation_release(&fresh);
         return false;
     }
+    drop_current(request);
+    request->reservation = fresh;
     return true;
 }
 
 // ---- connecting -----------------------------------------------------------------------------------
+
+bool attempt_is_our_failure(int error)
+{
+    return error == ENOMEM || error == ENOBUFS || error == EMFILE || error == ENFILE;
+}
 
 // The reserved endpoint gets the request. 0, or an errno.
 static int connect_reserved(struct request *request, bool fresh_connection)
@@ -271,7 +284,7 @@ static void connect_or_advance(struct request *request)
         if (error == 0) {
             return;
         }
-        if (error == ENOMEM) {
+        if (attempt_is_our_failure(error)) {
             reply_fault(request, FAULT_INTERNAL, SLICE(""));
             return;
         }

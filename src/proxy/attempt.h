@@ -19,6 +19,9 @@ bool attempt_again(struct request *request, uint32_t why);
 // endpoint. False when that is not possible.
 bool attempt_stale_connection(struct request *request);
 
+// An errno of connecting that says something about us, not about the server.
+bool attempt_is_our_failure(int error);
+
 // The pieces of head and body from `offset` on; returns how many iovecs were filled (0: nothing
 // to send now).
 int attempt_pieces(const struct request *request, uint64_t offset, struct iovec *iov, int max);

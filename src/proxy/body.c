@@ -134,7 +134,8 @@ static void body_done(struct request *request)
 {
     request->body_complete = true;
     if (!request->body_buffered) {
-        return; // on its way already
+        relay_wait_changed(request); // on its way already
+        return;
     }
     if (request->scan != NULL && body_bytes(request).len != 0) {
         enum json_error error = json_scan_finish(request->scan);
@@ -230,11 +231,7 @@ static bool keep_piece(struct request *request, struct slice piece)
 {
     request->body_received += piece.len;
     if (request->body_received > request->worker->config->max_body_bytes) {
-        if (request->committed || request->up != NULL) {
-            request_abort(request, FAULT_BODY_TOO_LARGE);
-        } else {
-            reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
-        }
+        reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return false;
     }
     if (request->up_chunked && piece.len != 0) {
@@ -273,12 +270,8 @@ static bool take_chunked(struct request *request, const char *data, size_t len, 
         if (n < 0) {
             enum http_reject reason = (enum http_reject)-n;
             request->client_keep_alive = false;
-            if (request->up != NULL) {
-                request_abort(request, FAULT_BAD_REQUEST); // half of it is upstream already
-            } else {
-                request->reject_status = http_reject_status(reason);
-                reply_fault(request, FAULT_BAD_REQUEST, slice_of_str(http_reject_text(reason)));
-            }
+            request->reject_status = http_reject_status(reason);
+            reply_fault(request, FAULT_BAD_REQUEST, slice_of_str(http_reject_text(reason)));
             return false;
         }
         at += (size_t)n;
@@ -304,8 +297,9 @@ ptrdiff_t body_take(struct request *request, const char *data, size_t len)
     if (!ok) {
         return -1;
     }
-    request->phase_ms = request->phase == REQUEST_BODY ? worker_now_ms(request->worker)
-                                                       : request->phase_ms;
+    if (request->phase == REQUEST_BODY || request->phase == REQUEST_WAIT) {
+        request->phase_ms = worker_now_ms(request->worker);
+    }
     struct downstream *down = request->down;
     if (end) {
         body_done(request);
@@ -316,6 +310,7 @@ ptrdiff_t body_take(struct request *request, const char *data, size_t len)
     if (!request->body_buffered) {
         if (!end && request->body.len >= REQUEST_REPLAY_MAX) {
             request->body_paused = true; // until it is sent
+            relay_wait_changed(request);
         }
         if (request->up != NULL) {
             upstream_send(request->up);
@@ -380,6 +375,7 @@ void body_sent(struct request *request)
     request->up_sent = request->up_head.len;
     if (request->body_paused) {
         request->body_paused = false;
+        relay_wait_changed(request);
         downstream_want_body(request->down);
     }
 }

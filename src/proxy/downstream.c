@@ -191,10 +191,20 @@ static bool flush_out(struct downstream *down)
 // The next request, when its bytes are here already. Called with none running.
 static void next_request(struct downstream *down);
 
+// A client that pipelines gets its next answer when it has taken the one before: answers do not pile
+// up here.
+static bool answer_pending(const struct downstream *down)
+{
+    return down->out.len != 0 && down->state != DOWNSTREAM_LINGER;
+}
+
 static void on_resume(struct task *task, void *arg)
 {
     (void)task;
     struct downstream *down = arg;
+    if (down->request == NULL && answer_pending(down)) {
+        return; // set again once it is sent
+    }
     if (down->request == NULL) {
         next_request(down);
     } else if (down->readable || down->in.len != 0) {
@@ -216,7 +226,7 @@ void downstream_request_done(struct downstream *down, bool keep_alive, bool unre
         if (down->out.len != 0) {
             down->state = DOWNSTREAM_LINGER; // sends first; see downstream_on_io
             set_deadline(down, down->worker->config->write_timeout_ms);
-        } else if (unread && !down->hung_up) {
+        } else if ((unread || down->surplus || down->readable) && !down->hung_up) {
             start_linger(down);
         } else {
             downstream_close(down);
@@ -274,7 +284,7 @@ static ptrdiff_t feed(struct downstream *down, char *data, size_t len, size_t se
         return (ptrdiff_t)len;
     }
     if (down->request == NULL) {
-        return take_request(down, data, len, seen);
+        return answer_pending(down) ? 0 : take_request(down, data, len, seen);
     }
     if (!request_wants_body(down->request)) {
         return 0; // pipelined: waits its turn
@@ -297,7 +307,7 @@ static bool feed_kept(struct downstream *down)
         }
         strbuf_consume(&in, (size_t)used);
         down->in = in;
-        down->head_seen = used == 0 && down->request == NULL ? in.len : 0;
+        down->head_seen = down->state == DOWNSTREAM_HEAD ? in.len : 0;
         if (used == 0 || (had_request && down->request == NULL)) {
             break; // incomplete, paused, or ended: the next one starts from the loop
         }
@@ -335,7 +345,7 @@ static bool take_read(struct downstream *down, char *data, size_t len)
         }
         if ((size_t)used < len) {
             strbuf_add(&down->in, slice_of(data + used, len - (size_t)used));
-            down->head_seen = used == 0 && down->request == NULL ? down->in.len : 0;
+            down->head_seen = down->state == DOWNSTREAM_HEAD ? down->in.len : 0;
             if (used > 0 && down->request == NULL) {
                 loop_task_set(down->worker->loop, &down->resume, on_resume, down);
             }
@@ -376,7 +386,7 @@ static bool downstream_read(struct downstream *down)
         return false;
     }
     for (int i = 0; i < READS_A_TURN; i++) {
-        bool wanted = down->request != NULL ? request_wants_body(down->request) : true;
+        bool wanted = down->request != NULL ? request_wants_body(down->request) : !answer_pending(down);
         if ((!wanted && !down->hung_up) || (!wanted && in_full(down))) {
             down->readable = true; // look again when it is wanted
             return true;
@@ -427,6 +437,8 @@ static void downstream_on_io(struct io *io, uint32_t events, void *arg)
                 if (down->closed) {
                     return;
                 }
+            } else if (down->in.len != 0 || down->readable) {
+                loop_task_set(down->worker->loop, &down->resume, on_resume, down);
             }
         }
     }
@@ -453,14 +465,12 @@ static void on_deadline(struct downstream *down)
     case DOWNSTREAM_HEAD:
         request_refuse(down, HTTP_REJECT_NONE, FAULT_HEADER_TIMEOUT);
         break;
+    case DOWNSTREAM_IDLE:
     case DOWNSTREAM_LINGER:
         if (down->out.len != 0 && progressed_lately(down)) {
             set_deadline(down, down->worker->config->write_timeout_ms);
             break;
         }
-        downstream_close(down);
-        break;
-    case DOWNSTREAM_IDLE:
         downstream_close(down);
         break;
     case DOWNSTREAM_REQUEST: // the request has its own timer
@@ -496,6 +506,9 @@ void downstream_drain(struct downstream *down)
     if (down->requests == 0) {
         // Just accepted: its first request is on the way, and is its last.
         set_deadline(down, down->worker->config->header_timeout_ms);
+    } else if (down->out.len != 0) {
+        down->state = DOWNSTREAM_LINGER; // sends the rest of its last answer first
+        set_deadline(down, down->worker->config->write_timeout_ms);
     } else {
         downstream_close(down);
     }

@@ -46,6 +46,7 @@ struct downstream {
     bool hung_up;          // the peer has closed its side
     bool close_after;      // close when `out` is sent
     bool readable;         // data may wait in the socket (edge seen, not read)
+    bool surplus;          // more came than the current request; set where the request begins
     char peer[46];         // address as text
 };
 

@@ -51,7 +51,7 @@
     X(CLIENT_ABORT, 499, "client_abort", "", "the client went away")                              \
     X(CLIENT_STALLED, 499, "client_stalled", "", "the client stopped reading")                    \
     X(SHUTDOWN, 503, "shutdown", "service_unavailable", "the gateway is shutting down")           \
-    X(INTERNAL, 500, "internal", "server_error", "the gateway ran out of memory")
+    X(INTERNAL, 500, "internal", "server_error", "the gateway ran out of memory or files")
 
 enum fault {
 #define X(name, status, label, type, text) FAULT_##name,

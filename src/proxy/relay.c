@@ -44,6 +44,31 @@ void relay_set_phase(struct request *request, enum request_phase phase, uint32_t
     arm_timer(request);
 }
 
+// The client is the one that is waited for: its body, or room in its socket.
+static bool client_is_late(const struct request *request)
+{
+    return request->phase == REQUEST_WAIT && !request->body_complete && !request->body_paused;
+}
+
+// How long nothing may move while the answer has not begun.
+static uint32_t wait_limit(const struct request *request)
+{
+    const struct proxy_config *config = request->worker->config;
+    if (client_is_late(request)) {
+        return config->body_timeout_ms;
+    }
+    // Only a stream has a first token to wait for; another answer comes when all of it is ready.
+    return request->stream ? request->target->backend->first_token_timeout_ms
+                           : config->unary_timeout_ms;
+}
+
+void relay_wait_changed(struct request *request)
+{
+    if (request->phase == REQUEST_WAIT) {
+        relay_set_phase(request, REQUEST_WAIT, wait_limit(request));
+    }
+}
+
 static void drop_upstream(struct request *request)
 {
     if (request->up != NULL) {
@@ -51,12 +76,6 @@ static void drop_upstream(struct request *request)
         request->up = NULL;
         upstream_close(up);
     }
-}
-
-// The client is the one that is waited for: its body, or room in its socket.
-static bool client_is_late(const struct request *request)
-{
-    return request->phase == REQUEST_WAIT && !request->body_complete && !request->body_paused;
 }
 
 static void on_phase_timeout(struct request *request)
@@ -77,6 +96,8 @@ static void on_phase_timeout(struct request *request)
             reply_fault(request, FAULT_BODY_TIMEOUT, SLICE(""));
             break;
         }
+        // Frozen, or so full that it should be spared for a while: either way not the next choice.
+        endpoint_report_failure(request->reservation.endpoint, now);
         drop_upstream(request);
         attempt_failed(request, SNAP_RETRY_TIMEOUT, FAULT_FIRST_TOKEN_TIMEOUT);
         break;
@@ -84,6 +105,7 @@ static void on_phase_timeout(struct request *request)
         if (downstream_blocked(request->down)) {
             request_abort(request, FAULT_CLIENT_STALLED);
         } else {
+            endpoint_report_failure(request->reservation.endpoint, now);
             reply_fault(request, FAULT_BETWEEN_TOKENS_TIMEOUT, SLICE(""));
         }
         break;
@@ -120,17 +142,17 @@ static void on_timer(struct timer *timer, void *arg)
 
 void relay_on_connected(struct request *request)
 {
-    const struct snap_backend *backend = request->target->backend;
     request->sent_ns = clock_mono_ns();
-    // Only a stream has a first token to wait for; another answer comes when all of it is ready.
-    relay_set_phase(request, REQUEST_WAIT,
-                    request->stream ? backend->first_token_timeout_ms
-                                    : request->worker->config->unary_timeout_ms);
+    request->phase = REQUEST_WAIT;
+    relay_wait_changed(request);
 }
 
 void relay_on_connect_failed(struct request *request, int error)
 {
-    (void)error;
+    if (attempt_is_our_failure(error)) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        return;
+    }
     endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
     attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_FAILED);
 }
@@ -306,6 +328,10 @@ static enum hold hold_first_event(struct request *request, char *data, size_t le
         struct slice event = slice_of(data + event_start, at - event_start);
         if (in_held) {
             strbuf_add(&request->held, slice_of(data, at));
+            if (request->held.failed) {
+                reply_fault(request, FAULT_INTERNAL, SLICE(""));
+                return HOLD_GONE;
+            }
             event = slice_skip(strbuf_slice(&request->held), request->held_head);
         }
         bool gone = false;
@@ -443,7 +469,10 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
         openai_usage_feed(&request->usage, slice_of(data, len));
     }
     if (request->sse && len != 0) {
-        request->tail_open = data[len - 1] != '\n';
+        // Ends that came in two pieces count as open: an empty line too many does no harm.
+        request->tail_open =
+            len < 2 || data[len - 1] != '\n' ||
+            (data[len - 2] != '\n' && (len < 3 || data[len - 2] != '\r' || data[len - 3] != '\n'));
     }
     if (send_on(request, data, len, done) != 0) {
         request_abort(request, FAULT_CLIENT_ABORT);
@@ -455,6 +484,7 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
     }
     if (downstream_blocked(request->down)) {
         request->up->paused = true;
+        relay_set_phase(request, REQUEST_RELAY, request->worker->config->write_timeout_ms);
     }
     return true;
 }

@@ -21,3 +21,6 @@ void relay_on_broken(struct request *request, enum fault fault);
 
 // The timer of the request.
 void relay_set_phase(struct request *request, enum request_phase phase, uint32_t limit_ms);
+
+// Who is waited for has changed: the client came to the end of its body, or shall go on with it.
+void relay_wait_changed(struct request *request);

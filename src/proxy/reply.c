@@ -81,7 +81,8 @@ static void cut_answer(struct request *request, enum fault fault)
 {
     drop_upstream(request);
     request->client_keep_alive = false;
-    if (request->sse && !downstream_blocked(request->down)) {
+    if (request->sse && request->client_framing != CLIENT_LENGTH &&
+        !downstream_blocked(request->down)) {
         struct strbuf event;
         strbuf_init(&event, 4096);
         strbuf_add_str(&event, request->tail_open ? "\n\ndata: " : "data: ");

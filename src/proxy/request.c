@@ -308,7 +308,8 @@ void request_begin(struct downstream *down, struct http_request *head, char *buf
     request->down = down;
     down->request = request;
     down->bytes_out = 0;
-    down->bytes_in = len;
+    down->bytes_in = whole ? *ret_used : len;
+    down->surplus = whole && len > *ret_used;
     request->started_ns = clock_mono_ns();
     request->client_keep_alive = head->keep_alive;
     request->body_replayable = true;

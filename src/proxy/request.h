@@ -106,7 +106,7 @@ struct request {
     bool committed;
     bool sse;
     bool answered;  // the whole answer was handed to the connection
-    bool tail_open; // the last byte relayed was not the end of an event
+    bool tail_open; // what was relayed last may not be the end of an event
     bool client_keep_alive;
     struct strbuf held; // rendered head, and a first event that is not whole yet
     size_t held_head;   // length of the head part

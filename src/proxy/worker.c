@@ -72,7 +72,7 @@ static void on_accept(struct io *io, uint32_t events, void *arg)
         socklen_t len = sizeof(address);
         int fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
                 metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
                 set_accepting(worker, false); // until a connection closes, or the housekeeping
             }
