@@ -20,7 +20,8 @@ enum downstream_state {
 };
 
 enum {
-    DOWNSTREAM_OUT_MAX = 1024 * 1024, // unsent bytes; reading upstream stops long before
+    // Unsent bytes: the largest answer of our own. Reading upstream stops long before.
+    DOWNSTREAM_OUT_MAX = 4 * 1024 * 1024 + 128 * 1024,
     DOWNSTREAM_LINGER_MS = 2000,
     DOWNSTREAM_LINGER_BYTES = 4 * 1024 * 1024,
 };

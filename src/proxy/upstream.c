@@ -94,8 +94,8 @@ void upstream_release(struct upstream *up)
 {
     struct worker *worker = up->worker;
     bool removed = atomic_load_explicit(&up->endpoint->removed, memory_order_relaxed);
-    if (!up->keep_alive || !up->body_done || up->framing_odd || up->hung_up || removed ||
-        worker->draining) {
+    if (!up->keep_alive || !up->body_done || up->framing_odd || up->more_unread || up->hung_up ||
+        removed || worker->draining) {
         upstream_close(up);
         return;
     }
@@ -328,6 +328,7 @@ static void upstream_read(struct upstream *up)
             return;
         }
         up->got_bytes = true;
+        up->more_unread = (size_t)n == SCRATCH_SIZE;
         metrics_add(worker->metrics, METRIC_UPSTREAM_BYTES_IN, (uint64_t)n);
         if (!take_bytes(up, data, (size_t)n)) {
             return;

@@ -34,6 +34,7 @@ struct upstream {
     bool paused;        // the client is blocked: do not read
     bool hung_up;       // the peer has closed its side (EPOLLRDHUP): read until the end
     bool framing_odd;   // surplus bytes after a response: never reuse
+    bool more_unread;   // the last read filled its buffer: what follows a response is not known
     uint8_t framing;    // enum http_framing of the response
     uint64_t left;      // of a body with length
     struct h1_chunked chunked;

@@ -349,5 +349,23 @@ def test_bytes_behind_a_response_are_never_an_answer(t):
             eq((answer.status, answer.body), (200, b"{}"))
 
 
+def test_bytes_behind_a_response_that_fills_a_read_are_never_an_answer(t):
+    """The end of the answer is the end of a read of 64 KiB, and what follows waits in the socket."""
+    def handler(peer):
+        while peer.read_request() is not None:
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+            size = 65536 - len(head % 65000)
+            peer.send(head % size + b"x" * size
+                      + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+
+    headrace, _ = setup(t, [handler])
+    with t.connect(headrace.port) as conn:
+        for _ in range(20):
+            conn.send(post(LENGTH))
+            answer = conn.read_response()
+            eq((answer.status, answer.body.count(b"x")), (200, len(answer.body)))
+            eq(len(answer.body) > 60000, True)
+
+
 if __name__ == "__main__":
     main(globals())
