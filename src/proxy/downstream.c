@@ -198,6 +198,12 @@ static bool answer_pending(const struct downstream *down)
     return down->out.len != 0 && down->state != DOWNSTREAM_LINGER;
 }
 
+// `in` holds more than the beginning of a head: it comes first, before more is read.
+static bool kept_for_later(const struct downstream *down)
+{
+    return down->request == NULL && down->in.len != 0 && down->state != DOWNSTREAM_HEAD;
+}
+
 static void on_resume(struct task *task, void *arg)
 {
     (void)task;
@@ -221,6 +227,8 @@ void downstream_request_done(struct downstream *down, bool keep_alive, bool unre
 {
     down->request = NULL;
     down->requests++;
+    down->bytes_in = 0;
+    down->bytes_out = 0;
     if (!keep_alive || down->hung_up) {
         down->close_after = true;
         if (down->out.len != 0) {
@@ -312,6 +320,9 @@ static bool feed_kept(struct downstream *down)
             break; // incomplete, paused, or ended: the next one starts from the loop
         }
     }
+    if (kept_for_later(down)) {
+        loop_task_set(down->worker->loop, &down->resume, on_resume, down);
+    }
     return true;
 }
 
@@ -346,7 +357,7 @@ static bool take_read(struct downstream *down, char *data, size_t len)
         if ((size_t)used < len) {
             strbuf_add(&down->in, slice_of(data + used, len - (size_t)used));
             down->head_seen = down->state == DOWNSTREAM_HEAD ? down->in.len : 0;
-            if (used > 0 && down->request == NULL) {
+            if (kept_for_later(down)) {
                 loop_task_set(down->worker->loop, &down->resume, on_resume, down);
             }
         }
@@ -374,8 +385,11 @@ static void on_hang_up(struct downstream *down)
     down->hung_up = true;
     if (down->request != NULL) {
         request_abort(down->request, FAULT_CLIENT_ABORT);
-    } else if (down->out.len == 0 || down->state != DOWNSTREAM_LINGER) {
+    } else if (down->out.len == 0) {
         downstream_close(down);
+    } else if (down->state != DOWNSTREAM_LINGER) {
+        down->state = DOWNSTREAM_LINGER; // its last answer is complete: the rest of it is sent
+        set_deadline(down, down->worker->config->write_timeout_ms);
     }
 }
 
@@ -386,7 +400,8 @@ static bool downstream_read(struct downstream *down)
         return false;
     }
     for (int i = 0; i < READS_A_TURN; i++) {
-        bool wanted = down->request != NULL ? request_wants_body(down->request) : !answer_pending(down);
+        bool wanted = down->request != NULL ? request_wants_body(down->request)
+                                            : !answer_pending(down) && !kept_for_later(down);
         if ((!wanted && !down->hung_up) || (!wanted && in_full(down))) {
             down->readable = true; // look again when it is wanted
             return true;
@@ -422,7 +437,11 @@ static void downstream_on_io(struct io *io, uint32_t events, void *arg)
     (void)io;
     struct downstream *down = arg;
     if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-        on_hang_up(down);
+        if (down->request != NULL) {
+            on_hang_up(down);
+        } else {
+            downstream_close(down); // nothing can be sent any more
+        }
         return;
     }
     if ((events & EPOLLOUT) != 0 && down->out.len != 0) {
