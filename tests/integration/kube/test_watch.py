@@ -145,7 +145,7 @@ def test_many_pages_and_a_version_that_is_gone(t):
                 uid="u%d" % i, resourceVersion=server.next_version())
     server.fault("list", "services", server.answer_status(410, "Expired"))
     server.compact("services")
-    server.watches("services")[0].end()
+    server.watch("services").end()
     agree(server, driver)
     lists = [r[2] for r in server.requests if r[0] == "list" and r[1] == "services"]
     eq(lists[-3], {"limit": "500"})  # after the 410: the newest
@@ -155,11 +155,11 @@ def test_many_pages_and_a_version_that_is_gone(t):
 
 def test_gone_in_the_middle_of_a_watch(t):
     server, driver = settle(t)
-    server.watches("services")[0].muted = True
+    server.watch("services").muted = True
     server.put("services", service("missed"))
     server.delete("services", "ml", "s2")
     server.compact("services")
-    watch = server.watches("services")[0]
+    watch = server.watch("services")
     watch.muted = False
     watch.send("ERROR", {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
                          "reason": "Expired", "message": "too old resource version"})
@@ -171,7 +171,7 @@ def test_gone_in_the_middle_of_a_watch(t):
 def test_torn_chunks_in_every_size(t):
     server, driver = settle(t)
     for piece in (1, 2, 3, 7, 64):
-        server.watches("services")[0].piece = piece
+        server.watch("services").piece = piece
         server.put("services", service("s1", note="\"quotes\" \\ é \u2028 %d" % piece))
         agree(server, driver, 5)
     eq(driver.dump()["Service"]["lists"], 1)
@@ -183,7 +183,7 @@ def test_a_stream_torn_inside_an_object_goes_on_from_the_last_version(t):
     server.put("services", service("s1", x=1))
     agree(server, driver)
     seen = truth(server)["ml/s1"]
-    watch = server.watches("services")[0]
+    watch = server.watch("services")
     watch.send_raw(b'{"type":"ADDED","object":{"metadata":{"namespace":"ml","name":"half')
     watch.reset()
     query = wait_requests(server, "watch", "services", 2)
@@ -198,7 +198,7 @@ def test_bookmarks_move_the_version(t):
     server, driver = settle(t)
     server.bookmark("services")
     eventually(lambda: driver.dump()["Service"]["bookmarks"] == 1)
-    server.watches("services")[0].reset()
+    server.watch("services").reset()
     query = wait_requests(server, "watch", "services", 2)
     eq(query["resourceVersion"], str(server.version))
     driver.quit()
@@ -210,8 +210,9 @@ def test_too_many_requests_with_retry_after(t):
     started = time.monotonic()
     eventually(driver.synced, 15, "synced")
     eq(time.monotonic() - started >= 2.9, True, "waited as long as asked")
+    watch = server.watch("services")
     server.fault("watch", "services", server.answer_status(429, "TooManyRequests", retry_after=2))
-    server.watches("services")[0].reset()
+    watch.reset()
     wait_requests(server, "watch", "services", 3)
     server.put("services", service("after"))
     agree(server, driver)
@@ -234,7 +235,7 @@ def test_the_server_is_killed_and_comes_back(t):
 
 def test_silence_is_taken_for_death(t):
     server, driver = settle(t, "--silence", "1500")
-    watch = server.watches("services")[0]
+    watch = server.watch("services")
     watch.muted = True
     server.put("services", service("unheard"))
     agree(server, driver, 8)
@@ -247,7 +248,7 @@ def test_duplicate_and_late_events(t):
     old = json.loads(json.dumps(server.objects["services"][("ml", "s1")]))
     server.put("services", service("s1", x=1))
     new = server.objects["services"][("ml", "s1")]
-    watch = server.watches("services")[0]
+    watch = server.watch("services")
     watch.send("MODIFIED", new)
     watch.send("MODIFIED", old)
     watch.send("ADDED", old)
@@ -264,7 +265,7 @@ def test_garbage_in_a_stream(t):
     before = truth(server)
     for n, garbage in enumerate((b"<html>oops</html>", b'{"type":"ADDED","object":' + b"[" * 500,
                                  b"\x00\xff\xfe")):
-        server.watches("services")[0].send_raw(garbage)
+        server.watch("services").send_raw(garbage)
         wait_requests(server, "list", "services", n + 2)
         eventually(lambda: server.watches("services"))
         eq(driver.view("Service"), before)
@@ -279,7 +280,7 @@ def bear_lists(t, make_actions):
     for action in make_actions(server):
         server.fault("list", "services", action)
     server.compact("services")
-    watch = server.watches("services")[0]
+    watch = server.watch("services")
     watch.send("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
     watch.end()
     agree(server, driver)
@@ -313,14 +314,14 @@ def test_a_sudden_empty_list_is_believed_only_when_repeated(t):
     empty = '{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"300"},"items":[]}'
     server.fault("list", "services", server.answer_body(empty))
     server.compact("services")
-    server.watches("services")[0].end()
+    server.watch("services").end()
     eventually(lambda: "suddenly lacks 3 of 3" in driver.stderr, 15)
     eventually(lambda: server.watches("services"), 15, "watching again")
     eq([e for e in driver.events() if e["event"] == "remove"], [])
     for name in ("s0", "s1", "s2"):
         server.delete("services", "ml", name, quietly=True)
     server.compact("services")
-    server.watches("services")[0].end()
+    server.watch("services").end()
     agree(server, driver, 40)
     eq(driver.view("Service"), {})
     driver.quit()
@@ -330,7 +331,7 @@ def test_a_huge_object_and_one_that_is_too_large(t):
     server, driver = settle(t)
     server.put("services", service("huge", text="x" * (3 << 20)))
     agree(server, driver)
-    watch = server.watches("services")[0]
+    watch = server.watch("services")
 
     def flood():
         watch.send_raw(b'{"type":"ADDED","object":{"metadata":{"name":"')
@@ -357,7 +358,7 @@ def test_a_token_is_read_again_when_it_is_refused(t):
     with open(token, "w") as file:
         file.write("secret-two")
     server.tokens = {"secret-two"}
-    server.watches("services")[0].end()
+    server.watch("services").end()
     server.put("services", service("after"))
     agree(server, driver)
     eq("secret" in driver.stderr + driver.stdout, False, "no secret in the log")
@@ -463,11 +464,11 @@ def test_conflicts_and_failures_of_a_status_are_overcome(t):
     driver.command("status ml r True fine")
     eventually(lambda: server.objects["airoutes"][("ml", "r")].get("status"), 20)
     # One that somebody else changes at the same time, unseen by us.
-    server.watches("airoutes")[0].muted = True
+    server.watch("airoutes").muted = True
     server.put("airoutes", dict(server.objects["airoutes"][("ml", "r")], spec={"x": 1}))
     driver.command("status ml r False not any more")
     eventually(lambda: driver.dump()["status"]["conflicts"] >= 2)
-    server.watches("airoutes")[0].reset()
+    server.watch("airoutes").reset()
     eventually(lambda: "not any more" in json.dumps(server.objects["airoutes"][("ml", "r")]), 20)
     eq(server.objects["airoutes"][("ml", "r")]["spec"], {"x": 1})
     driver.quit()

@@ -238,6 +238,17 @@ class Standin:
         self.open_watches = [w for w in self.open_watches if not w.closed.is_set()]
         return [w for w in self.open_watches if w.plural == plural]
 
+    def watch(self, plural, timeout=10.0):
+        """The oldest open watch of a kind; waits until there is one."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.watches(plural)
+            if found:
+                return found[0]
+            if time.monotonic() > deadline:
+                raise AssertionError("no watch of %s within %.0f s" % (plural, timeout))
+            time.sleep(0.01)
+
     # ---- misbehaviour
 
     def fault(self, verb, plural, action, times=1):
