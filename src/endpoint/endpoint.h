@@ -87,7 +87,7 @@ struct endpoint {
     CACHE_ALIGNED _Atomic uint64_t load;
     _Atomic uint64_t tokens_reserved;     // ever; for what a sample cannot know yet
     _Atomic uint64_t picks;
-    _Atomic uint64_t avoid_until_ms;      // after connection failures
+    _Atomic uint64_t avoid_until_ms;      // after failures
     _Atomic uint64_t probe_until_ms;      // one request is trying it after failures
     _Atomic uint64_t overloaded_until_ms; // after the engine refused for want of room
     _Atomic uint32_t failures_in_row;
@@ -246,9 +246,10 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
 double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
                                   uint64_t now_ms);
 
-// Outcome of an attempt. A failure (connect, reset) makes picks avoid the endpoint for a while that
-// doubles with each one in a row (1 s … 30 s; failures inside such a while are of the same burst and
-// do not double it). After it one request at a time is let through, until a success clears all.
+// Outcome of an attempt. A failure (connect, reset, no token in time) makes picks avoid the endpoint
+// for a while that doubles with each one in a row (1 s … 30 s; failures inside such a while are of the
+// same burst and do not double it). After it one request at a time is let through, until a success
+// clears all.
 void endpoint_report_failure(struct endpoint *endpoint, uint64_t now_ms);
 void endpoint_report_success(struct endpoint *endpoint);
 
