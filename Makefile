@@ -49,7 +49,15 @@ help: ## this list
 $(BUILD)/obj/%.o: %.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -DHEADRACE_VERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# The programs know their version; a new one rebuilds only what says it.
+$(BUILD)/obj/cmd/%.o: CFLAGS_ALL += -DHEADRACE_VERSION='"$(VERSION)"'
+$(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/*/*.c)): $(BUILD)/version
+.PHONY: force
+$(BUILD)/version: force
+	@mkdir -p $(@D)
+	@[ "$$(cat $@ 2>/dev/null)" = "$(VERSION)" ] || echo "$(VERSION)" >$@
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR,$@)
