@@ -70,6 +70,7 @@ static void set_defaults(struct run_options *o)
     };
     proxy_config_init(&o->proxy);
     o->max_body_bytes = o->proxy.max_body_bytes;
+    o->max_buffered_bytes = o->proxy.max_buffered_bytes;
     o->max_header_bytes = o->proxy.limits.max_head_bytes;
     o->max_headers = o->proxy.limits.max_headers;
     o->max_connections = o->proxy.max_connections;
@@ -85,6 +86,9 @@ static void apply(struct run_options *o)
 {
     o->proxy.workers = (unsigned)o->workers;
     o->proxy.max_body_bytes = o->max_body_bytes;
+    // A worker's share must hold one largest body, whose buffer grows by doubling.
+    o->proxy.max_buffered_bytes = MAX_OF(o->max_buffered_bytes / o->workers,
+                                         MIN_OF(o->max_buffered_bytes, 2 * o->max_body_bytes));
     o->proxy.limits.max_head_bytes = (size_t)o->max_header_bytes;
     o->proxy.limits.max_headers = (size_t)o->max_headers;
     o->proxy.max_connections = (uint32_t)o->max_connections;
@@ -131,6 +135,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          OPTION_DURATION, &o->drain_timeout_ms, 0, DAY_MS, NULL},
         {"max-body-bytes", "N", "largest request body (default 33554432)", OPTION_U64,
          &o->max_body_bytes, 1024, UINT64_C(1) << 31, NULL},
+        {"max-buffered-bytes", "N",
+         "request bytes held at a time, shared out among the workers (default 536870912)", OPTION_U64,
+         &o->max_buffered_bytes, 65536, UINT64_C(1) << 40, NULL},
         {"max-header-bytes", "N", "largest message head (default 32768)", OPTION_U64,
          &o->max_header_bytes, 1024, 65536, NULL},
         {"max-headers", "N", "most header fields of a message (default 100)", OPTION_U64,

@@ -246,6 +246,10 @@ static bool keep_piece(struct request *request, struct slice piece)
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return false;
     }
+    if (!request_charge(request)) {
+        reply_fault(request, FAULT_BUFFERS_FULL, SLICE(""));
+        return false;
+    }
     return !request->body_buffered || scan_piece(request, piece);
 }
 

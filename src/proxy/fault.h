@@ -50,6 +50,8 @@
       "the time limit of the route for a whole request was reached")                              \
     X(CLIENT_ABORT, 499, "client_abort", "", "the client went away")                              \
     X(CLIENT_STALLED, 499, "client_stalled", "", "the client stopped reading")                    \
+    X(BUFFERS_FULL, 503, "buffers_full", "service_unavailable",                                   \
+      "the gateway holds as many bytes of requests as it may; try again shortly")                 \
     X(SHUTDOWN, 503, "shutdown", "service_unavailable", "the gateway is shutting down")           \
     X(INTERNAL, 500, "internal", "server_error", "the gateway ran out of memory or files")
 

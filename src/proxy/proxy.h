@@ -35,6 +35,7 @@ struct proxy_config {
     int access_log_fd; // -1 = off
     struct h1_limits limits;
     uint64_t max_body_bytes;           // of a request
+    uint64_t max_buffered_bytes;       // of all requests of a worker, heads and bodies
     uint32_t max_connections;          // per worker; beyond it accepting pauses
     uint32_t header_timeout_ms;        // first byte of a request to the end of its head
     uint32_t body_timeout_ms;          // between two reads of a request body

@@ -39,10 +39,25 @@ static struct request *request_alloc(struct worker *worker)
     return request;
 }
 
-void request_drop_input(struct request *request)
+bool request_charge(struct request *request)
+{
+    struct worker *worker = request->worker;
+    uint64_t holds = request->input_size + request->body.cap;
+    worker->buffered_bytes += holds - request->charged;
+    request->charged = holds;
+    return worker->buffered_bytes <= worker->config->max_buffered_bytes;
+}
+
+static void free_input(struct request *request)
 {
     free(request->input);
     request->input = NULL;
+    request->input_size = 0;
+}
+
+void request_drop_input(struct request *request)
+{
+    free_input(request);
     request->head.headers = NULL;
     request->head.header_count = 0;
     request->body_inline = SLICE_NULL;
@@ -51,6 +66,7 @@ void request_drop_input(struct request *request)
         strbuf_fini(&request->body);
     }
     strbuf_fini(&request->up_head);
+    (void)request_charge(request); // it can only sink
 }
 
 void request_free(struct request *request)
@@ -67,8 +83,9 @@ void request_free(struct request *request)
     if (request->hold != NULL) {
         snapshot_holder_release(&worker->holder, request->hold);
     }
-    free(request->input);
+    free_input(request);
     strbuf_fini(&request->body);
+    (void)request_charge(request);
     strbuf_fini(&request->up_head);
     strbuf_fini(&request->held);
     request->down->request = NULL;
@@ -178,10 +195,12 @@ static bool adopt_input(struct request *request, const struct http_request *head
                         size_t head_len, size_t body_len)
 {
     size_t table = head->header_count * sizeof(struct http_header);
-    request->input = malloc(table + head_len + body_len + 1);
+    size_t size = table + head_len + body_len + 1;
+    request->input = malloc(size);
     if (request->input == NULL) {
         return false;
     }
+    request->input_size = size;
     char *copy = request->input + table;
     memcpy(copy, buf, head_len + body_len);
     request->head = *head;
@@ -318,10 +337,15 @@ void request_begin(struct downstream *down, struct http_request *head, char *buf
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return;
     }
+    bool room = request_charge(request);
     if (!whole) {
         *ret_used = head_len; // the rest goes the way of all later body bytes
     }
     note_identity(request);
+    if (!room) {
+        reply_fault(request, FAULT_BUFFERS_FULL, SLICE(""));
+        return;
+    }
     request->hold = snapshot_holder_acquire(&worker->holder);
     if (request->hold == NULL) {
         reply_fault(request, FAULT_NOT_READY, SLICE(""));

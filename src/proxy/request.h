@@ -54,6 +54,8 @@ struct request {
 
     // As received. Slices of `head` point into `input`.
     char *input; // head (and a body that came with it), one allocation; freed at the commit
+    size_t input_size;
+    uint64_t charged; // bytes of ours in the worker's sum
     struct http_request head;
     struct slice id; // x-request-id, in the arena
     struct slice path_log; // copies that outlive `input`
@@ -153,6 +155,9 @@ void request_finish(struct request *request);
 
 // Settles, logs and frees; the connection is not told.
 void request_free(struct request *request);
+
+// Brings the worker's sum of buffered bytes up to date. False: it is over its limit.
+bool request_charge(struct request *request);
 
 // Frees what only a further attempt would need; once the first byte has gone to the client.
 void request_drop_input(struct request *request);

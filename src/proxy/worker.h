@@ -54,6 +54,7 @@ struct worker {
     char *scratch;               // SCRATCH_FRONT + SCRATCH_SIZE + SCRATCH_BACK
     struct http_header *headers; // limits.max_headers, for parsing
     struct strbuf head;          // for rendering a head
+    uint64_t buffered_bytes;     // that requests hold: heads and bodies
     struct timer housekeeping;
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
     bool leaving;  // answers say that their connection closes
