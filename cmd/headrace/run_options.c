@@ -87,8 +87,8 @@ static void apply(struct run_options *o)
     o->proxy.workers = (unsigned)o->workers;
     o->proxy.max_body_bytes = o->max_body_bytes;
     // A worker's share must hold one largest body, whose buffer grows by doubling.
-    o->proxy.max_buffered_bytes = MAX_OF(o->max_buffered_bytes / o->workers,
-                                         MIN_OF(o->max_buffered_bytes, 2 * o->max_body_bytes));
+    uint64_t least = MIN_OF(o->max_buffered_bytes, 2 * o->max_body_bytes);
+    o->proxy.max_buffered_bytes = MAX_OF(o->max_buffered_bytes / o->workers, least);
     o->proxy.limits.max_head_bytes = (size_t)o->max_header_bytes;
     o->proxy.limits.max_headers = (size_t)o->max_headers;
     o->proxy.max_connections = (uint32_t)o->max_connections;
