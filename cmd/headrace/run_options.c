@@ -5,8 +5,21 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/options.h"
+
+// "::" takes IPv4 too, where the kernel has IPv6 at all.
+static struct slice any_address(void)
+{
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool usable = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof(any)) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return usable ? SLICE("::") : SLICE("0.0.0.0");
+}
 
 int parse_listen_address(const char *text, struct proxy_address *ret, struct error *err)
 {
@@ -21,7 +34,7 @@ int parse_listen_address(const char *text, struct proxy_address *ret, struct err
         host = slice_of(host.ptr + 1, host.len - 2);
     }
     if (host.len == 0) {
-        host = SLICE("0.0.0.0");
+        host = any_address();
     }
     struct endpoint_spec spec;
     // An endpoint cannot have port 0; a listener can: any free one.

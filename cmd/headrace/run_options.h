@@ -35,5 +35,5 @@ struct run_options {
 MUST_CHECK int run_options_parse(struct run_options *options, int argc, char **argv,
                                  struct error *err);
 
-// "127.0.0.1:8080", "[::1]:8080", ":8080" (every address). 0 or -EINVAL.
+// "127.0.0.1:8080", "[::1]:8080", ":8080" (every address of both families). 0 or -EINVAL.
 MUST_CHECK int parse_listen_address(const char *text, struct proxy_address *ret, struct error *err);

@@ -232,7 +232,8 @@ int admin_start(const struct admin_config *config, struct admin **ret_admin, str
     }
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG;
     if (config->address.ss_family == AF_INET6) {
-        flags |= MHD_USE_IPv6;
+        const struct in6_addr *ip = &((const struct sockaddr_in6 *)&config->address)->sin6_addr;
+        flags |= IN6_IS_ADDR_UNSPECIFIED(ip) ? MHD_USE_DUAL_STACK : MHD_USE_IPv6;
     }
     errno = 0;
     admin->daemon = MHD_start_daemon(

@@ -41,6 +41,16 @@ static uint16_t *address_port(struct sockaddr_storage *address)
                                          : &((struct sockaddr_in6 *)address)->sin6_port;
 }
 
+// The IPv6 "any" address takes IPv4 clients too, whatever the system's default is.
+static void take_both_families(int fd, const struct proxy_address *address)
+{
+    int off = 0;
+    if (address->address.ss_family == AF_INET6 &&
+        IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&address->address)->sin6_addr)) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    }
+}
+
 // SO_REUSEPORT: every worker has a queue of its own and the kernel spreads connections.
 static int open_listener(const struct proxy_address *address, int *ret_fd, struct error *err)
 {
@@ -51,6 +61,7 @@ static int open_listener(const struct proxy_address *address, int *ret_fd, struc
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+    take_both_families(fd, address);
     if (bind(fd, (const struct sockaddr *)&address->address, address->len) != 0 ||
         listen(fd, LISTEN_BACKLOG) != 0) {
         int rc = -errno;
@@ -72,6 +83,7 @@ static int probe_address(struct proxy_address *address, struct error *err)
     }
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    take_both_families(fd, address);
     int rc = 0;
     if (bind(fd, (const struct sockaddr *)&address->address, address->len) != 0) {
         rc = -errno;

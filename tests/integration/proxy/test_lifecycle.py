@@ -3,10 +3,11 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 
-from common import (backend, contains, eq, eventually, main, ok_either, ok_json, route, serve_all,
+from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route, serve_all,
                     setup, upstream)
 
 
@@ -284,6 +285,19 @@ spec:
         counts[by("split.example.com")] += 1
     eq(counts["three"], 0)
     assert 25 <= counts["two"] <= 110, counts
+
+
+def test_an_address_without_host_takes_both_families(t):
+    port = free_port()
+    headrace, _ = setup(t, [serve_all(ok_json)], args=["--listen", ":%d" % port])
+    hosts = ["127.0.0.1"]
+    try:
+        socket.create_connection(("::1", port), 2).close()
+        hosts.append("::1")
+    except OSError as error:
+        t.log("no IPv6 here: %s" % error)
+    for host in hosts:
+        eq(t.request(port, "GET", "/v1/models", host=host).status, 200, host)
 
 
 if __name__ == "__main__":
