@@ -19,19 +19,13 @@ def burst(t, port, count, **more):
 
 def test_requests_beyond_the_batch_wait_their_turn(t):
     sim = t.sim(max_num_seqs=2, decode_step=10, jitter=0)
-    conns = burst(t, sim.port, 4, max_tokens=30)
-    first = []
+    conns = burst(t, sim.port, 4, max_tokens=150)
+    settle(t, sim, 2, 2)
     for conn in conns:
         response = conn.read_head()
-        events = conn.iter_events(response)
-        next(events)
-        first.append((time.monotonic(), conn, response, events))
-    started = min(at for at, *_ in first)
-    assert first[2][0] - started > 0.2, "the third waits until one of the first two is through"
-    for _, _, response, events in first:
-        rest = list(events)
-        assert rest[-1].done
-        assert response.complete
+        events = list(conn.iter_events(response))
+        assert events[-1].done and response.complete
+    settle(t, sim, 0, 0)
 
 
 def test_vllm_sends_the_head_while_the_request_waits(t):
@@ -74,22 +68,29 @@ def test_vllm_settled_overload_is_a_plain_503(t):
 
 
 def test_vllm_burst_overload_is_200_and_an_error_event(t):
-    sim = t.sim(max_num_seqs=4, max_queued=8, decode_step=20)
-    conns = burst(t, sim.port, 20, max_tokens=10)
-    good = bad = 0
-    for conn in conns:
-        response = conn.read_head()
-        eq(response.status, 200)
-        events = list(conn.iter_events(response))
-        assert events[-1].done and response.complete
-        if "error" in events[0].json():
-            eq(events[0].json()["error"]["code"], 503)
-            eq(len(events), 2)
-            bad += 1
-        else:
-            eq(len(sse_text(events).split()), 10)
-            good += 1
-    eq((good, bad), (12, 8))
+    for _ in range(5):  # a burst that a busy machine tore apart is none: its end gets plain 503s
+        sim = t.sim(max_num_seqs=4, max_queued=8, decode_step=20)
+        conns = burst(t, sim.port, 20, max_tokens=10)
+        good = bad = plain = 0
+        for conn in conns:
+            response = conn.read_head()
+            if response.status == 503:
+                plain += 1
+                continue
+            eq(response.status, 200)
+            events = list(conn.iter_events(response))
+            assert events[-1].done and response.complete
+            if "error" in events[0].json():
+                eq(events[0].json()["error"]["code"], 503)
+                eq(len(events), 2)
+                bad += 1
+            else:
+                eq(len(sse_text(events).split()), 10)
+                good += 1
+        if plain == 0:
+            eq((good, bad), (12, 8))
+            return
+    raise AssertionError("no burst arrived whole: %d plain refusals" % plain)
 
 
 def test_sglang_overload_in_streams_is_always_200(t):
