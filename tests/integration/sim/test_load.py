@@ -30,14 +30,14 @@ def test_requests_beyond_the_batch_wait_their_turn(t):
 
 def test_vllm_sends_the_head_while_the_request_waits(t):
     sim = t.sim(max_num_seqs=1, decode_step=10)
-    burst(t, sim.port, 1, max_tokens=60)
+    burst(t, sim.port, 1, max_tokens=300)
     started = time.monotonic()
     conn, response = t.stream(sim.port, max_tokens=1)
     head_after = time.monotonic() - started
     next(conn.iter_events(response))
     first_after = time.monotonic() - started
     eq(response.status, 200)
-    assert head_after < 0.2 < first_after, (head_after, first_after)
+    assert head_after < 1.5 < first_after, (head_after, first_after)
 
 
 def test_llamacpp_sends_the_head_with_the_first_data(t):
