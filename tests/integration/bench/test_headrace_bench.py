@@ -3,10 +3,12 @@
 import json
 import os
 import socket
+import sys
 import threading
 import time
 
-from harness import ROOT, contains, eq, main, program
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import ROOT, contains, eq, main, program  # noqa: E402
 
 EVENT = {"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}}]}
 USAGE = {"prompt_tokens": 30, "completion_tokens": 3, "total_tokens": 33,
