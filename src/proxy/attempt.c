@@ -188,11 +188,7 @@ static void note_tried(struct request *request)
 
 static void drop_current(struct request *request)
 {
-    if (request->up != NULL) {
-        struct upstream *up = request->up;
-        request->up = NULL;
-        upstream_close(up);
-    }
+    request_drop_upstream(request);
     reservation_release(&request->reservation);
     strbuf_reset(&request->held);
     request->held_head = 0;

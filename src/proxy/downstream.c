@@ -11,7 +11,7 @@
 #include "proxy/request.h"
 #include "proxy/worker.h"
 
-enum { FREE_DOWNSTREAMS_MAX = 256, READS_A_TURN = 16, OUT_KEEP = 4096, IN_KEEP = 0 };
+enum { FREE_DOWNSTREAMS_MAX = 256, READS_A_TURN = 16, OUT_KEEP = 4096 };
 enum { DRAIN_LAST_REQUEST_MS = 500 };
 
 static void downstream_on_io(struct io *io, uint32_t events, void *arg);
@@ -249,7 +249,7 @@ void downstream_request_done(struct downstream *down, bool keep_alive, bool unre
                                               : down->worker->config->idle_timeout_ms);
     if (down->in.len != 0 || down->readable) {
         loop_task_set(down->worker->loop, &down->resume, on_resume, down);
-    } else if (down->in.cap > IN_KEEP) {
+    } else {
         strbuf_fini(&down->in);
     }
 }

@@ -69,15 +69,6 @@ void relay_wait_changed(struct request *request)
     }
 }
 
-static void drop_upstream(struct request *request)
-{
-    if (request->up != NULL) {
-        struct upstream *up = request->up;
-        request->up = NULL;
-        upstream_close(up);
-    }
-}
-
 static void on_phase_timeout(struct request *request)
 {
     struct worker *worker = request->worker;
@@ -88,7 +79,7 @@ static void on_phase_timeout(struct request *request)
         break;
     case REQUEST_CONNECT:
         endpoint_report_failure(request->reservation.endpoint, now);
-        drop_upstream(request);
+        request_drop_upstream(request);
         attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_TIMEOUT);
         break;
     case REQUEST_WAIT:
@@ -98,7 +89,7 @@ static void on_phase_timeout(struct request *request)
         }
         // Frozen, or so full that it should be spared for a while: either way not the next choice.
         endpoint_report_failure(request->reservation.endpoint, now);
-        drop_upstream(request);
+        request_drop_upstream(request);
         attempt_failed(request, SNAP_RETRY_TIMEOUT, FAULT_FIRST_TOKEN_TIMEOUT);
         break;
     case REQUEST_RELAY:

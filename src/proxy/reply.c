@@ -3,26 +3,16 @@
 #include <string.h>
 
 #include "proxy/downstream.h"
-#include "proxy/upstream.h"
 #include "proxy/worker.h"
 
 enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
-
-static void drop_upstream(struct request *request)
-{
-    if (request->up != NULL) {
-        struct upstream *up = request->up;
-        request->up = NULL;
-        upstream_close(up);
-    }
-}
 
 // Sends head and body and ends the request.
 static void send_reply(struct request *request, unsigned status, struct slice body)
 {
     struct worker *worker = request->worker;
     struct strbuf *head = &worker->head;
-    drop_upstream(request);
+    request_drop_upstream(request);
     request->status = status;
     request->phase = REQUEST_REPLY;
     if (!request->body_complete || worker->leaving) {
@@ -79,7 +69,7 @@ static struct slice fault_message(struct request *request, enum fault fault, str
 // connection closes without the end of the message, so that nobody takes it for complete.
 static void cut_answer(struct request *request, enum fault fault)
 {
-    drop_upstream(request);
+    request_drop_upstream(request);
     request->client_keep_alive = false;
     if (request->sse && request->client_framing != CLIENT_LENGTH &&
         !downstream_blocked(request->down)) {

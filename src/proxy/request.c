@@ -69,17 +69,22 @@ void request_drop_input(struct request *request)
     (void)request_charge(request); // it can only sink
 }
 
+void request_drop_upstream(struct request *request)
+{
+    if (request->up != NULL) {
+        struct upstream *up = request->up;
+        request->up = NULL;
+        upstream_close(up);
+    }
+}
+
 void request_free(struct request *request)
 {
     struct worker *worker = request->worker;
     account_request(request);
     loop_timer_cancel(worker->loop, &request->timer);
     reservation_release(&request->reservation);
-    if (request->up != NULL) {
-        struct upstream *up = request->up;
-        request->up = NULL;
-        upstream_close(up);
-    }
+    request_drop_upstream(request);
     if (request->hold != NULL) {
         snapshot_holder_release(&worker->holder, request->hold);
     }

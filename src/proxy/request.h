@@ -159,5 +159,8 @@ void request_free(struct request *request);
 // Brings the worker's sum of buffered bytes up to date. False: it is over its limit.
 bool request_charge(struct request *request);
 
+// Closes the upstream connection of the current attempt, if there is one.
+void request_drop_upstream(struct request *request);
+
 // Frees what only a further attempt would need; once the first byte has gone to the client.
 void request_drop_input(struct request *request);
