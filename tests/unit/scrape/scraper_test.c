@@ -65,7 +65,8 @@ static void answer(struct server *s, int fd, const char *request)
     bool found = strncmp(request, line, line_len) == 0 &&
                  (request[line_len] == ' ' || request[line_len] == '?');
     bool narrow = found && strstr(request, "name%5B%5D=vllm:num_requests_running&") != NULL;
-    const char *body = !found ? "no\n" : narrow && s->narrow != NULL ? s->narrow : s->body;
+    // A copy: the test may replace and free its text while this answer is still being sent.
+    char *body = strdup(!found ? "no\n" : narrow && s->narrow != NULL ? s->narrow : s->body);
     atomic_fetch_add(&s->narrow_requests, narrow);
     bool endless = found && s->endless;
     pthread_mutex_unlock(&s->lock);
@@ -82,6 +83,7 @@ static void answer(struct server *s, int fd, const char *request)
     } else {
         send_all(fd, body, len);
     }
+    free(body);
 }
 
 static bool serve(struct server *s, int fd)
