@@ -87,11 +87,18 @@ void account_retry(struct request *request, uint32_t why)
     }
 }
 
+// A quick refusal is no quick token.
+static uint64_t ttft_ns(const struct request *request)
+{
+    bool token = request->first_token_ns != 0 && request->status < 300;
+    return token ? request->first_token_ns - request->started_ns : 0;
+}
+
 void account_first_token(struct request *request)
 {
     struct metrics_backend *cells = backend_cells(request);
-    if (cells != NULL && request->status < 300) { // a quick refusal is no quick token
-        metrics_latency_record(&cells->ttft, request->first_token_ns - request->started_ns);
+    if (cells != NULL && ttft_ns(request) != 0) {
+        metrics_latency_record(&cells->ttft, ttft_ns(request));
         backend_state_learn_ttft(request->target->backend->state,
                                  (request->first_token_ns - request->sent_ns) / 1000000);
     }
@@ -155,7 +162,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .attempts = request->attempts,
         .fallback = request->on_fallback,
         .stream = request->sse,
-        .ttft_ns = request->first_token_ns != 0 ? request->first_token_ns - request->started_ns : 0,
+        .ttft_ns = ttft_ns(request),
         .duration_ns = duration_ns,
         .bytes_in = request->down->bytes_in,
         .bytes_out = request->down->bytes_out,

@@ -12,6 +12,14 @@ static const struct {
 #undef X
 };
 
+enum fault fault_of_answer(unsigned status)
+{
+    if (status < 500) {
+        return FAULT_NONE;
+    }
+    return status == 503 ? FAULT_OVERLOADED : FAULT_UPSTREAM_ERROR;
+}
+
 unsigned fault_status(enum fault fault)
 {
     return faults[fault].status;

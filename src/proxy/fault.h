@@ -62,6 +62,8 @@ enum fault {
     FAULT_COUNT,
 };
 
+// What an answer of a server with this status counts as: FAULT_NONE below 500.
+enum fault fault_of_answer(unsigned status);
 unsigned fault_status(enum fault fault);
 const char *fault_label(enum fault fault);
 const char *fault_type(enum fault fault);

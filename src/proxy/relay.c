@@ -430,6 +430,7 @@ static void finish(struct request *request)
         up->framing_odd = true; // answered before it had everything: what is left must not follow
     }
     request->answered = true;
+    request->fault = fault_of_answer(request->status);
     reservation_release(&request->reservation);
     upstream_release(up);
     request_finish(request);

@@ -48,8 +48,8 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
 
 void reply_json(struct request *request, unsigned status, struct slice body)
 {
-    if (request->fault == FAULT_NONE && status >= 500) {
-        request->fault = status == 503 ? FAULT_OVERLOADED : FAULT_UPSTREAM_ERROR;
+    if (request->fault == FAULT_NONE) {
+        request->fault = fault_of_answer(status);
     }
     send_reply(request, status, body);
 }

@@ -20,6 +20,12 @@ def status(text, body=b'{"error":{"message":"no"}}'):
     return serve_all(lambda peer, request: peer.json(body, text))
 
 
+def outcome(headrace, label):
+    """One request, and it ended so."""
+    key = 'headrace_request_outcomes_total{outcome="%s"}' % label
+    eventually(lambda: headrace.metrics()[key] == 1, what=label)
+
+
 def test_a_refused_connection_is_tried_elsewhere(t):
     dead = free_port()
     headrace, servers = setup(t, [serve_all(ok_either)], ports=[dead])
@@ -63,6 +69,7 @@ def test_503_is_tried_elsewhere_and_told_when_nothing_is_left(t):
     answer = t.chat(headrace.port, model="m")
     eq(answer.status, 503)
     eq(answer.json(), {"mine": 1})
+    outcome(headrace, "overloaded")
 
 
 def test_500_is_passed_on_unless_the_route_says_so(t):
@@ -70,6 +77,7 @@ def test_500_is_passed_on_unless_the_route_says_so(t):
     headrace, servers = setup(t, [bad, bad])
     eq(t.chat(headrace.port, model="m").status, 500)
     eq(len(servers[0].requests) + len(servers[1].requests), 1)
+    outcome(headrace, "upstream_error")
     headrace, servers = setup(t, [bad, serve_all(ok_json)],
                               route_extra="    retry: {attempts: 1, when: [ServerError]}")
     for _ in range(4):
