@@ -443,14 +443,22 @@ def main(names):
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--limit", type=int, default=60, help="seconds for each test")
     options = parser.parse_args()
-    tests = [(name, function) for name, function in names.items()
-             if name.startswith("test_") and callable(function) and options.only in name]
     if options.list:
-        print("\n".join(name for name, _ in tests))
+        print("\n".join(name for name, _ in tests_of(names, options.only)))
         return
+    run_tests(names, options.only, options.limit)
+
+
+def tests_of(names, only=""):
+    return [(name, function) for name, function in names.items()
+            if name.startswith("test_") and callable(function) and only in name]
+
+
+def run_tests(names, only="", limit=60):
+    """Runs them one after another, each for at most `limit` seconds, and exits."""
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
-    for name, function in tests:
-        counts[run_test(name, function, int(options.limit * SLOW))] += 1
+    for name, function in tests_of(names, only):
+        counts[run_test(name, function, int(limit * SLOW))] += 1
     print("%d passed, %d failed" % (counts["ok"], counts["FAIL"])
           + (", %d skipped" % counts["skip"] if counts["skip"] else ""))
     sys.exit(1 if counts["FAIL"] else 0)
