@@ -21,6 +21,7 @@ struct posted {
 struct loop {
     int epoll_fd;
     uint64_t now_ms;
+    uint64_t turns;
     struct timer_wheel wheel;
     struct list_node tasks;
     struct epoll_event batch[LOOP_BATCH];
@@ -154,6 +155,21 @@ void loop_io_del(struct loop *loop, struct io *io)
     }
 }
 
+uint32_t loop_io_pending(const struct loop *loop, const struct io *io)
+{
+    for (int i = loop->batch_at; i < loop->batch_len; i++) {
+        if (loop->batch[i].data.ptr == io) {
+            return loop->batch[i].events;
+        }
+    }
+    return 0;
+}
+
+uint64_t loop_turns(const struct loop *loop)
+{
+    return loop->turns;
+}
+
 void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t delay_ms, timer_cb *cb,
                     void *arg)
 {
@@ -232,6 +248,7 @@ void loop_turn(struct loop *loop, int max_wait_ms)
         loop->sleep_hook(loop->sleep_arg, false);
     }
     loop->now_ms = clock_mono_ms();
+    loop->turns++;
     loop->batch_len = n > 0 ? n : 0; // EINTR counts as an empty batch
     for (loop->batch_at = 0; loop->batch_at < loop->batch_len;) {
         struct epoll_event *event = &loop->batch[loop->batch_at++];

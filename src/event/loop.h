@@ -59,6 +59,13 @@ MUST_CHECK int loop_io_mod(struct loop *loop, struct io *io, uint32_t events);
 // Idempotent. Call before close(fd).
 void loop_io_del(struct loop *loop, struct io *io);
 
+// What this turn's wait reported of the io and its callback has not been told yet; 0 = nothing. So
+// that who handles one descriptor may know what waits on another.
+uint32_t loop_io_pending(const struct loop *loop, const struct io *io);
+
+// Counts the turns: what happened in an earlier one has been followed by a wait.
+uint64_t loop_turns(const struct loop *loop);
+
 void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t delay_ms, timer_cb *cb,
                     void *arg);
 void loop_timer_cancel(struct loop *loop, struct timer *timer);

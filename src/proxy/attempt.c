@@ -255,11 +255,9 @@ static int connect_reserved(struct request *request, bool fresh_connection)
     if (!render_head(request)) {
         return ENOMEM;
     }
-    struct upstream *up =
-        fresh_connection ? NULL : upstream_pool_take(&worker->pool, endpoint->id);
+    struct upstream *up = fresh_connection ? NULL : upstream_reuse(worker, endpoint, request);
     if (up != NULL) {
         request->up = up;
-        upstream_assign(up, request);
         relay_on_connected(request);
         upstream_send(up);
         return 0;

@@ -4,6 +4,9 @@
 
 #include "proxy/upstream.h"
 
+// Over how many connections that became idle in this turn a take looks for an older one.
+enum { LOOK_BACK = 16 };
+
 void upstream_pool_init(struct upstream_pool *pool)
 {
     *pool = (struct upstream_pool){0};
@@ -50,15 +53,23 @@ static bool pool_grow(struct upstream_pool *pool, uint32_t id)
     return true;
 }
 
-struct upstream *upstream_pool_take(struct upstream_pool *pool, uint32_t endpoint_id)
+struct upstream *upstream_pool_take(struct upstream_pool *pool, uint32_t endpoint_id, uint64_t turn)
 {
     if (endpoint_id >= pool->cap || list_empty(&pool->by_endpoint[endpoint_id])) {
         return NULL;
     }
-    struct upstream *upstream =
-        list_last(&pool->by_endpoint[endpoint_id], struct upstream, pool_node);
-    upstream_pool_remove(pool, upstream);
-    return upstream;
+    struct list_node *head = &pool->by_endpoint[endpoint_id];
+    struct list_node *node = head->prev;
+    for (int i = 0; i < LOOK_BACK && node != head; i++, node = node->prev) {
+        struct upstream *upstream = container_of(node, struct upstream, pool_node);
+        if (upstream->idle_turn != turn) {
+            upstream_pool_remove(pool, upstream);
+            return upstream;
+        }
+    }
+    struct upstream *newest = list_last(head, struct upstream, pool_node);
+    upstream_pool_remove(pool, newest);
+    return newest;
 }
 
 bool upstream_pool_put(struct upstream_pool *pool, struct upstream *upstream, uint32_t max)

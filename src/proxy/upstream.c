@@ -69,13 +69,44 @@ struct upstream *upstream_open(struct worker *worker, struct endpoint *endpoint,
     return up;
 }
 
-void upstream_assign(struct upstream *up, struct request *request)
+// Bytes that lie here before a request was sent would be read as its answer. The loop has told of
+// them already (and the connection was closed), or is about to in this very turn, or has not looked
+// since the last answer ended: only then it costs a system call to know. Bytes that are still on
+// their way when the request goes out are told from an answer by nobody; they can come from this
+// server alone, which may answer what it likes anyway.
+static bool is_quiet(const struct upstream *up)
 {
-    reset_response(up);
-    up->request = request;
-    up->state = UPSTREAM_ACTIVE;
-    up->reused = true;
-    metrics_add(up->worker->metrics, METRIC_UPSTREAM_REUSES, 1);
+    const struct loop *loop = up->worker->loop;
+    if ((loop_io_pending(loop, &up->io) & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        return false;
+    }
+    if (up->idle_turn != loop_turns(loop)) {
+        return true;
+    }
+    char byte;
+    ssize_t n = recv(up->io.fd, &byte, 1, MSG_PEEK);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+struct upstream *upstream_reuse(struct worker *worker, const struct endpoint *endpoint,
+                                struct request *request)
+{
+    struct upstream *up;
+    uint64_t turn = loop_turns(worker->loop);
+    while ((up = upstream_pool_take(&worker->pool, endpoint->id, turn)) != NULL) {
+        up->state = UPSTREAM_ACTIVE;
+        if (is_quiet(up)) {
+            break;
+        }
+        upstream_close(up);
+    }
+    if (up != NULL) {
+        reset_response(up);
+        up->request = request;
+        up->reused = true;
+        metrics_add(worker->metrics, METRIC_UPSTREAM_REUSES, 1);
+    }
+    return up;
 }
 
 void upstream_close(struct upstream *up)
@@ -107,6 +138,7 @@ void upstream_release(struct upstream *up)
     }
     up->state = UPSTREAM_IDLE;
     up->idle_since_ms = worker_now_ms(worker);
+    up->idle_turn = loop_turns(worker->loop);
 }
 
 void upstream_sweep_idle(struct worker *worker, bool all)

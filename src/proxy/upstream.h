@@ -25,6 +25,7 @@ struct upstream {
     struct list_node pool_node;
     struct list_node age_node;
     uint64_t idle_since_ms;
+    uint64_t idle_turn; // of the loop, in which it became idle
     enum upstream_state state;
     bool reused;        // served a request before this one
     bool got_bytes;     // of the current response
@@ -46,8 +47,10 @@ struct upstream {
 struct upstream *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno);
 
-// Gives an idle connection a new request.
-void upstream_assign(struct upstream *upstream, struct request *request);
+// Gives the request an idle connection to the endpoint on which the server has said nothing since its
+// last answer. NULL: there is none.
+struct upstream *upstream_reuse(struct worker *worker, const struct endpoint *endpoint,
+                                struct request *request);
 
 // Sends what the request has to send; call when there is (more of) it.
 void upstream_send(struct upstream *upstream);

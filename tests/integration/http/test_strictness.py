@@ -8,6 +8,7 @@ again.
 """
 
 import os
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -366,6 +367,37 @@ def test_bytes_behind_a_response_that_fills_a_read_are_never_an_answer(t):
             answer = conn.read_response()
             eq((answer.status, answer.body.count(b"x")), (200, len(answer.body)))
             eq(len(answer.body) > 60000, True)
+
+
+def test_bytes_that_come_late_are_never_the_next_answer(t):
+    """A server speaks out of turn on a kept connection, and both its bytes and the next request are
+    there when the gateway wakes up, in either order."""
+    peers = []
+
+    def handler(peer):
+        peers.append(peer)
+        while peer.read_request() is not None:
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    headrace, (server,) = setup(t, [handler], args=["--workers", "1"])
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
+    with t.connect(headrace.port) as conn:
+        for server_first in (True, False) * 5:
+            conn.send(post(LENGTH))
+            eq(conn.read_response().body, b"{}")
+            before = len(server.requests)
+            headrace.signal(signal.SIGSTOP)
+            os.waitpid(headrace.pid, os.WUNTRACED)
+            if server_first:
+                peers[-1].send(late)
+            conn.send(post(LENGTH))
+            if not server_first:
+                peers[-1].send(late)
+            headrace.signal(signal.SIGCONT)
+            answer = conn.read_response()
+            eq((answer.status, answer.body), (200, b"{}"))
+            # Nothing was sent on the connection that was spoiled already.
+            eq(len(server.requests), before + 1)
 
 
 if __name__ == "__main__":

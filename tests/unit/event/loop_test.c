@@ -29,6 +29,7 @@ struct pipes {
     struct io ios[8];
     unsigned calls[8];
     int victim; // whom the first callback deletes; -1 = nobody
+    unsigned pending; // sum of how many others were still to be called, over all calls
 };
 
 static void on_readable(struct io *io, uint32_t events, void *arg)
@@ -45,6 +46,10 @@ static void on_readable(struct io *io, uint32_t events, void *arg)
         memset(&p->ios[victim], 0, sizeof p->ios[victim]);
         close(p->fds[victim][0]);
         p->fds[victim][0] = -1;
+    }
+    assert_int_equal(loop_io_pending(p->loop, io), 0);
+    for (size_t other = 0; other < 8; other++) {
+        p->pending += loop_io_pending(p->loop, &p->ios[other]) == EPOLLIN;
     }
     char byte;
     assert_int_equal(read(io->fd, &byte, 1), 1);
@@ -113,6 +118,22 @@ static void a_deleted_io_is_not_called_from_the_same_batch(void **state)
         assert_int_equal(calls, 7);
         close_pipes(&p);
     }
+}
+
+static void what_waits_in_the_batch_can_be_asked(void **state)
+{
+    (void)state;
+    struct pipes p;
+    open_pipes(&p);
+    uint64_t turns = loop_turns(p.loop);
+    for (size_t i = 0; i < 8; i++) {
+        assert_int_equal(write(p.fds[i][1], "x", 1), 1);
+        assert_int_equal(loop_io_pending(p.loop, &p.ios[i]), 0); // not reported yet
+    }
+    loop_turn(p.loop, 1000);
+    assert_int_equal(p.pending, 7 + 6 + 5 + 4 + 3 + 2 + 1);
+    assert_true(loop_turns(p.loop) == turns + 1);
+    close_pipes(&p);
 }
 
 struct counter {
@@ -317,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readable_descriptors_are_called),
         cmocka_unit_test(a_deleted_io_is_not_called_from_the_same_batch),
+        cmocka_unit_test(what_waits_in_the_batch_can_be_asked),
         cmocka_unit_test(a_task_that_sets_itself_runs_once_a_turn),
         cmocka_unit_test(a_task_may_cancel_the_next),
         cmocka_unit_test(timers_follow_the_clock),

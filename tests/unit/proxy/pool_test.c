@@ -46,17 +46,17 @@ static int down(void **state)
 static void last_in_first_out(void **state)
 {
     (void)state;
-    assert_null(upstream_pool_take(&pool, 0));
+    assert_null(upstream_pool_take(&pool, 0, 1));
     assert_null(upstream_pool_oldest(&pool));
     for (size_t i = 0; i < 3; i++) {
         assert_true(upstream_pool_put(&pool, &conns[i], 10));
     }
     assert_ptr_equal(upstream_pool_oldest(&pool), &conns[0]);
-    assert_ptr_equal(upstream_pool_take(&pool, 0), &conns[2]);
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 1), &conns[2]);
     upstream_pool_remove(&pool, &conns[0]);
     assert_ptr_equal(upstream_pool_oldest(&pool), &conns[1]);
-    assert_ptr_equal(upstream_pool_take(&pool, 0), &conns[1]);
-    assert_null(upstream_pool_take(&pool, 0));
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 1), &conns[1]);
+    assert_null(upstream_pool_take(&pool, 0, 1));
     assert_null(upstream_pool_oldest(&pool));
 }
 
@@ -68,7 +68,7 @@ static void each_endpoint_has_a_limit(void **state)
     assert_true(upstream_pool_put(&pool, &conns[1], 2));
     assert_false(upstream_pool_put(&pool, &conns[2], 2));
     assert_true(upstream_pool_put(&pool, &conns[3], 2));
-    assert_ptr_equal(upstream_pool_take(&pool, 0), &conns[1]);
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 1), &conns[1]);
     assert_true(upstream_pool_put(&pool, &conns[2], 2)); // room again
     assert_false(upstream_pool_put(&pool, &conns[1], 0));
 }
@@ -81,13 +81,28 @@ static void growing_keeps_what_is_in(void **state)
     for (size_t i = 0; i < 4; i++) {
         assert_true(upstream_pool_put(&pool, &conns[i], 10));
     }
-    assert_null(upstream_pool_take(&pool, 4999));
-    assert_null(upstream_pool_take(&pool, UINT32_MAX));
-    assert_ptr_equal(upstream_pool_take(&pool, 5000), &conns[3]);
-    assert_ptr_equal(upstream_pool_take(&pool, 15), &conns[2]);
-    assert_ptr_equal(upstream_pool_take(&pool, 0), &conns[1]);
+    assert_null(upstream_pool_take(&pool, 4999, 1));
+    assert_null(upstream_pool_take(&pool, UINT32_MAX, 1));
+    assert_ptr_equal(upstream_pool_take(&pool, 5000, 1), &conns[3]);
+    assert_ptr_equal(upstream_pool_take(&pool, 15, 1), &conns[2]);
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 1), &conns[1]);
     assert_ptr_equal(upstream_pool_oldest(&pool), &conns[0]);
-    assert_ptr_equal(upstream_pool_take(&pool, 0), &conns[0]);
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 1), &conns[0]);
+}
+
+static void what_became_idle_in_an_earlier_turn_comes_first(void **state)
+{
+    (void)state;
+    conns[2].idle_turn = 7;
+    conns[3].idle_turn = 7;
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(upstream_pool_put(&pool, &conns[i], 10));
+    }
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 7), &conns[1]);
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 7), &conns[0]);
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 7), &conns[3]); // rather than none
+    assert_ptr_equal(upstream_pool_take(&pool, 0, 8), &conns[2]);
+    assert_null(upstream_pool_take(&pool, 0, 8));
 }
 
 int main(void)
@@ -96,6 +111,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(last_in_first_out, up, down),
         cmocka_unit_test_setup_teardown(each_endpoint_has_a_limit, up, down),
         cmocka_unit_test_setup_teardown(growing_keeps_what_is_in, up, down),
+        cmocka_unit_test_setup_teardown(what_became_idle_in_an_earlier_turn_comes_first, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
