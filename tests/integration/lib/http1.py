@@ -43,9 +43,13 @@ class Response:
         self.reason = reason
         self.headers = headers
         self.head_bytes = head_bytes
-        self.body = b""
+        self.received = bytearray()  # the body so far; grows in place
         self.chunks = []  # sizes of chunks, when the answer was chunked
         self.complete = False
+
+    @property
+    def body(self):
+        return bytes(self.received)
 
     @property
     def text(self):
@@ -245,8 +249,8 @@ class Connection:
     def read_body(self, response, timeout=None):
         deadline = time.monotonic() + (timeout or self.timeout)
         for piece in self._pieces(response, lambda: deadline):
-            response.body += piece
-        self.log("<< %s body %r" % (self.peer, response.body[:4000]))
+            response.received += piece
+        self.log("<< %s body %r" % (self.peer, bytes(response.received[:4000])))
         return response
 
     def read_response(self, timeout=None):
@@ -256,12 +260,12 @@ class Connection:
         """Events as they arrive; `timeout` bounds the wait for each. The bytes gather in body."""
         pending = b""
         for piece in self._pieces(response, lambda: time.monotonic() + (timeout or self.timeout)):
-            response.body += piece
+            response.received += piece
             pending += piece.replace(b"\r\n", b"\n")
             while b"\n\n" in pending:
                 block, pending = pending.split(b"\n\n", 1)
                 event = Event(block, time.monotonic())
-                self.log("<< %s event %r" % (self.peer, event.data))
+                self.log("<< %s event %r" % (self.peer, (event.data or "")[:2000]))
                 yield event
 
     def request(self, method, path, headers=None, body=None, timeout=None, **more):

@@ -33,7 +33,7 @@ class Peer:
     def __init__(self, upstream, sock):
         self.upstream = upstream
         self.sock = sock
-        self.buffer = b""
+        self.buffer = bytearray()  # grows in place: bodies of tens of megabytes come here
         self.closed_at = None
 
     def _fill(self):
@@ -45,13 +45,16 @@ class Peer:
     def _until(self, mark):
         while mark not in self.buffer:
             self._fill()
-        part, self.buffer = self.buffer.split(mark, 1)
-        return part
+        return self._take(self.buffer.index(mark), len(mark))
 
     def _exactly(self, count):
         while len(self.buffer) < count:
             self._fill()
-        part, self.buffer = self.buffer[:count], self.buffer[count:]
+        return self._take(count)
+
+    def _take(self, count, skip=0):
+        part = bytes(memoryview(self.buffer)[:count])
+        del self.buffer[:count + skip]
         return part
 
     def read_head(self):
