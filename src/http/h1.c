@@ -57,6 +57,26 @@ static enum http_method method_of(struct slice text)
     }
 }
 
+// Methods are case-sensitive (RFC 9110 section 9.1), but not to every server: one that takes "head"
+// for HEAD or "connect" for CONNECT frames its answer in another way than we would. TRACE would
+// show the client what was added on the way.
+static enum http_reject check_method(struct slice text)
+{
+    static const struct slice known[] = {
+        {"GET", 3},   {"HEAD", 4},   {"POST", 4},    {"PUT", 3},   {"DELETE", 6},
+        {"PATCH", 5}, {"TRACE", 5}, {"CONNECT", 7}, {"OPTIONS", 7},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (slice_ieq(text, known[i]) && !slice_eq(text, known[i])) {
+            return HTTP_REJECT_METHOD;
+        }
+    }
+    if (slice_eq(text, SLICE("CONNECT"))) {
+        return HTTP_REJECT_UPGRADE_UNSUPPORTED;
+    }
+    return slice_eq(text, SLICE("TRACE")) ? HTTP_REJECT_METHOD_UNSUPPORTED : HTTP_REJECT_NONE;
+}
+
 // "HTTP/1.x" at p, of which `len` bytes are there. > 0: consumed; 0: more; < 0: refused. HTTP/1.2
 // and later minor versions do not exist, so whoever claims one is not to be trusted.
 static ptrdiff_t parse_version(const char *p, size_t len, uint8_t *ret_minor)
@@ -275,17 +295,17 @@ ptrdiff_t h1_parse_request(char *buf, size_t len, size_t seen, const struct h1_l
         return used == 0 ? need_more(limit, limits) : used;
     }
     p += used;
-    if (slice_eq(line.method, SLICE("CONNECT"))) {
-        return refuse(HTTP_REJECT_UPGRADE_UNSUPPORTED);
-    }
     struct http_request request = {
         .method = method_of(line.method),
         .method_text = line.method,
         .target = slice_of(line.target, line.target_len),
         .minor_version = line.minor_version,
     };
-    enum http_reject reason =
-        h1_target_parse(line.target, line.target_len, request.method, &target);
+    enum http_reject reason = request.method == HTTP_METHOD_OTHER ? check_method(line.method)
+                                                                  : HTTP_REJECT_NONE;
+    if (reason == HTTP_REJECT_NONE) {
+        reason = h1_target_parse(line.target, line.target_len, request.method, &target);
+    }
     if (reason != HTTP_REJECT_NONE) {
         return refuse(reason);
     }
@@ -358,9 +378,10 @@ static enum http_reject interpret_response(struct h1_fields *fields, struct http
     response->header_count = fields->count;
     if (without_body || response->status == 304 || request_method == HTTP_METHOD_HEAD) {
         response->framing = HTTP_FRAMING_NONE;
-        // A server that announces a body where there can be none may send it, too: do not trust
-        // what follows on the connection.
-        if (without_body && (chunked || response->content_length > 0)) {
+        // A server that announces a body where there is none may send it, too, and a little later:
+        // it would be read as the next answer. To HEAD and 304 it may be announced, but not every
+        // server knows that it must not come: a connection is cheaper than to find out.
+        if (chunked || response->content_length > 0) {
             response->keep_alive = false;
         }
     } else if (chunked) {

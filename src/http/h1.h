@@ -19,6 +19,10 @@ struct h1_limits {
 #define H1_LIMITS_DEFAULT \
     ((struct h1_limits){.max_head_bytes = 32768, .max_headers = 100, .max_target_bytes = 8192})
 
+// Undoes the percent-encoding of a normalised path, or of a part of it, into `out` (path.len bytes;
+// NULL gives NULL).
+struct slice h1_path_decode(struct slice path, char *out);
+
 // Parses a request head at the start of buf[0..len). `seen` is how many bytes a former call with
 // the same start already looked at (0 at first): it makes slow drips cheap. `headers` has room for
 // limits->max_headers. On success request->headers = headers. The buffer is changed in place (host

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include "http/h1.h"
 #include "http/h1_scan.h"
 
 enum { HOST_MAX = 255 };
@@ -172,6 +173,21 @@ static char *copy_segment(char *out, const char *p, const char *end)
         }
     }
     return out;
+}
+
+struct slice h1_path_decode(struct slice path, char *out)
+{
+    if (out == NULL) {
+        return SLICE_NULL;
+    }
+    const char *end = path.ptr + path.len;
+    size_t len = 0;
+    for (const char *p = path.ptr; p < end; len++) {
+        int byte = *p == '%' ? decode_percent(p, end) : -1;
+        out[len] = byte >= 0 ? (char)byte : *p;
+        p += byte >= 0 ? 3 : 1;
+    }
+    return slice_of(out, len);
 }
 
 struct slice h1_target_normalise(const struct h1_target *target)

@@ -8,6 +8,7 @@
     X(NONE, 0, "none", "")                                                                        \
     X(REQUEST_LINE, 400, "request_line", "malformed request line")                                \
     X(METHOD, 400, "method", "malformed method")                                                  \
+    X(METHOD_UNSUPPORTED, 501, "method_unsupported", "TRACE is not supported")                    \
     X(TARGET, 400, "target", "malformed request target")                                          \
     X(PATH, 400, "path", "the path cannot be normalised")                                         \
     X(VERSION, 400, "version", "malformed HTTP version")                                          \

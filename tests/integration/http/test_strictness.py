@@ -10,6 +10,7 @@ again.
 import os
 import signal
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "proxy"), os.path.join(HERE, "..", "lib")]
@@ -96,6 +97,8 @@ REQUESTS = [
     ("encoded NUL", get(line=b"GET /v1/%00 HTTP/1.1\r\n"), 400),
     ("over the root", get(line=b"GET /v1/../../x HTTP/1.1\r\n"), 400),
     ("asterisk for GET", get(line=b"GET * HTTP/1.1\r\n"), 400),
+    ("TRACE", get(line=b"TRACE /v1/x HTTP/1.1\r\n"), 501),
+    ("HEAD in another case", get(line=b"head /v1/x HTTP/1.1\r\n"), 400),
     ("CONNECT", get(line=b"CONNECT a.example:443 HTTP/1.1\r\n"), 400),
     ("space before the method", get(line=b" GET /v1/x HTTP/1.1\r\n"), 400),
     ("two empty lines before", b"\r\n\r\n" + get(), 400),
@@ -398,6 +401,37 @@ def test_bytes_that_come_late_are_never_the_next_answer(t):
             eq((answer.status, answer.body), (200, b"{}"))
             # Nothing was sent on the connection that was spoiled already.
             eq(len(server.requests), before + 1)
+
+
+def test_a_body_that_comes_late_is_no_answer_to_the_next_request(t):
+    """Servers that take HEAD for GET, or send a body with 304: it may come when the next request of
+    anybody is on its way already. Such a connection is not used again."""
+    def handler(peer):
+        while True:
+            request = peer.read_request()
+            if request is None:
+                return
+            if request.method == "GET":
+                peer.json()
+                continue
+            status = b"304 Not Modified" if request.method == "POST" else b"200 OK"
+            peer.send(b"HTTP/1.1 %s\r\nContent-Length: 43\r\n\r\n" % status)
+            time.sleep(0.001)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+
+    headrace, (server,) = setup(t, [handler], args=["--workers", "1"], models=())
+    get = b"GET /v1/x HTTP/1.1\r\n" + HOST + b"\r\n"
+    with t.connect(headrace.port) as conn:
+        conn.send(get)
+        eq(conn.read_response().status, 200)
+        for first in (get.replace(b"GET", b"HEAD"), post(LENGTH)) * 5:
+            used = server.connections
+            conn.send(first + get)
+            conn.method = first.split(b" ")[0].decode()
+            conn.read_response()
+            conn.method = "GET"
+            eq(conn.read_response().body, b'{"ok":true}')
+            eq(server.connections, used + 1)  # one was left, one was opened
 
 
 if __name__ == "__main__":

@@ -185,6 +185,9 @@ static const struct refusal refusals[] = {
     ROW("LF before", "\nGET / HTTP/1.1\r\n" REST "\r\n", BARE_LF),
     ROW("CR before", "\rGET / HTTP/1.1\r\n" REST "\r\n", METHOD),
     ROW("TLS hello", "\x16\x03\x01\x02\x00\x01", METHOD),
+    ROW("TRACE", "TRACE / HTTP/1.1\r\n" REST "\r\n", METHOD_UNSUPPORTED),
+    ROW("HEAD in another case", "head / HTTP/1.1\r\n" REST "\r\n", METHOD),
+    ROW("CONNECT in another case", "Connect a:443 HTTP/1.1\r\n" REST "\r\n", METHOD),
     ROW("CONNECT", "CONNECT a:443 HTTP/1.1\r\n" REST "\r\n", UPGRADE_UNSUPPORTED),
     // The target.
     ROW("control character in the target", "GET /a\x01 HTTP/1.1\r\n" REST "\r\n", TARGET),
