@@ -431,7 +431,6 @@ static void finish(struct request *request)
     }
     request->answered = true;
     request->fault = fault_of_answer(request->status);
-    reservation_release(&request->reservation);
     upstream_release(up);
     request_finish(request);
 }
@@ -465,6 +464,9 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
         request->tail_open =
             len < 2 || data[len - 1] != '\n' ||
             (data[len - 2] != '\n' && (len < 3 || data[len - 2] != '\r' || data[len - 3] != '\n'));
+    }
+    if (done) {
+        reservation_release(&request->reservation); // who has the end finds the books settled
     }
     if (send_on(request, data, len, done) != 0) {
         request_abort(request, FAULT_CLIENT_ABORT);

@@ -13,6 +13,7 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
     struct worker *worker = request->worker;
     struct strbuf *head = &worker->head;
     request_drop_upstream(request);
+    reservation_release(&request->reservation); // who has its answer finds the books settled
     request->status = status;
     request->phase = REQUEST_REPLY;
     if (!request->body_complete || worker->leaving) {
@@ -70,6 +71,7 @@ static struct slice fault_message(struct request *request, enum fault fault, str
 static void cut_answer(struct request *request, enum fault fault)
 {
     request_drop_upstream(request);
+    reservation_release(&request->reservation);
     request->client_keep_alive = false;
     if (request->sse && request->client_framing != CLIENT_LENGTH &&
         !downstream_blocked(request->down)) {

@@ -275,15 +275,25 @@ static bool answer_locally(struct request *request)
         return false;
     }
     struct slice models = SLICE("/v1/models");
-    if (slice_eq(head->path, models)) {
+    if (!slice_has_prefix(head->path, models)) {
+        return false;
+    }
+    struct slice rest = slice_skip(head->path, models.len);
+    if (rest.len <= 1 && (rest.len == 0 || rest.ptr[0] == '/')) {
         reply_models(request, SLICE_NULL);
         return true;
     }
-    if (slice_has_prefix(head->path, SLICE("/v1/models/"))) {
-        reply_models(request, slice_skip(head->path, models.len + 1));
-        return true;
+    if (rest.ptr[0] != '/') {
+        return false;
     }
-    return false;
+    // Clients write "org/model" as one segment of the path, with the slash encoded, or as two.
+    struct slice name = h1_path_decode(slice_skip(rest, 1), arena_bytes(&request->arena, rest.len));
+    if (name.ptr == NULL) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+    } else {
+        reply_models(request, name);
+    }
+    return true;
 }
 
 // No rule could ever take it: said before the body is read.

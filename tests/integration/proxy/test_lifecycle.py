@@ -208,15 +208,19 @@ def test_drain_timeout_and_second_signal_end_it(t):
 
 def test_models_are_listed(t):
     server = upstream(t, serve_all(ok_json))
-    text = "---".join([backend("one", [server.port], models=("a", "b")),
+    text = "---".join([backend("one", [server.port], models=("a", "b", "org/x+1")),
                        backend("two", [server.port], models=("c",)), route("r", ["one"]),
                        route("s", ["two"], path="/v1/chat")])
     headrace = t.headrace({"a.yaml": text})
     answer = t.request(headrace.port, "GET", "/v1/models").json()
     eq(answer["object"], "list")
-    eq(sorted(model["id"] for model in answer["data"]), ["a", "b", "c"])
+    eq(sorted(model["id"] for model in answer["data"]), ["a", "b", "c", "org/x+1"])
+    eq(t.request(headrace.port, "GET", "/v1/models/").json(), answer)
+    for name in ("org/x+1", "org%2Fx%2b1"):  # some clients encode the slash
+        eq(t.request(headrace.port, "GET", "/v1/models/" + name).json()["id"], "org/x+1")
     eq(t.request(headrace.port, "GET", "/v1/models/b").json()["id"], "b")
-    eq(t.request(headrace.port, "GET", "/v1/models/zz").status, 404)
+    for name in ("zz", "a%2F", "%FF", "b/"):
+        eq(t.request(headrace.port, "GET", "/v1/models/" + name).status, 404)
 
 
 def test_routing_by_host_method_header_and_weight(t):
