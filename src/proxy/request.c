@@ -296,31 +296,25 @@ static bool answer_locally(struct request *request)
     return true;
 }
 
-// No rule could ever take it: said before the body is read.
-static bool refuse_early(struct request *request)
+// False: no rule could ever take it, which is said before the body is read.
+static bool choose_body(struct request *request)
 {
     struct route_query query;
     query_of(request, &query);
     enum route_miss miss;
-    const struct snap_rule *rule = snapshot_match(request->hold->snapshot, &query, &miss);
-    if (rule != NULL || miss == ROUTE_MISS_MODEL) {
+    const struct snap_rule *rule = snapshot_match_head(request->hold->snapshot, &query, &miss);
+    if (rule == NULL) {
+        reply_fault(request, miss == ROUTE_MISS_HOST ? FAULT_NO_HOST : FAULT_NO_PATH, SLICE(""));
         return false;
     }
-    request_route(request);
-    return true;
-}
-
-static void start_body(struct request *request)
-{
     const struct http_request *head = &request->head;
-    struct route_query query;
-    query_of(request, &query);
-    request->body_buffered = snapshot_needs_body(request->hold->snapshot, &query);
+    request->body_buffered = rule->needs_body;
     request->body_left = head->content_length;
     request->continue_pending = head->expect_continue && request->body_inline.len == 0;
     strbuf_init(&request->body, request->body_buffered
                                     ? (size_t)request->worker->config->max_body_bytes
                                     : REQUEST_REPLAY_MAX + SCRATCH_SIZE + 64);
+    return true;
 }
 
 void request_begin(struct downstream *down, struct http_request *head, char *buf, size_t head_len,
@@ -371,10 +365,9 @@ void request_begin(struct downstream *down, struct http_request *head, char *buf
         reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return;
     }
-    if (answer_locally(request) || refuse_early(request)) {
+    if (answer_locally(request) || !choose_body(request)) {
         return;
     }
-    start_body(request);
     body_start(request);
     if (!whole && !down->closed && down->request == request) {
         // body bytes that came with the head, or are already in the socket

@@ -1,6 +1,7 @@
 // Which rule takes a request: host, then the host's entries in order of precedence.
 #include <stdlib.h>
 
+#include "snapshot/match_index.h"
 #include "snapshot/regex.h"
 #include "snapshot/snapshot.h"
 
@@ -86,13 +87,6 @@ static bool matches_but_model(const struct snap_match *match, const struct route
            headers_match(match, query);
 }
 
-// Does what a target says about models count? One that takes no requests, that renames whatever comes,
-// or that does not resolve says nothing.
-static bool target_declares(const struct snap_target *target)
-{
-    return target->backend != NULL && target->weight > 0 && target->model.len == 0;
-}
-
 static bool backend_has_model(const struct snap_backend *backend, struct slice model)
 {
     if (backend->model_count == 0) {
@@ -118,7 +112,7 @@ static bool rule_has_model(const struct snap_rule *rule, struct slice model)
 {
     bool declared = false;
     for (size_t i = 0; i < rule->target_count; i++) {
-        if (target_declares(&rule->targets[i])) {
+        if (snap_target_declares(&rule->targets[i])) {
             declared = true;
             if (backend_has_model(rule->targets[i].backend, model)) {
                 return true;
@@ -147,22 +141,49 @@ static bool model_matches(const struct snap_entry *entry, struct slice model)
 struct match_state {
     const struct route_query *query;
     const struct snap_rule *found;
-    bool some_without_model;
-    bool needs_body;
 };
+
+// The first entry that holds, model aside.
+static bool visit_head(const struct snap_host *host, void *arg)
+{
+    struct match_state *state = arg;
+    struct match_cursor cursor;
+    uint32_t i;
+    match_cursor_init(&cursor, host, state->query->path, MATCH_REACH_ALL, SLICE_NULL);
+    while (match_cursor_next(&cursor, &i)) {
+        if (matches_but_model(host->entries[i].match, state->query)) {
+            state->found = host->entries[i].rule;
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
+                                            const struct route_query *query,
+                                            enum route_miss *ret_miss)
+{
+    struct match_state state = {.query = query};
+    bool any_host;
+    visit_hosts(snapshot, query->host, visit_head, &state, &any_host);
+    *ret_miss = state.found != NULL ? ROUTE_MISS_NONE : any_host ? ROUTE_MISS_PATH : ROUTE_MISS_HOST;
+    return state.found;
+}
 
 static bool visit_match(const struct snap_host *host, void *arg)
 {
     struct match_state *state = arg;
-    for (size_t i = 0; i < host->entry_count; i++) {
-        if (!matches_but_model(host->entries[i].match, state->query)) {
-            continue;
-        }
-        if (model_matches(&host->entries[i], state->query->model)) {
+    struct slice model = state->query->model;
+    struct match_cursor cursor;
+    uint32_t i;
+    match_cursor_init(&cursor, host, state->query->path,
+                      model.ptr != NULL ? MATCH_REACH_MODEL : MATCH_REACH_NO_MODEL, model);
+    while (match_cursor_next(&cursor, &i)) {
+        if (matches_but_model(host->entries[i].match, state->query) &&
+            model_matches(&host->entries[i], model)) {
             state->found = host->entries[i].rule;
             return true;
         }
-        state->some_without_model = true;
     }
     return false;
 }
@@ -175,39 +196,10 @@ const struct snap_rule *snapshot_match(const struct snapshot *snapshot,
     visit_hosts(snapshot, query->host, visit_match, &state, &any_host);
     if (state.found != NULL) {
         *ret_miss = ROUTE_MISS_NONE;
-    } else if (state.some_without_model) {
+    } else if (snapshot_match_head(snapshot, query, ret_miss) != NULL) {
         *ret_miss = ROUTE_MISS_MODEL;
-    } else {
-        *ret_miss = any_host ? ROUTE_MISS_PATH : ROUTE_MISS_HOST;
     }
     return state.found;
-}
-
-static bool visit_needs_body(const struct snap_host *host, void *arg)
-{
-    struct match_state *state = arg;
-    for (size_t i = 0; i < host->entry_count; i++) {
-        const struct snap_entry *entry = &host->entries[i];
-        if (!matches_but_model(entry->match, state->query)) {
-            continue;
-        }
-        if (entry->rule->needs_body) {
-            state->needs_body = true;
-            return true;
-        }
-        if (entry->match->model_count == 0) {
-            return true; // takes it whatever the body says: nothing behind it is reached
-        }
-    }
-    return false;
-}
-
-bool snapshot_needs_body(const struct snapshot *snapshot, const struct route_query *query)
-{
-    struct match_state state = {.query = query};
-    bool any_host;
-    visit_hosts(snapshot, query->host, visit_needs_body, &state, &any_host);
-    return state.needs_body;
 }
 
 const struct snap_target *snapshot_draw_target(const struct snap_rule *rule, uint64_t draw)
@@ -292,7 +284,7 @@ static bool visit_models(const struct snap_host *host, void *arg)
         }
         const struct snap_rule *rule = host->entries[i].rule;
         for (size_t t = 0; t < rule->target_count; t++) {
-            if (target_declares(&rule->targets[t])) {
+            if (snap_target_declares(&rule->targets[t])) {
                 list_backend(lister, match, rule->targets[t].backend);
             }
         }

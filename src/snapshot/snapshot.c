@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "snapshot/match_index.h"
 #include "snapshot/regex.h"
 
 struct snapshot *snapshot_new(void)
@@ -28,6 +29,9 @@ static void snapshot_free(struct snapshot *snapshot)
         if (snapshot->backends[i]->state != NULL) {
             backend_state_unref(snapshot->backends[i]->state);
         }
+    }
+    for (size_t i = 0; i < snapshot->host_count; i++) {
+        match_index_free(snapshot->hosts[i].index);
     }
     snap_regex_free_all(snapshot->regexes);
     map_fini(&snapshot->host_index);
@@ -69,6 +73,7 @@ int snapshot_finish(struct snapshot *snapshot)
     for (size_t h = 0; h < snapshot->host_count; h++) {
         struct snap_host *host = &snapshot->hosts[h];
         int rc = map_put(&snapshot->host_index, host->name, host, NULL);
+        rc = rc == 0 ? match_index_new(host, &host->index) : rc;
         if (rc != 0) {
             return rc;
         }

@@ -16,6 +16,7 @@
 #include "endpoint/endpoint.h"
 #include "http/message.h"
 
+struct match_index;
 struct snap_regex; // a compiled pattern, matched against the whole text with bounded effort
 
 struct snap_model {
@@ -103,6 +104,7 @@ struct snap_host {
     struct slice name; // lower case; "*.example.com" for a wildcard, "" for any host
     struct snap_entry *entries; // in order of precedence
     size_t entry_count;
+    struct match_index *index; // over the entries, set by snapshot_finish; NULL: there are few
 };
 
 struct snapshot {
@@ -129,7 +131,7 @@ void snapshot_ref(struct snapshot *snapshot);
 struct snap_regex *snapshot_add_regex(struct snapshot *snapshot, struct slice pattern,
                                       struct error *err);
 
-// Indexes hosts and derives needs_body. Entries must be in order of precedence (see compile).
+// Indexes hosts and their entries, and derives needs_body. Entries must be in order of precedence (see compile).
 MUST_CHECK int snapshot_finish(struct snapshot *snapshot);
 
 struct route_query {
@@ -148,8 +150,13 @@ enum route_miss {
     ROUTE_MISS_MODEL,  // some, but none that takes this model (or the request names none)
 };
 
-// True when a rule that could take this request (model aside) needs the body.
-bool snapshot_needs_body(const struct snapshot *snapshot, const struct route_query *query);
+// What can be said before the body is read: the rule of the first entry that holds, model aside. Its
+// needs_body holds for the request, whoever takes it in the end: entries that look at the model need
+// the body, and behind one that takes any nothing is reached. NULL: no rule could take the request,
+// whatever its body says; *ret_miss is HOST or PATH.
+const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
+                                            const struct route_query *query,
+                                            enum route_miss *ret_miss);
 
 // The first entry that holds, the host's own before wildcards before any-host. A match without
 // models takes a request that names a model only if one of the rule's backends takes any model or
@@ -172,6 +179,13 @@ struct slice snapshot_upstream_model(const struct snap_target *target, struct sl
 typedef void snapshot_model_fn(struct slice model, void *arg);
 void snapshot_each_model(const struct snapshot *snapshot, struct slice host, snapshot_model_fn *fn,
                          void *arg);
+
+// Does what a target says about models count? One that takes no requests, that renames whatever
+// comes, or that does not resolve says nothing.
+static inline bool snap_target_declares(const struct snap_target *target)
+{
+    return target->backend != NULL && target->weight > 0 && target->model.len == 0;
+}
 
 bool snap_text_matches(const struct snap_text_match *match, struct slice text);
 

@@ -75,10 +75,10 @@ static void the_nearest_host_that_holds_wins(void **state)
                             far = RULE("far", to_any), any = RULE("any", to_any);
     struct snap_entry of_exact[] = {{&under_v1, &exact}}, of_near[] = {{&everything, &near}},
                       of_far[] = {{&everything, &far}}, of_any[] = {{&everything, &any}};
-    struct snap_host hosts[] = {{SLICE(""), of_any, 1},
-                                {SLICE("*.example.com"), of_far, 1},
-                                {SLICE("*.eu.example.com"), of_near, 1},
-                                {SLICE("api.eu.example.com"), of_exact, 1}};
+    struct snap_host hosts[] = {{SLICE(""), of_any, 1, NULL},
+                                {SLICE("*.example.com"), of_far, 1, NULL},
+                                {SLICE("*.eu.example.com"), of_near, 1, NULL},
+                                {SLICE("api.eu.example.com"), of_exact, 1, NULL}};
     struct snapshot *snapshot = make(hosts, ARRAY_LEN(hosts));
     ask(snapshot, "api.eu.example.com", "/v1/x", NULL, "exact");
     ask(snapshot, "api.eu.example.com", "/other", NULL, "near"); // the exact one does not take it
@@ -134,7 +134,7 @@ static void models_decide_among_entries_of_a_path(void **state)
     };
     struct snap_match by_name = {.models = names, .model_count = 2};
     struct snap_entry entries[] = {{&by_name, &listed}, {&under_v1, &smalls}, {&under_v1, &bigs}};
-    struct snap_host host = {SLICE(""), entries, ARRAY_LEN(entries)};
+    struct snap_host host = {SLICE(""), entries, ARRAY_LEN(entries), NULL};
     struct snapshot *snapshot = make(&host, 1);
     ask(snapshot, "x", "/other", "special", "listed");
     ask(snapshot, "x", "/other", "gpt-9", "listed");
@@ -154,7 +154,7 @@ static void a_rule_whose_backends_say_nothing_takes_any_model(void **state)
         {.backend = &has_small, .weight = 1, .model = {"small", 5}}};
     static struct snap_rule lost = RULE("lost", to_nothing), renamed = RULE("renamed", renames);
     struct snap_entry of_lost[] = {{&everything, &lost}}, of_renamed[] = {{&everything, &renamed}};
-    struct snap_host hosts[] = {{SLICE("a"), of_lost, 1}, {SLICE("b"), of_renamed, 1}};
+    struct snap_host hosts[] = {{SLICE("a"), of_lost, 1, NULL}, {SLICE("b"), of_renamed, 1, NULL}};
     struct snapshot *snapshot = make(hosts, 2);
     ask(snapshot, "a", "/", "whatever", "lost");
     ask(snapshot, "b", "/", "whatever", "renamed");
@@ -176,11 +176,11 @@ static void the_body_is_needed_only_where_it_can_matter(void **state)
     struct snap_entry of_b[] = {{&everything, &override}};
     struct snap_entry of_c[] = {{&everything, &rescue}};
     struct snap_entry of_d[] = {{&everything, &plain}};
-    struct snap_host hosts[] = {{SLICE("a"), of_a, 2},
-                                {SLICE("b"), of_b, 1},
-                                {SLICE("c"), of_c, 1},
-                                {SLICE("*.d"), of_d, 1},
-                                {SLICE(""), of_b, 1}};
+    struct snap_host hosts[] = {{SLICE("a"), of_a, 2, NULL},
+                                {SLICE("b"), of_b, 1, NULL},
+                                {SLICE("c"), of_c, 1, NULL},
+                                {SLICE("*.d"), of_d, 1, NULL},
+                                {SLICE(""), of_b, 1, NULL}};
     struct snapshot *snapshot = make(hosts, ARRAY_LEN(hosts));
     static const struct {
         const char *host, *path;
@@ -195,7 +195,9 @@ static void the_body_is_needed_only_where_it_can_matter(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct route_query q = query(rows[i].host, rows[i].path, NULL);
-        if (snapshot_needs_body(snapshot, &q) != rows[i].needed) {
+        enum route_miss miss;
+        const struct snap_rule *rule = snapshot_match_head(snapshot, &q, &miss);
+        if (rule == NULL || rule->needs_body != rows[i].needed || miss != ROUTE_MISS_NONE) {
             fail_msg("%s%s", rows[i].host, rows[i].path);
         }
     }
@@ -210,7 +212,7 @@ static void method_and_headers_must_hold_too(void **state)
         {.name = {"x-tier", 6}, .value = {.type = SNAP_MATCH_EXACT, .value = {"gold", 4}}}};
     struct snap_match posts = {.method = SLICE("POST"), .headers = tier, .header_count = 1};
     struct snap_entry entries[] = {{&posts, &gold}, {&everything, &rest}};
-    struct snap_host host = {SLICE(""), entries, 2};
+    struct snap_host host = {SLICE(""), entries, 2, NULL};
     struct snapshot *snapshot = make(&host, 1);
     struct http_header headers[] = {{.name = SLICE("X-Tier"), .value = SLICE("gold")}};
     struct route_query q = query("x", "/", NULL);
@@ -290,7 +292,7 @@ static void every_model_of_a_host_is_listed_once(void **state)
     struct snap_match by_name = {.models = names, .model_count = 2};
     struct snap_entry of_a[] = {{&under_v1, &both}, {&by_name, &named}};
     struct snap_entry of_any[] = {{&everything, &again}, {&everything, &both}};
-    struct snap_host hosts[] = {{SLICE("a"), of_a, 2}, {SLICE(""), of_any, 2}};
+    struct snap_host hosts[] = {{SLICE("a"), of_a, 2, NULL}, {SLICE(""), of_any, 2, NULL}};
     struct snapshot *snapshot = make(hosts, 2);
     char text[200] = "";
     snapshot_each_model(snapshot, SLICE("a"), append_name, text);
