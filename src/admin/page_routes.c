@@ -223,8 +223,9 @@ static void explain_miss(const struct snapshot *snapshot, const struct route_que
     if (miss == ROUTE_MISS_MODEL && query->model.ptr != NULL) {
         struct openai_close_names close;
         openai_close_names_init(&close, query->model);
-        snapshot_each_model(snapshot, query->host, offer_name, &close);
-        openai_close_names_write(&close, &text);
+        if (snapshot_each_model(snapshot, query->host, offer_name, &close) == 0) {
+            openai_close_names_write(&close, &text);
+        }
     }
     page_str(out, "problem", strbuf_slice(&text));
     strbuf_fini(&text);

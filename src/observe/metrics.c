@@ -97,7 +97,9 @@ struct metrics_backend *metrics_backend(struct metrics_worker *worker, const cha
         struct metrics_backend *made = calloc(1, sizeof(*made));
         char *copy = strdup(key);
         if (made == NULL || copy == NULL) {
-            oom_abort("metrics of a backend"); // small, rare and bounded
+            free(made);
+            free(copy);
+            return NULL;
         }
         made->key = copy;
         made->next = atomic_load_explicit(&worker->backends, memory_order_relaxed);

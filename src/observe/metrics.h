@@ -153,7 +153,8 @@ static inline void metrics_reject(struct metrics_worker *worker, enum http_rejec
 
 void metrics_latency_record(struct metrics_latency *latency, uint64_t ns);
 
-// The worker's cells of a backend; beyond METRIC_BACKENDS_MAX those of "other".
+// The worker's cells of a backend; beyond METRIC_BACKENDS_MAX those of "other". NULL when out of
+// memory: this time nothing is counted.
 struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key);
 
 // One thread a row.

@@ -299,7 +299,12 @@ static bool first_event_is_error(struct request *request, struct slice event, bo
     *ret_gone = true;
     if (!retry_on_status(request, (unsigned)named)) {
         // The slice may lie in `held`, which the reply throws away.
-        reply_json(request, (unsigned)named, arena_dup(&request->arena, data));
+        struct slice body = arena_dup(&request->arena, data);
+        if (body.ptr != NULL) {
+            reply_json(request, (unsigned)named, body);
+        } else {
+            reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        }
     }
     return true;
 }

@@ -40,11 +40,25 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
     };
     bool no_body = request->head.method == HTTP_METHOD_HEAD || body.len == 0;
     if (head->failed || downstream_send(request->down, iov, no_body ? 1 : 2) != 0) {
-        request_abort(request, FAULT_CLIENT_ABORT);
+        request_abort(request, head->failed ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
         return;
     }
     request->answered = true;
     request_finish(request);
+}
+
+// Sends a body that was rendered for this; when there was no memory for it, says that instead.
+static void send_rendered(struct request *request, unsigned status, struct strbuf *body)
+{
+    if (!body->failed) {
+        send_reply(request, status, strbuf_slice(body));
+    } else {
+        request->fault = FAULT_INTERNAL;
+        send_reply(request, 500,
+                   SLICE("{\"error\":{\"message\":\"the gateway ran out of memory\",\"type\":"
+                         "\"server_error\",\"param\":null,\"code\":\"internal\"}}"));
+    }
+    strbuf_fini(body);
 }
 
 void reply_json(struct request *request, unsigned status, struct slice body)
@@ -90,7 +104,7 @@ static void cut_answer(struct request *request, enum fault fault)
             {.iov_base = event.ptr, .iov_len = event.len},
             {.iov_base = (void *)(uintptr_t) "\r\n", .iov_len = head_len != 0 ? 2 : 0},
         };
-        int rc = downstream_send(request->down, iov, 3);
+        int rc = event.failed ? 0 : downstream_send(request->down, iov, 3);
         strbuf_fini(&event);
         if (rc != 0) {
             request_abort(request, fault);
@@ -114,8 +128,7 @@ void reply_fault(struct request *request, enum fault fault, struct slice detail)
     openai_error_write(&body, status, slice_of_str(fault_type(fault)),
                        slice_of_str(fault_label(fault)), SLICE_NULL,
                        fault_message(request, fault, detail));
-    send_reply(request, status, strbuf_slice(&body));
-    strbuf_fini(&body);
+    send_rendered(request, status, &body);
 }
 
 // ---- models ---------------------------------------------------------------------------------------
@@ -129,21 +142,23 @@ void reply_model_not_found(struct request *request)
 {
     struct openai_close_names close;
     openai_close_names_init(&close, request->model);
-    snapshot_each_model(request->hold->snapshot, request->head.host, on_close_name, &close);
+    int rc = snapshot_each_model(request->hold->snapshot, request->head.host, on_close_name, &close);
     struct strbuf text;
     strbuf_init(&text, 4096);
     strbuf_printf(&text, "the model \"%.*s\" does not exist or no route takes it",
                   SLICE_FMT(request->model));
-    openai_close_names_write(&close, &text);
+    if (rc == 0) {
+        openai_close_names_write(&close, &text);
+    }
     request->fault = FAULT_MODEL_NOT_FOUND;
     struct strbuf body;
     strbuf_init(&body, REPLY_BODY_MAX);
     openai_error_write(&body, 404, slice_of_str(fault_type(FAULT_MODEL_NOT_FOUND)),
                        slice_of_str(fault_label(FAULT_MODEL_NOT_FOUND)), SLICE("model"),
                        strbuf_slice(&text));
-    send_reply(request, 404, strbuf_slice(&body));
+    body.failed = body.failed || text.failed;
     strbuf_fini(&text);
-    strbuf_fini(&body);
+    send_rendered(request, 404, &body);
 }
 
 struct model_list {
@@ -172,17 +187,16 @@ void reply_models(struct request *request, struct slice name)
     if (name.ptr == NULL) {
         strbuf_add_str(&list.body, "{\"object\":\"list\",\"data\":[");
     }
-    snapshot_each_model(request->hold->snapshot, request->head.host, on_model, &list);
+    int rc = snapshot_each_model(request->hold->snapshot, request->head.host, on_model, &list);
     if (name.ptr == NULL) {
         strbuf_add_str(&list.body, "]}");
     }
-    if (list.body.failed) {
-        reply_fault(request, FAULT_INTERNAL, SLICE(""));
-    } else if (name.ptr != NULL && list.count == 0) {
+    list.body.failed = list.body.failed || rc != 0;
+    if (!list.body.failed && name.ptr != NULL && list.count == 0) {
         request->model = arena_dup(&request->arena, name);
         reply_model_not_found(request);
+        strbuf_fini(&list.body);
     } else {
-        send_reply(request, 200, strbuf_slice(&list.body));
+        send_rendered(request, 200, &list.body);
     }
-    strbuf_fini(&list.body);
 }

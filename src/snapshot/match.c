@@ -239,14 +239,20 @@ struct model_lister {
     struct map seen;
     snapshot_model_fn *fn;
     void *arg;
+    int rc;
 };
 
 static void list_one(struct model_lister *lister, struct slice model)
 {
-    if (map_get(&lister->seen, model) != NULL || map_put(&lister->seen, model, lister, NULL) != 0) {
+    if (map_get(&lister->seen, model) != NULL) {
         return;
     }
-    lister->fn(model, lister->arg);
+    int rc = map_put(&lister->seen, model, lister, NULL);
+    if (rc == 0) {
+        lister->fn(model, lister->arg);
+    } else {
+        lister->rc = rc;
+    }
 }
 
 static void list_if_taken(struct model_lister *lister, const struct snap_match *match,
@@ -292,11 +298,12 @@ static bool visit_models(const struct snap_host *host, void *arg)
     return false;
 }
 
-void snapshot_each_model(const struct snapshot *snapshot, struct slice host, snapshot_model_fn *fn,
-                         void *arg)
+int snapshot_each_model(const struct snapshot *snapshot, struct slice host, snapshot_model_fn *fn,
+                        void *arg)
 {
     struct model_lister lister = {.fn = fn, .arg = arg};
     bool any_host;
     visit_hosts(snapshot, host, visit_models, &lister, &any_host);
     map_fini(&lister.seen);
+    return lister.rc;
 }

@@ -176,9 +176,10 @@ struct slice snapshot_upstream_model(const struct snap_target *target, struct sl
 
 // Calls fn for every model name that a client of this host may ask for (names and aliases, each
 // once): exact values of matches, and the models of backends behind matches that leave it to them.
+// 0, or -ENOMEM: some were left out.
 typedef void snapshot_model_fn(struct slice model, void *arg);
-void snapshot_each_model(const struct snapshot *snapshot, struct slice host, snapshot_model_fn *fn,
-                         void *arg);
+MUST_CHECK int snapshot_each_model(const struct snapshot *snapshot, struct slice host,
+                                   snapshot_model_fn *fn, void *arg);
 
 // Does what a target says about models count? One that takes no requests, that renames whatever
 // comes, or that does not resolve says nothing.

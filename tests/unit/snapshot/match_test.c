@@ -295,10 +295,10 @@ static void every_model_of_a_host_is_listed_once(void **state)
     struct snap_host hosts[] = {{SLICE("a"), of_a, 2, NULL}, {SLICE(""), of_any, 2, NULL}};
     struct snapshot *snapshot = make(hosts, 2);
     char text[200] = "";
-    snapshot_each_model(snapshot, SLICE("a"), append_name, text);
+    assert_int_equal(snapshot_each_model(snapshot, SLICE("a"), append_name, text), 0);
     assert_string_equal(text, "small big large best ");
     text[0] = '\0';
-    snapshot_each_model(snapshot, SLICE("b"), append_name, text);
+    assert_int_equal(snapshot_each_model(snapshot, SLICE("b"), append_name, text), 0);
     assert_string_equal(text, "big large best small ");
     snapshot_unref(snapshot);
 }
