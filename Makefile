@@ -82,7 +82,13 @@ DRIVER_BIN := $(DRIVER_SRC:%.c=$(BUILD)/%)
 $(BUILD)/tests/integration/%: tests/integration/%.c $(LIB)
 	$(call say,TEST,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDHARDEN) -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LIBS_ALL)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDHARDEN) -MMD -MP -MF $@.d -o $@ $< $(DRIVER_LINK) $(LIB) $(LIBS_ALL)
+# headrace itself, in which calls can be made to fail.
+TORTURE := $(BUILD)/tests/integration/torture/torture_driver
+TORTURE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(call prog_src,headrace))
+TORTURE_CALLS := malloc calloc realloc aligned_alloc socket accept4 epoll_ctl
+$(TORTURE): $(TORTURE_OBJ)
+$(TORTURE): DRIVER_LINK = $(TORTURE_OBJ) $(TORTURE_CALLS:%=-Wl,--wrap=%)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

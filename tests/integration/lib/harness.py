@@ -234,14 +234,15 @@ def parse_metrics(text):
 class Headrace(Process):
     """`headrace run --config-dir` with the given manifests; ready when /readyz says so."""
 
-    def __init__(self, folder, manifests, args=(), wait_ready=True, env=None, log=None):
+    def __init__(self, folder, manifests, args=(), wait_ready=True, env=None, log=None,
+                 binary="headrace"):
         self.config_dir = os.path.join(folder, "manifests-%d" % time.monotonic_ns())
         os.makedirs(self.config_dir)
         for name, text in manifests.items():
             self.write(name, text)
         self.port = free_port()
         self.admin_port = free_port()
-        argv = [program("headrace"), "run", "--listen", "127.0.0.1:%d" % self.port,
+        argv = [program(binary), "run", "--listen", "127.0.0.1:%d" % self.port,
                 "--admin", "127.0.0.1:%d" % self.admin_port, "--workers", "2",
                 "--drain-grace", "0s", "--drain-timeout", "2s",
                 "--config-dir", self.config_dir] + list(args)

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""No memory, no files: in the workers of the real program every allocation fails once, one after
+another, and so does the making of every socket; then many of them at a time. It never crashes, hangs
+or leaks, each answer is the right one, an error, or cut short; and once calls succeed again,
+everything is as it was.
+
+HEADRACE_TORTURE_STEP=n takes every n-th call only (default 1)."""
+
+import json
+import mmap
+import os
+import struct
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "proxy"), os.path.join(HERE, "..", "lib")]
+import harness  # noqa: E402
+from common import backend, eq, eventually, main, route, serve_all, upstream  # noqa: E402
+from harness import HttpError  # noqa: E402
+from http1 import Connection  # noqa: E402
+
+STEP = int(os.environ.get("HEADRACE_TORTURE_STEP", "1"))
+BIG = 150000  # more than a read, less than what is kept to be sent again
+
+
+class Plan:
+    """Which calls fail; see torture_driver.c."""
+
+    def __init__(self, path):
+        with open(path, "wb") as file:
+            file.write(bytes(24))
+        with open(path, "r+b") as file:
+            self.shared = mmap.mmap(file.fileno(), 24)
+
+    def calls(self):
+        return struct.unpack_from("=Q", self.shared, 0)[0]
+
+    def fail(self, ahead, step=0):
+        struct.pack_into("=Q", self.shared, 16, step)
+        struct.pack_into("=Q", self.shared, 8, self.calls() + ahead if ahead else 0)
+
+    def has_failed(self):
+        return struct.unpack_from("=Q", self.shared, 8)[0] == 0
+
+
+def serve(peer, request):
+    """What the request's prompt asks for."""
+    body = bytes(request.body)
+    if b"busy" in body and request.get("x-turn") is None and peer.upstream.first:
+        peer.json(b'{"error":{"message":"full"}}', "503 Service Unavailable")
+    elif b'"stream":true' in body:
+        peer.stream_head()
+        peer.chunk(b": wait\n")
+        for word in ("a", "b", "c"):
+            peer.token(word)
+        peer.stream_end()
+    elif b"large" in body:
+        peer.json(b'{"x":"' + b"y" * BIG + b'"}')
+    elif request.target == "/raw":
+        peer.json(b"%d" % len(body))
+    else:
+        peer.json(b'{"model":%s}' % json.dumps(json.loads(body)["model"]).encode())
+
+
+def post(path, body, fields=b""):
+    return (b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n%s"
+            b"content-length: %d\r\n\r\n" % (path, fields, len(body))) + body
+
+
+def chat(what="hello", **more):
+    body = dict({"model": "m", "messages": [{"role": "user", "content": what}]}, **more)
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+CHAT = b"/v1/chat/completions"
+SSE = b"".join(b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % w for w in (b"a", b"b", b"c"))
+RENAMED = b'{"model":"m-upstream"}'
+CHUNKED = b"POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+# (what is sent, in pieces; the status and the body of each answer)
+SCRIPT = [
+    ([post(CHAT, chat())], [(200, RENAMED)]),
+    ([post(CHAT, chat(stream=True))], [(200, b": wait\n" + SSE + b"data: [DONE]\n\n")]),
+    ([post(CHAT, chat("busy"))], [(200, RENAMED)]),
+    ([post(CHAT, chat("large"))], [(200, b'{"x":"' + b"y" * BIG + b'"}')]),
+    ([post(CHAT, chat("p" * BIG))], [(200, RENAMED)]),
+    ([post(CHAT, chat())[:-9], chat()[-9:]], [(200, RENAMED)]),
+    ([post(CHAT, chat())[:40], post(CHAT, chat())[40:]], [(200, RENAMED)]),
+    ([post(b"/raw", b"z" * BIG)], [(200, b"%d" % BIG)]),
+    ([CHUNKED + b"5\r\nabcde\r\n", b"3\r\nfgh\r\n0\r\n\r\n"], [(200, b"8")]),
+    ([post(CHAT, chat()) + post(b"/raw", b"12") + b"GET /v1/models/m HTTP/1.1\r\nhost: x\r\n\r\n"],
+     [(200, RENAMED), (200, b"2"), (200, None)]),
+    ([b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n"], [(200, None)]),
+    ([post(CHAT, b'{"model":"nobody"}')], [(404, None)]),
+    ([post(CHAT, b'{"model":')], [(400, None)]),
+    ([post(b"/nowhere", b"{}")], [(404, None)]),
+    ([b"GET / HTTP/1.1\r\nbad header\r\n\r\n"], [(400, None)]),
+]
+# What may be said instead while calls fail: out of memory or files; nothing left to try.
+ERRORS = (500, 502, 503, 504)
+
+
+def play(port, pieces, wanted, failing):
+    """Sends, and checks each answer. False when not all came as wanted (only when calls fail)."""
+    try:
+        with Connection(port, timeout=10 * harness.SLOW) as conn:
+            for number, piece in enumerate(pieces):
+                if number:
+                    time.sleep(0.002)
+                conn.send(piece)
+            for status, body in wanted:
+                answer = conn.read_response()
+                if failing and answer.status in ERRORS:
+                    answer.json()
+                    return False
+                eq(answer.status, status, repr(pieces[0][:60]))
+                if body is not None:
+                    eq(answer.body == body, True, repr(answer.body[:200]))
+            return True
+    except HttpError as error:
+        if not failing or "timed out" in str(error):
+            raise AssertionError("%r: %s" % (pieces[0][:60], error)) from None
+    except OSError:
+        if not failing:
+            raise
+    return False
+
+
+def books(t, headrace):
+    answer = t.request(headrace.admin_port, "GET", "/endpoints").json()
+    return [(e["outstanding_requests"], e["outstanding_prompt_tokens"])
+            for b in answer["backends"] for e in b["endpoints"]]
+
+
+def start(t):
+    servers = [upstream(t, serve_all(serve)) for _ in range(2)]
+    servers[0].first, servers[1].first = True, False
+    ports = [server.port for server in servers]
+    named = "  models: [{name: m, upstreamName: m-upstream}]\n  balancing: {policy: RoundRobin}\n"
+    text = "---".join([backend("named", ports, (), named), backend("any", ports, ()),
+                       route("r", ["named"], "    retry: {attempts: 3}"),
+                       route("raw", ["any"], path="/raw")])
+    path = os.path.join(t.folder, "plan")
+    plan = Plan(path)
+    headrace = t.headrace({"a.yaml": text}, ["--workers", "1"], env={"TORTURE_FILE": path},
+                          binary="tests/integration/torture/torture_driver")
+    return headrace, plan
+
+
+def is_well(t, headrace):
+    """Everything works, nothing is left behind."""
+    eq(headrace.alive(), True, "it lives")
+
+    # Endpoints that were blamed while calls failed may be set aside for a moment.
+    def served():
+        return all([play(headrace.port, pieces, wanted, True) for pieces, wanted in SCRIPT])
+    eventually(served, 20, "everything is served again")
+    eventually(lambda: books(t, headrace) == [(0, 0)] * 4, what="books are empty")
+
+
+def test_every_call_fails_once(t):
+    headrace, plan = start(t)
+    is_well(t, headrace)
+    for pieces, wanted in SCRIPT:
+        ahead = 0
+        while True:
+            ahead += STEP
+            plan.fail(ahead)
+            play(headrace.port, pieces, wanted, True)
+            if not plan.has_failed():
+                break
+        plan.fail(0)
+        assert headrace.alive(), "it died at call %d of %r" % (ahead, pieces[0][:60])
+        t.log("%d calls in %r" % (ahead, pieces[0][:60]))
+    is_well(t, headrace)
+
+
+def test_many_calls_fail(t):
+    headrace, plan = start(t)
+    is_well(t, headrace)
+    # A failed accept waits half a second for its next turn, so these take their time.
+    for step, rounds in ((4, 1), (15, 2), (40, 4)):
+        plan.fail(1, step)
+        for pieces, wanted in SCRIPT * rounds:
+            play(headrace.port, pieces, wanted, True)
+        plan.fail(0)
+        is_well(t, headrace)
+
+
+if __name__ == "__main__":
+    main(globals())
