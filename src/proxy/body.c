@@ -10,6 +10,10 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
+// Bytes a second, on average, that keep a buffered body from timing out: a client that sends one byte
+// before each timeout would hold a connection for ever.
+enum { BODY_RATE_MIN = 500 };
+
 enum body_key {
     KEY_MODEL,
     KEY_STREAM,
@@ -210,6 +214,7 @@ static void start_buffered(struct request *request)
         json_scan_init(request->scan, body_keys, KEY_COUNT);
     }
     if (!request->body_complete) {
+        request->body_began_ms = worker_now_ms(request->worker);
         relay_set_phase(request, REQUEST_BODY, request->worker->config->body_timeout_ms);
         send_continue(request);
     } else if (scan_piece(request, request->body_inline)) {
@@ -291,6 +296,19 @@ static bool take_chunked(struct request *request, const char *data, size_t len, 
     return true;
 }
 
+// The time limit runs from the last progress; for a buffered body this cannot be later than what came
+// so far is worth. (A streamed one may be a live recording: it only has to move.)
+static void note_progress(struct request *request)
+{
+    uint64_t now = worker_now_ms(request->worker);
+    if (request->phase == REQUEST_BODY) {
+        uint64_t worth = request->body_received * 1000 / BODY_RATE_MIN;
+        request->phase_ms = MIN_OF(now, request->body_began_ms + worth);
+    } else if (request->phase == REQUEST_WAIT) {
+        request->phase_ms = now;
+    }
+}
+
 ptrdiff_t body_take(struct request *request, const char *data, size_t len)
 {
     size_t used = 0;
@@ -301,9 +319,7 @@ ptrdiff_t body_take(struct request *request, const char *data, size_t len)
     if (!ok) {
         return -1;
     }
-    if (request->phase == REQUEST_BODY || request->phase == REQUEST_WAIT) {
-        request->phase_ms = worker_now_ms(request->worker);
-    }
+    note_progress(request);
     struct downstream *down = request->down;
     if (end) {
         body_done(request);

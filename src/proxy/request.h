@@ -68,6 +68,7 @@ struct request {
     struct strbuf body;       // else collected here; streamed bodies: window of what is unsent
     uint64_t body_received;   // decoded bytes
     uint64_t body_left;       // by Content-Length
+    uint64_t body_began_ms;   // of a buffered one
     struct h1_chunked body_chunked;
     bool body_buffered; // whole body first, then routing
     bool body_complete;

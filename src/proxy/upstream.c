@@ -11,7 +11,9 @@
 #include "proxy/relay.h"
 #include "proxy/worker.h"
 
-enum { SEND_PIECES = 8, READS_A_TURN = 16 };
+// A server that reports every few seconds that it is still there does so for an hour within
+// INTERIMS_MAX; more is a flood.
+enum { SEND_PIECES = 8, READS_A_TURN = 16, INTERIMS_MAX = 1000 };
 
 static void upstream_on_io(struct io *io, uint32_t events, void *arg);
 
@@ -23,6 +25,7 @@ static void reset_response(struct upstream *up)
     up->paused = false;
     up->framing_odd = false;
     up->left = 0;
+    up->interims = 0;
     up->chunked = (struct h1_chunked){0};
     strbuf_reset(&up->partial_head);
 }
@@ -269,7 +272,12 @@ static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, s
         }
         at += (size_t)n;
         if (response.status < 200) {
-            continue; // interim: of no use to the client, who has had its 100 from us
+            // Interim: of no use to the client, who has had its 100 from us.
+            if (++up->interims > INTERIMS_MAX) {
+                upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
+                return false;
+            }
+            continue;
         }
         up->head_done = true;
         up->keep_alive = response.keep_alive;

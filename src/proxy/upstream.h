@@ -37,6 +37,7 @@ struct upstream {
     bool framing_odd;   // surplus bytes after a response: never reuse
     bool more_unread;   // the last read filled its buffer: what follows a response is not known
     uint8_t framing;    // enum http_framing of the response
+    uint16_t interims;  // 1xx heads before it
     uint64_t left;      // of a body with length
     struct h1_chunked chunked;
     struct strbuf partial_head;

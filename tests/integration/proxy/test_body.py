@@ -189,6 +189,31 @@ def test_slow_heads_and_bodies_are_408(t):
             eq(conn.is_closed(5), True)
 
 
+def test_a_body_must_be_worth_the_time_it_takes(t):
+    headrace, _ = setup(t, [serve_all(ok_json)], args=["--body-timeout", "400ms"])
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    with t.connect(headrace.port) as conn:  # never silent for long, and never done
+        conn.send(head % 1000000)
+        conn.sock.settimeout(0.05)
+        for _ in range(400):
+            conn.send(b" ")
+            try:
+                conn.buffer += conn.sock.recv(65536)
+                break
+            except TimeoutError:
+                pass
+        else:
+            raise AssertionError("it goes on for ever")
+        eq(conn.read_response(timeout=5).status, 408)
+    with t.connect(headrace.port) as conn:  # slow, but it moves
+        body = b" " * 20000 + b'{"model":"m"}'
+        conn.send(head % len(body))
+        for at in range(0, len(body), 4000):
+            time.sleep(0.2)
+            conn.send(body[at:at + 4000])
+        eq(conn.read_response().status, 200)
+
+
 def test_a_response_before_the_body_is_complete(t):
     """The server answers early: the client gets the answer, and the connection is not reused."""
     def early(peer):

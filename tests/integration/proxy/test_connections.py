@@ -209,6 +209,19 @@ def test_a_server_that_dribbles_is_bounded(t):
         eq(in_flight(headrace), 0)
 
 
+def test_a_flood_of_interim_answers_is_no_answer(t):
+    early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+    count = [0]
+
+    def interims(peer, request):
+        peer.send(early * count[0])
+        peer.json()
+
+    headrace, _ = setup(t, [serve_all(interims)], route_extra="    retry: {attempts: 0}")
+    for count[0], status in ((900, 200), (1100, 502), (900, 200)):
+        eq(t.chat(headrace.port, model="m").status, status)
+
+
 def test_a_frozen_server_is_avoided_after_it_let_one_wait(t):
     def frozen(peer, request):
         time.sleep(20)
