@@ -42,6 +42,8 @@ static void candidate_row(struct json_object *candidate, bool chosen, struct tab
     table_cell(table, "%.0f", json_number(candidate, "others_tokens", 0));
     table_cell(table, "%.0f", json_number(candidate, "own_tokens", 0));
     table_cell(table, "%.1f", json_number(candidate, "running", 0));
+    table_cell(table, "%.0f", json_number(candidate, "kv_pressure", 0));
+    table_cell(table, "%.0f", json_number(candidate, "weight", 1));
     table_cell(table, "%.0f", json_number(candidate, "ours_requests", 0));
     if (kv >= 0) {
         table_cell(table, "%.0f%%", kv * 100);
@@ -59,11 +61,11 @@ static void candidate_row(struct json_object *candidate, bool chosen, struct tab
 static const char *policy_text(const char *policy)
 {
     if (strcmp(policy, "InferenceAware") == 0) {
-        return "cost in tokens of prefill work = ours waiting + others waiting + own (counted twice) "
-               "+ decoding + KV pressure; the lowest is taken";
+        return "cost in tokens of prefill work = (ours waiting + others waiting + own, counted twice, "
+               "+ decoding + KV pressure) / weight; the lowest is taken";
     }
     if (strcmp(policy, "LeastRequest") == 0) {
-        return "cost = requests there, ours and others', with this one; the lowest is taken";
+        return "cost = requests there, ours and others', with this one, / weight; the lowest is taken";
     }
     return "no cost: endpoints take turns or are drawn by weight";
 }
@@ -82,7 +84,8 @@ static void write_pick(struct json_object *holder, struct strbuf *out)
         return;
     }
     struct table table;
-    table_init(&table, " ENDPOINT >COST >OURS >OTHERS >OWN >DECODING >REQUESTS >KV >AGE REMARK");
+    table_init(&table, " ENDPOINT >COST >OURS >OTHERS >OWN >DECODING >PRESSURE >WEIGHT "
+                       ">REQUESTS >KV >AGE REMARK");
     for (size_t i = 0; i < count; i++) {
         candidate_row(json_object_array_get_idx(candidates, i), i == 0, &table);
     }

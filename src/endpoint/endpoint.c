@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "endpoint/pick.h"
+
 enum {
     AVOID_FIRST_MS = 1000,
     AVOID_MAX_MS = 30000,
@@ -47,17 +49,13 @@ void endpoint_unref(struct endpoint_table *table, struct endpoint *endpoint)
 void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sample *ret_sample)
 {
     uint64_t words[ENDPOINT_SAMPLE_WORDS];
-    uint32_t before, after;
+    uint32_t begin;
     do {
-        // Acquire: the words are read after. Partner: the release at the end of the write.
-        before = atomic_load_explicit(&endpoint->sample_seq, memory_order_acquire);
+        begin = endpoint_sample_begin(endpoint);
         for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
-            // Acquire: the second look at sample_seq comes after. Partner: the release stores of
-            // the words, which come after sample_seq became odd.
-            words[i] = atomic_load_explicit(&endpoint->sample_words[i], memory_order_acquire);
+            words[i] = endpoint_sample_word(endpoint, i);
         }
-        after = atomic_load_explicit(&endpoint->sample_seq, memory_order_relaxed);
-    } while (UNLIKELY(before != after || (before & 1) != 0));
+    } while (UNLIKELY(!endpoint_sample_end(endpoint, begin)));
     memcpy(ret_sample, words, sizeof(words));
 }
 
@@ -114,6 +112,7 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
     sample_others(&sample, !isnan(running), ours);
     sample.tokens_reserved = tokens_reserved;
     sample.taken_ms = now_ms > 0 ? now_ms : 1;
+    pick_digest(&sample);
 
     memcpy(words, &sample, sizeof(sample));
     for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {
@@ -127,17 +126,8 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
 double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
                                   uint64_t now_ms)
 {
-    if (taken_ms == 0) {
-        return 0;
-    }
-    // Relaxed: tunables, each meaningful alone.
-    uint64_t fresh = atomic_load_explicit(&backend->fresh_ms, memory_order_relaxed);
-    uint64_t stale = atomic_load_explicit(&backend->stale_after_ms, memory_order_relaxed);
-    uint64_t age = now_ms > taken_ms ? now_ms - taken_ms : 0;
-    if (age >= stale) {
-        return 0;
-    }
-    return age <= fresh || fresh >= stale ? 1 : (double)(stale - age) / (double)(stale - fresh);
+    struct sample_fading fading = sample_fading_of(backend);
+    return sample_fading_share(&fading, taken_ms, now_ms);
 }
 
 // Raises *until_ms to now + first, doubled for each time in a row; reports inside the while that is

@@ -16,7 +16,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -56,8 +58,20 @@ static inline uint64_t load_tokens(uint64_t load)
     return load & LOAD_TOKEN_MASK;
 }
 
+// What every pick reads of a sample, derived once when it is written (pick_digest in pick.h).
+struct sample_digest {
+    double load_prompts;      // all terms of the cost that come of the sample, in mean prompts
+    double kv_free_tokens;    // INFINITY when that cannot be told
+    double others_requests;   // as in the sample
+    uint64_t taken_ms;        // as in the sample
+    uint64_t tokens_reserved; // as in the sample
+};
+_Static_assert(offsetof(struct sample_digest, taken_ms) == 3 * sizeof(uint64_t),
+               "endpoint_sample_digest reads three doubles and two integers");
+
 // What the last scrape (or ORCA header) said. 8-byte members only: it is copied by words.
 struct endpoint_sample {
+    struct sample_digest digest; // first: it shares a cache line with the sequence number
     double waiting;        // requests queued in the engine
     double running;        // requests in the batch
     double kv_utilisation; // 0..1; negative = the engine does not say
@@ -96,7 +110,7 @@ struct endpoint {
     _Atomic bool removed;    // in no set any more: close idle connections
 
     CACHE_ALIGNED _Atomic uint32_t sample_seq; // odd while being written
-    _Atomic uint64_t sample_words[ENDPOINT_SAMPLE_WORDS]; // endpoint_sample_read and _write only
+    _Atomic uint64_t sample_words[ENDPOINT_SAMPLE_WORDS]; // endpoint_sample_* only
 
     CACHE_ALIGNED _Atomic uint64_t failures;
     _Atomic uint64_t overloads;
@@ -232,6 +246,42 @@ void endpoint_unref(struct endpoint_table *table, struct endpoint *endpoint);
 // Consistent copy of the last sample (retries while it is being written).
 void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sample *ret_sample);
 
+// Begin and end of a read without a lock: what lies in between counts when the end says true.
+static inline uint32_t endpoint_sample_begin(const struct endpoint *endpoint)
+{
+    // Acquire: the words are read after. Partner: the release at the end of the write.
+    return atomic_load_explicit(&endpoint->sample_seq, memory_order_acquire);
+}
+static inline uint64_t endpoint_sample_word(const struct endpoint *endpoint, size_t i)
+{
+    // Acquire: the second look at sample_seq comes after. Partner: the release stores of the words,
+    // which come after sample_seq became odd.
+    return atomic_load_explicit(&endpoint->sample_words[i], memory_order_acquire);
+}
+static inline bool endpoint_sample_end(const struct endpoint *endpoint, uint32_t begin)
+{
+    return (begin & 1) == 0 &&
+           atomic_load_explicit(&endpoint->sample_seq, memory_order_relaxed) == begin;
+}
+
+// Only the digest. Word by word, so that it stays in registers.
+static inline struct sample_digest endpoint_sample_digest(const struct endpoint *endpoint)
+{
+    struct sample_digest digest;
+    uint64_t doubles[3];
+    uint32_t begin;
+    do {
+        begin = endpoint_sample_begin(endpoint);
+        doubles[0] = endpoint_sample_word(endpoint, 0);
+        doubles[1] = endpoint_sample_word(endpoint, 1);
+        doubles[2] = endpoint_sample_word(endpoint, 2);
+        digest.taken_ms = endpoint_sample_word(endpoint, 3);
+        digest.tokens_reserved = endpoint_sample_word(endpoint, 4);
+    } while (UNLIKELY(!endpoint_sample_end(endpoint, begin)));
+    memcpy(&digest, doubles, sizeof(doubles));
+    return digest;
+}
+
 // Stores waiting, running, kv… and derives others_*: what the engine reports beyond what we had
 // outstanding. NAN for waiting, running, utilisation or capacity: not said this time, what was known
 // stays. `ours` = our outstanding requests when the sample was taken (use the larger of before-send
@@ -242,7 +292,33 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
                            double kv_utilisation, double kv_capacity_tokens, uint32_t ours,
                            uint64_t tokens_reserved, uint64_t now_ms);
 
-// How much scraped data of this age still counts: 1 while fresh, then linearly down to 0 when stale.
+// How much scraped data still counts by its age: 1 while fresh, then linearly down to 0 when stale.
+struct sample_fading {
+    uint64_t fresh_ms;
+    uint64_t stale_ms;
+    double per_ms;
+};
+static inline struct sample_fading sample_fading_of(const struct backend_state *backend)
+{
+    // Relaxed: tunables, each meaningful alone, so fresh > stale may be seen while both change.
+    uint64_t fresh = atomic_load_explicit(&backend->fresh_ms, memory_order_relaxed);
+    uint64_t stale = atomic_load_explicit(&backend->stale_after_ms, memory_order_relaxed);
+    return (struct sample_fading){
+        .fresh_ms = MIN_OF(fresh, stale),
+        .stale_ms = stale,
+        .per_ms = fresh < stale ? 1 / (double)(stale - fresh) : 0,
+    };
+}
+static inline double sample_fading_share(const struct sample_fading *fading, uint64_t taken_ms,
+                                         uint64_t now_ms)
+{
+    uint64_t age = now_ms > taken_ms ? now_ms - taken_ms : 0;
+    if (taken_ms == 0 || age >= fading->stale_ms) {
+        return 0;
+    }
+    return age <= fading->fresh_ms ? 1 : (double)(fading->stale_ms - age) * fading->per_ms;
+}
+
 double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
                                   uint64_t now_ms);
 

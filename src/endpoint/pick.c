@@ -68,20 +68,19 @@ struct scan {
     double mean_prompt;
     uint64_t prompt_tokens;
     uint64_t tie_seed;
+    struct sample_fading fading;
 };
 
-// One endpoint as a pick sees it.
+// One endpoint as a pick sees it. Which terms its cost is made of, candidate_fill works out for the few
+// that are explained.
 struct view {
     struct endpoint *endpoint;
     uint64_t load;
     uint64_t own_tokens; // of this request, not cached there
-    unsigned tier;
+    double share;        // how much its sample still counts
     double cost;
-    // The terms, for explanations:
-    double others_tokens;
-    double running;
-    double kv_utilisation;
-    uint64_t taken_ms;
+    uint64_t tie; // the higher one of equals; different for every pick and worker
+    unsigned tier;
     bool kv_full;
     bool overloaded;
 };
@@ -106,35 +105,43 @@ static uint64_t own_tokens(const struct scan *scan, const struct endpoint *endpo
     return cached < scan->prompt_tokens ? scan->prompt_tokens - cached : 1;
 }
 
-// Would the prompt, with what was sent there since the sample, overflow the KV cache? An overflow
-// preempts running requests, whose work is then done twice.
-static bool kv_is_full(const struct view *view, const struct endpoint_sample *sample,
-                       uint64_t tokens_reserved)
-{
-    if (sample->kv_utilisation < 0) {
-        return false;
-    }
-    if (sample->kv_capacity_tokens <= 0) {
-        return sample->kv_utilisation >= KV_FULL;
-    }
-    double free_tokens = sample->kv_capacity_tokens * (1 - sample->kv_utilisation);
-    uint64_t since = tokens_reserved - sample->tokens_reserved;
-    return free_tokens < (double)(view->own_tokens + since);
-}
-
-static double kv_penalty(double utilisation, double mean_prompt)
+static double kv_penalty_prompts(double utilisation)
 {
     if (utilisation <= KV_SOFT) {
         return 0;
     }
     double part = (utilisation - KV_SOFT) / (KV_FULL - KV_SOFT);
-    return part * part * KV_SOFT_PROMPTS * mean_prompt;
+    return part * part * KV_SOFT_PROMPTS;
+}
+
+static double kv_free_tokens(const struct endpoint_sample *sample)
+{
+    if (sample->kv_utilisation < 0) {
+        return INFINITY;
+    }
+    if (sample->kv_capacity_tokens <= 0) {
+        return sample->kv_utilisation >= KV_FULL ? 0 : INFINITY;
+    }
+    return sample->kv_capacity_tokens * (1 - sample->kv_utilisation);
 }
 
 static double others_weight(double requests)
 {
     double part = requests < OTHERS_LONG_QUEUE ? requests / OTHERS_LONG_QUEUE : 1;
     return requests * (OTHERS_SHARE_SHORT + (1 - OTHERS_SHARE_SHORT) * part);
+}
+
+void pick_digest(struct endpoint_sample *sample)
+{
+    sample->digest = (struct sample_digest){
+        .load_prompts = others_weight(sample->others_waiting) +
+                        sample->others_requests * OTHERS_DECODE_SHARE +
+                        kv_penalty_prompts(sample->kv_utilisation),
+        .kv_free_tokens = kv_free_tokens(sample),
+        .others_requests = sample->others_requests,
+        .taken_ms = sample->taken_ms,
+        .tokens_reserved = sample->tokens_reserved,
+    };
 }
 
 static unsigned tier_of(const struct scan *scan, const struct view *view)
@@ -157,53 +164,6 @@ static unsigned tier_of(const struct scan *scan, const struct view *view)
     return tier;
 }
 
-// Fills what all policies need and the cost for those that have one. In tokens of prefill work for
-// InferenceAware, in requests for LeastRequest, 0 for the others.
-static void view_endpoint(const struct scan *scan, struct endpoint *endpoint, struct view *view)
-{
-    // Before the sample: what is reserved in between then counts in neither, never in both. The
-    // acquire keeps that order.
-    uint64_t reserved = atomic_load_explicit(&endpoint->tokens_reserved, memory_order_acquire);
-    struct endpoint_sample sample;
-    endpoint_sample_read(endpoint, &sample);
-    double share =
-        backend_state_sample_share(scan->backend, sample.taken_ms, scan->request->now_ms);
-    double weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
-
-    view->endpoint = endpoint;
-    view->load = atomic_load_explicit(&endpoint->load, memory_order_relaxed);
-    view->own_tokens = own_tokens(scan, endpoint);
-    view->taken_ms = sample.taken_ms;
-    view->kv_utilisation = sample.taken_ms == 0 ? -1 : sample.kv_utilisation;
-    reserved = MAX_OF(reserved, sample.tokens_reserved);
-    view->kv_full = scan->request->policy == PICK_INFERENCE_AWARE && share >= KV_TRUST &&
-                    kv_is_full(view, &sample, reserved);
-    view->overloaded =
-        atomic_load_explicit(&endpoint->overloaded_until_ms, memory_order_relaxed) >
-        scan->request->now_ms;
-    view->tier = tier_of(scan, view);
-    double ours = load_requests(view->load);
-    double others = sample.others_requests * share;
-    view->others_tokens = others_weight(sample.others_waiting) * share * scan->mean_prompt;
-    view->running = (ours * DECODE_SHARE + others * OTHERS_DECODE_SHARE) * scan->mean_prompt;
-
-    switch (scan->request->policy) {
-    case PICK_INFERENCE_AWARE:
-        // Its own tokens twice: the wait that it has, and the wait that it causes to those behind.
-        view->cost = ((double)load_tokens(view->load) + view->others_tokens +
-                      2 * (double)view->own_tokens + view->running +
-                      share * kv_penalty(sample.kv_utilisation, scan->mean_prompt)) /
-                     weight;
-        break;
-    case PICK_LEAST_REQUEST:
-        view->cost = (ours + others_weight(others) + 1) / weight;
-        break;
-    default:
-        view->cost = 0;
-    }
-}
-
-// Different for every pick and worker, so that equals do not all get the same endpoint.
 static uint64_t tie_key(const struct scan *scan, const struct endpoint *endpoint)
 {
     uint64_t key = (scan->tie_seed ^ endpoint->id) * UINT64_C(0x9e3779b97f4a7c15);
@@ -211,7 +171,57 @@ static uint64_t tie_key(const struct scan *scan, const struct endpoint *endpoint
     return key * UINT64_C(0xd6e8feb86659fd93);
 }
 
-static bool view_better(const struct scan *scan, const struct view *a, const struct view *b)
+// Would the prompt, with what was sent there since the sample, overflow the KV cache? An overflow
+// preempts running requests, whose work is then done twice. Only fresh samples can tell.
+static bool kv_is_full(const struct view *view, const struct sample_digest *digest,
+                       uint64_t tokens_reserved)
+{
+    uint64_t since = tokens_reserved - MIN_OF(tokens_reserved, digest->tokens_reserved);
+    return view->share >= KV_TRUST &&
+           digest->kv_free_tokens < (double)(int64_t)(view->own_tokens + since);
+}
+
+// Fills what all policies need and the cost for those that have one. In tokens of prefill work for
+// InferenceAware, in requests for LeastRequest, 0 for the others.
+static void view_endpoint(const struct scan *scan, struct endpoint *endpoint, struct view *view)
+{
+    // Before the sample: what is reserved in between then counts in neither, never in both. The
+    // acquire keeps that order.
+    uint64_t reserved = atomic_load_explicit(&endpoint->tokens_reserved, memory_order_acquire);
+    struct sample_digest digest = endpoint_sample_digest(endpoint);
+    uint32_t weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
+
+    view->endpoint = endpoint;
+    view->tie = tie_key(scan, endpoint);
+    view->load = atomic_load_explicit(&endpoint->load, memory_order_relaxed);
+    view->own_tokens = own_tokens(scan, endpoint);
+    view->share = sample_fading_share(&scan->fading, digest.taken_ms, scan->request->now_ms);
+    view->kv_full = scan->request->policy == PICK_INFERENCE_AWARE &&
+                    kv_is_full(view, &digest, reserved);
+    view->overloaded =
+        atomic_load_explicit(&endpoint->overloaded_until_ms, memory_order_relaxed) >
+        scan->request->now_ms;
+    view->tier = tier_of(scan, view);
+    double ours = load_requests(view->load);
+
+    switch (scan->request->policy) {
+    case PICK_INFERENCE_AWARE:
+        // Its own tokens twice: the wait that it has, and the wait that it causes to those behind.
+        view->cost = (double)(int64_t)(load_tokens(view->load) + 2 * view->own_tokens) +
+                     (ours * DECODE_SHARE + view->share * digest.load_prompts) * scan->mean_prompt;
+        break;
+    case PICK_LEAST_REQUEST:
+        view->cost = ours + others_weight(digest.others_requests * view->share) + 1;
+        break;
+    default:
+        view->cost = 0;
+    }
+    if (UNLIKELY(weight != 1)) {
+        view->cost /= weight;
+    }
+}
+
+static bool view_better(const struct view *a, const struct view *b)
 {
     if (a->tier != b->tier) {
         return a->tier < b->tier;
@@ -219,25 +229,35 @@ static bool view_better(const struct scan *scan, const struct view *a, const str
     if (a->cost < b->cost || a->cost > b->cost) {
         return a->cost < b->cost;
     }
-    return tie_key(scan, a->endpoint) > tie_key(scan, b->endpoint);
+    return a->tie > b->tie;
 }
 
 // ---- explanation ----
 
+// The terms come from the sample as it is now: another one than the cost was made of only when it
+// was replaced in this very moment.
 static void candidate_fill(const struct scan *scan, const struct view *view,
                            struct pick_candidate *candidate)
 {
+    struct endpoint_sample sample;
+    endpoint_sample_read(view->endpoint, &sample);
     uint64_t now_ms = scan->request->now_ms;
-    uint64_t age = view->taken_ms == 0 ? UINT32_MAX
-                   : now_ms > view->taken_ms ? now_ms - view->taken_ms : 0;
+    bool sampled = sample.taken_ms != 0;
+    uint64_t age = !sampled ? UINT32_MAX : now_ms > sample.taken_ms ? now_ms - sample.taken_ms : 0;
+    double running = load_requests(view->load) * DECODE_SHARE +
+                     sample.others_requests * view->share * OTHERS_DECODE_SHARE;
     *candidate = (struct pick_candidate){
         .endpoint_id = view->endpoint->id,
         .cost = (float)view->cost,
         .ours_tokens = (float)load_tokens(view->load),
-        .others_tokens = (float)view->others_tokens,
+        .others_tokens = (float)(others_weight(sample.others_waiting) * view->share *
+                                 scan->mean_prompt),
         .own_tokens = (float)(2 * view->own_tokens),
-        .running = (float)view->running,
-        .kv_utilisation = (float)view->kv_utilisation,
+        .running = (float)(running * scan->mean_prompt),
+        .kv_pressure = (float)(kv_penalty_prompts(sample.kv_utilisation) * view->share *
+                               scan->mean_prompt),
+        .weight = atomic_load_explicit(&view->endpoint->weight, memory_order_relaxed),
+        .kv_utilisation = sampled ? (float)sample.kv_utilisation : -1,
         .ours_requests = load_requests(view->load),
         .age_ms = (uint32_t)MIN_OF(age, (uint64_t)UINT32_MAX),
         .avoided = view->tier != TIER_FREE,
@@ -249,29 +269,49 @@ static void candidate_fill(const struct scan *scan, const struct view *view,
     candidate->text[len] = '\0';
 }
 
-// The best endpoints of a scan, best first; the rest is forgotten.
+// The best endpoints of a scan. Views stay in the slot where they were made, and only their numbers
+// are sorted: most endpoints of a large backend are looked at and forgotten.
 struct ranking {
-    struct view views[PICK_TRACE_MAX];
+    struct view slots[PICK_TRACE_MAX + 1];
+    uint8_t order[PICK_TRACE_MAX]; // slots, best first
+    uint8_t spare;                 // the slot for the next one to be looked at
     size_t count;
+    size_t keep; // so many of the best; the rest is forgotten
 };
 
-// `from` places at the front are taken and not compared with.
-static void ranking_add(const struct scan *scan, struct ranking *ranking, size_t from,
-                        const struct view *view)
+static void ranking_init(struct ranking *ranking, size_t keep)
 {
+    ranking->count = 0;
+    ranking->keep = keep;
+    ranking->spare = 0;
+}
+
+static const struct view *ranking_get(const struct ranking *ranking, size_t place)
+{
+    return &ranking->slots[ranking->order[place]];
+}
+
+// Looks at an endpoint and puts it in its place. `from` places at the front are taken and not
+// compared with.
+static void ranking_add(const struct scan *scan, struct ranking *ranking, size_t from,
+                        struct endpoint *endpoint)
+{
+    uint8_t slot = ranking->spare;
+    const struct view *view = &ranking->slots[slot];
+    view_endpoint(scan, endpoint, &ranking->slots[slot]);
     size_t at = ranking->count;
-    if (at == PICK_TRACE_MAX) {
-        if (!view_better(scan, view, &ranking->views[at - 1])) {
+    if (at == ranking->keep) {
+        if (!view_better(view, ranking_get(ranking, at - 1))) {
             return;
         }
-        at--;
+        ranking->spare = ranking->order[--at];
     } else {
-        ranking->count++;
+        ranking->spare = (uint8_t)++ranking->count;
     }
-    for (; at > from && view_better(scan, view, &ranking->views[at - 1]); at--) {
-        ranking->views[at] = ranking->views[at - 1];
+    for (; at > from && view_better(view, ranking_get(ranking, at - 1)); at--) {
+        ranking->order[at] = ranking->order[at - 1];
     }
-    ranking->views[at] = *view;
+    ranking->order[at] = slot;
 }
 
 static void explain(const struct scan *scan, const struct endpoint_set *set,
@@ -281,7 +321,7 @@ static void explain(const struct scan *scan, const struct endpoint_set *set,
     trace->candidate_count = (uint32_t)MIN_OF(set->count, (size_t)UINT32_MAX);
     trace->recorded = (uint32_t)ranking->count;
     for (size_t i = 0; i < ranking->count; i++) {
-        candidate_fill(scan, &ranking->views[i], &trace->candidates[i]);
+        candidate_fill(scan, ranking_get(ranking, i), &trace->candidates[i]);
     }
 }
 
@@ -289,13 +329,14 @@ static void explain(const struct scan *scan, const struct endpoint_set *set,
 static void rank_behind(const struct scan *scan, const struct endpoint_set *set,
                         const struct view *chosen, struct ranking *ranking)
 {
-    ranking->views[0] = *chosen;
+    ranking_init(ranking, PICK_TRACE_MAX);
+    ranking->slots[0] = *chosen;
+    ranking->order[0] = 0;
+    ranking->spare = 1;
     ranking->count = 1;
     for (size_t i = 0; i < set->count; i++) {
-        struct view view;
         if (set->items[i] != chosen->endpoint) {
-            view_endpoint(scan, set->items[i], &view);
-            ranking_add(scan, ranking, 1, &view);
+            ranking_add(scan, ranking, 1, set->items[i]);
         }
     }
 }
@@ -303,14 +344,12 @@ static void rank_behind(const struct scan *scan, const struct endpoint_set *set,
 // ---- choosing ----
 
 // Ranks by tier and cost. False: there is none.
-static bool choose_cheapest(const struct scan *scan, const struct endpoint_set *set,
+static bool choose_cheapest(const struct scan *scan, const struct endpoint_set *set, size_t keep,
                             struct ranking *ranking)
 {
-    ranking->count = 0;
+    ranking_init(ranking, keep);
     for (size_t i = 0; i < set->count; i++) {
-        struct view view;
-        view_endpoint(scan, set->items[i], &view);
-        ranking_add(scan, ranking, 0, &view);
+        ranking_add(scan, ranking, 0, set->items[i]);
     }
     return ranking->count != 0;
 }
@@ -446,6 +485,7 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
         .request = request,
         .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
         .tie_seed = rand_u64(request->rng),
+        .fading = sample_fading_of(backend),
     };
     scan.mean_prompt = mean_prompt_update(backend, scan.prompt_tokens);
 
@@ -455,10 +495,10 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
     for (unsigned round = 0;; round++) {
         bool ranked = by_cost || !choose_by_weight(&scan, set, &chosen);
         if (ranked) {
-            if (!choose_cheapest(&scan, set, &ranking)) {
+            if (!choose_cheapest(&scan, set, trace != NULL ? PICK_TRACE_MAX : 1, &ranking)) {
                 return -EBUSY;
             }
-            chosen = ranking.views[0];
+            chosen = *ranking_get(&ranking, 0);
         }
         if ((chosen.tier >= TIER_TRIED && !allow_tried)) {
             return -EBUSY;
@@ -494,11 +534,12 @@ int pick_preview(struct backend_state *backend, const struct pick_request *reque
         .request = request,
         .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
         .tie_seed = rand_u64(request->rng),
+        .fading = sample_fading_of(backend),
     };
     uint32_t mean = atomic_load_explicit(&backend->mean_prompt_tokens, memory_order_relaxed);
     scan.mean_prompt = mean != 0 ? (double)mean : (double)scan.prompt_tokens;
     struct ranking ranking;
-    if (!choose_cheapest(&scan, set, &ranking)) {
+    if (!choose_cheapest(&scan, set, PICK_TRACE_MAX, &ranking)) {
         return -ENOENT;
     }
     explain(&scan, set, &ranking, ret_trace);

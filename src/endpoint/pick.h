@@ -14,7 +14,8 @@ struct reservation {
     uint64_t tokens;           // uncached prompt tokens still in the books
 };
 
-// The terms of one candidate's cost, for explanations. Costs are in tokens of prefill work.
+// The terms of one candidate's cost, for explanations, in tokens of prefill work: InferenceAware's
+// cost is their sum divided by the weight.
 struct pick_candidate {
     uint32_t endpoint_id;
     char text[48]; // address (cut)
@@ -23,7 +24,9 @@ struct pick_candidate {
     float others_tokens;    // estimated for what others have waiting, faded with age
     float own_tokens;       // this request's, counted twice
     float running;          // decode interference term
+    float kv_pressure;      // penalty as the KV cache fills
     float kv_utilisation;   // < 0 unknown
+    uint32_t weight;
     uint32_t ours_requests;
     uint32_t age_ms;        // of the scraped data; UINT32_MAX = none
     bool avoided;           // failing or refusing lately, tried before, or its KV cache would overflow
@@ -64,6 +67,9 @@ MUST_CHECK int pick_endpoint(struct backend_state *backend, const struct pick_re
 // section. 0 or -ENOENT.
 MUST_CHECK int pick_preview(struct backend_state *backend, const struct pick_request *request,
                             struct pick_trace *ret_trace);
+
+// Fills sample->digest from the rest of the sample. endpoint_sample_write calls it.
+void pick_digest(struct endpoint_sample *sample);
 
 // The prompt was processed: its tokens leave the books. Idempotent.
 void reservation_first_token(struct reservation *reservation);

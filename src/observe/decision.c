@@ -209,6 +209,8 @@ static void candidate_write_json(const struct pick_candidate *candidate, struct 
     write_number(out, "others_tokens", (double)candidate->others_tokens);
     write_number(out, "own_tokens", (double)candidate->own_tokens);
     write_number(out, "running", (double)candidate->running);
+    write_number(out, "kv_pressure", (double)candidate->kv_pressure);
+    write_number(out, "weight", candidate->weight);
     if (candidate->kv_utilisation >= 0) {
         write_number(out, "kv_utilisation", (double)candidate->kv_utilisation);
     }

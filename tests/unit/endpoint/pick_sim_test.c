@@ -1,9 +1,10 @@
 // Is the policy worth it? A discrete-event simulation of pods that prefill one prompt at a time and
 // decode a batch, fed by the real pick_endpoint: seeded, without a clock.
 //
-// With a trace as argument (lines of JSON with timestamp in ms, input_length and output_length, as
-// the Mooncake traces have) it prints the table for that trace instead, compressed in time to 90 %
-// of the pods' prefill capacity.
+// With a trace as argument it prints the table for that trace instead: lines of JSON with timestamp
+// in ms, input_length and output_length, as the Mooncake traces have, or of
+// TIMESTAMP,ContextTokens,GeneratedTokens, as Azure's have. Its time is compressed or stretched so
+// that the prompts take 90 % of the pods' prefill capacity, or the share given as second argument.
 #include "endpoint/pick.h"
 
 #include <math.h>
@@ -428,18 +429,39 @@ static void scraping_never_harms_a_gateway_that_sees_all(void **state)
 
 // ---- the table for a trace ----
 
+// "2023-11-16 18:17:03.9799600,4808,10". Traces of more than a month are not told apart.
+static bool line_read_azure(const char *line, double *at, unsigned *tokens, unsigned *output)
+{
+    unsigned day, hour, minute;
+    double second;
+    if (sscanf(line, "%*4u-%*2u-%2u %2u:%2u:%lf,%u,%u", &day, &hour, &minute, &second, tokens,
+               output) != 6) {
+        return false;
+    }
+    *at = ((day * 24.0 + hour) * 60 + minute) * 60000 + second * 1000;
+    return true;
+}
+
+static bool line_read(const char *line, double *at, unsigned *tokens, unsigned *output)
+{
+    return sscanf(line, "{\"timestamp\": %lf, \"input_length\": %u, \"output_length\": %u", at,
+                  tokens, output) == 3 ||
+           line_read_azure(line, at, tokens, output);
+}
+
 static struct workload workload_read(const char *path)
 {
     struct workload load = {0};
+    double first = 0;
     FILE *file = fopen(path, "r");
     char *line = NULL;
     size_t size = 0;
     while (file != NULL && getline(&line, &size, file) > 0) {
         double at;
         unsigned tokens, output;
-        if (sscanf(line, "{\"timestamp\": %lf, \"input_length\": %u, \"output_length\": %u", &at,
-                   &tokens, &output) == 3) {
-            workload_add(&load, at + 1, MAX_OF(tokens, 1u), MAX_OF(output, 1u));
+        if (line_read(line, &at, &tokens, &output)) {
+            first = load.count == 0 ? at : first;
+            workload_add(&load, at - first + 1, MAX_OF(tokens, 1u), MAX_OF(output, 1u));
         }
     }
     free(line);
@@ -449,19 +471,19 @@ static struct workload workload_read(const char *path)
     return load;
 }
 
-static int print_table(const char *path)
+static int print_table(const char *path, double share)
 {
     struct workload load = workload_read(path);
     if (load.count < 2) {
         fprintf(stderr, "%s: no trace\n", path);
         return 1;
     }
-    workload_scale(&load, 0.9);
+    workload_scale(&load, share);
     static const struct {
         uint32_t gateways, scrape_ms;
     } settings[] = {{1, 0}, {1, 200}, {4, 0}, {4, 50}, {4, 200}, {4, 1000}};
-    printf("%u requests, 90 %% of prefill capacity; time to first token, mean / p90 / p99 s\n",
-           load.count);
+    printf("%u requests, %.0f %% of prefill capacity; time to first token, mean / p90 / p99 s\n",
+           load.count, share * 100);
     for (size_t s = 0; s < ARRAY_LEN(settings); s++) {
         for (unsigned policy = 0; policy <= PICK_RANDOM; policy++) {
             struct result r =
@@ -478,7 +500,8 @@ static int print_table(const char *path)
 int main(int argc, char **argv)
 {
     if (argc > 1) {
-        return print_table(argv[1]);
+        double share = argc > 2 ? strtod(argv[2], NULL) / 100 : 0.9;
+        return share > 0 ? print_table(argv[1], share) : 2;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inference_aware_beats_the_other_policies),

@@ -582,6 +582,29 @@ static void every_choice_can_explain_itself(void **state)
     assert_true(trace.candidates[1].avoided);
 }
 
+static void the_terms_of_a_cost_add_up(void **state)
+{
+    struct world *w = *state;
+    pods_weighted(w, 3, (const uint32_t[]){1, 1, 4});
+    sample(w, 0, 3, 20, 0.9, 1e6);
+    sample(w, 1, 0, 2, 0.2, 1e6);
+    sample(w, 2, 12, 40, 0.85, 1e6);
+    uint32_t counts[3];
+    pick_many(w, 40, counts, 3);
+    w->request.now_ms = NOW + 700; // partly faded
+    struct reservation r = {0};
+    struct pick_trace trace;
+    assert_int_equal(pick_endpoint(w->backend, &w->request, false, &r, &trace), 0);
+    assert_int_equal(trace.recorded, 3);
+    for (size_t i = 0; i < trace.recorded; i++) {
+        const struct pick_candidate *c = &trace.candidates[i];
+        float sum = c->ours_tokens + c->others_tokens + c->own_tokens + c->running + c->kv_pressure;
+        assert_float_equal(c->cost, sum / (float)c->weight, 0.01 * c->cost);
+        assert_int_equal(c->weight, c->endpoint_id == at(w, 2)->id ? 4 : 1);
+        assert_true((c->kv_pressure > 0) == (c->endpoint_id != at(w, 1)->id));
+    }
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
@@ -605,6 +628,7 @@ int main(void)
         CASE(round_robin_goes_round_and_skips_the_failing),
         CASE(least_request_counts_requests_not_tokens),
         CASE(every_choice_can_explain_itself),
+        CASE(the_terms_of_a_cost_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
