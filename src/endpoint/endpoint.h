@@ -60,9 +60,9 @@ static inline uint64_t load_tokens(uint64_t load)
 
 // What every pick reads of a sample, derived once when it is written (pick_digest in pick.h).
 struct sample_digest {
-    double load_prompts;      // all terms of the cost that come of the sample, in mean prompts
+    double load_prompts;      // InferenceAware: what it adds to the cost, in mean prompts
+    double others_requests;   // LeastRequest: the same, in requests
     double kv_free_tokens;    // INFINITY when that cannot be told
-    double others_requests;   // as in the sample
     uint64_t taken_ms;        // as in the sample
     uint64_t tokens_reserved; // as in the sample
 };

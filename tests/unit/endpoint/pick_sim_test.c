@@ -412,6 +412,22 @@ static void gateways_that_scrape_the_same_pods_do_not_herd(void **state)
     assert_true(old < 1.08 * blind);
 }
 
+// All see the same few requests running; whoever breaks ties by them does what all others do.
+static void gateways_that_scrape_nearly_idle_pods_do_not_herd(void **state)
+{
+    (void)state;
+    double blind = 0, scraped = 0;
+    for (uint64_t seed = 41; seed <= 45; seed++) {
+        struct workload load = workload_bursty(seed, 0.2);
+        blind += simulate(&load, PICK_INFERENCE_AWARE, 4, 0).mean / 5;
+        scraped += simulate(&load, PICK_INFERENCE_AWARE, 4, 200).mean / 5;
+        free(load.jobs);
+    }
+    print_message("four gateways, little load, mean TTFT s: alone %.3f, scraping %.3f\n", blind,
+                  scraped);
+    assert_true(scraped < 1.01 * blind);
+}
+
 static void scraping_never_harms_a_gateway_that_sees_all(void **state)
 {
     (void)state;
@@ -507,6 +523,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(inference_aware_beats_the_other_policies),
         cmocka_unit_test(load_from_outside_is_found_by_scraping),
         cmocka_unit_test(gateways_that_scrape_the_same_pods_do_not_herd),
+        cmocka_unit_test(gateways_that_scrape_nearly_idle_pods_do_not_herd),
         cmocka_unit_test(scraping_never_harms_a_gateway_that_sees_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
