@@ -17,6 +17,9 @@ enum {
     TOKEN_LEARN_FULL = 256,
 };
 
+// More requests or tokens than any pod will ever have.
+#define SAMPLE_MAX 1e12
+
 const char *engine_name(enum engine engine)
 {
     static const char *const names[ENGINE_COUNT] = {
@@ -59,10 +62,11 @@ void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sampl
     memcpy(ret_sample, words, sizeof(words));
 }
 
-// Keeps what an earlier sample said where this one says nothing or nonsense.
+// Keeps what an earlier sample said where this one says nothing or nonsense. Bounded, so that no sum
+// or product of them overflows: a cost that is not a number would compare as equal to every other.
 static double sample_or(double value, double fallback)
 {
-    return isfinite(value) && value >= 0 ? value : fallback;
+    return isfinite(value) && value >= 0 ? MIN_OF(value, SAMPLE_MAX) : fallback;
 }
 
 // Who of those waiting is ours cannot be seen: all share the queue in proportion.

@@ -291,6 +291,14 @@ static void others_load_is_what_the_engine_has_beyond_ours(void **state)
     assert_float_equal(sample.others_waiting, 7, 1e-9);
     endpoint_sample_write(at(w, 0), 1, 1, 0.5, NAN, 5, 78, 1246);
 
+    // Absurd sums stay numbers that can be compared.
+    endpoint_sample_write(at(w, 0), 1e308, 1e308, 0.5, 1e308, 5, 78, 1247);
+    endpoint_sample_read(at(w, 0), &sample);
+    assert_true(isfinite(sample.others_requests) && sample.others_requests > 1e6);
+    assert_true(isfinite(sample.others_waiting) && sample.others_waiting > 1e6);
+    assert_true(isfinite(sample.digest.load_prompts) && isfinite(sample.digest.kv_free_tokens));
+    endpoint_sample_write(at(w, 0), 1, 1, 0.5, 1000, 5, 78, 1248);
+
     // Nonsense is not believed.
     endpoint_sample_write(at(w, 0), -3, INFINITY, -1, -5, 0, 79, 1250);
     endpoint_sample_read(at(w, 0), &sample);
