@@ -202,8 +202,19 @@ static int take_body(struct fetch *fetch, struct slice data)
     return fetch->chunked.done;
 }
 
+// We ask for no encoding and know none.
+static bool is_encoded(const struct http_response *response)
+{
+    const struct http_header *encoding = http_header_find(
+        response->headers, response->header_count, HTTP_TOKEN_CONTENT_ENCODING);
+    return encoding != NULL && !slice_ieq(encoding->value, SLICE("identity"));
+}
+
 static int take_head(struct fetch *fetch, const struct http_response *response)
 {
+    if (response->status == 200 && is_encoded(response)) {
+        return -ENOTSUP;
+    }
     fetch->status = response->status;
     fetch->keep_alive = response->keep_alive;
     fetch->framing = response->framing;

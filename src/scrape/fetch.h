@@ -24,7 +24,8 @@ struct fetch_context {
 typedef bool fetch_body_fn(void *arg, struct slice piece);
 
 // Comes once per fetch_get. rc: 0 = the whole response was read, with any status; else -errno:
-// -ETIMEDOUT, -ECONNREFUSED, -ECONNRESET (cut short), -EPROTO (not HTTP as we accept it), -EFBIG …
+// -ETIMEDOUT, -ECONNREFUSED, -ECONNRESET (cut short), -EPROTO (not HTTP as we accept it), -EFBIG,
+// -ENOTSUP (encoded, which nobody asked for) …
 typedef void fetch_done_fn(void *arg, int rc, unsigned status);
 
 // Connects when first used. NULL: out of memory.

@@ -122,10 +122,24 @@ void scrape_target_hurry(struct scrape_target *target)
 
 // ---- results ----
 
+static const char *reason_of_code(int rc)
+{
+    switch (rc) {
+    case -EFBIG:
+        return "longer than any exposition should be";
+    case -EPROTO:
+        return "not a proper HTTP response";
+    case -ENOTSUP:
+        return "compressed, though not asked for";
+    default:
+        return strerrordesc_np(-rc) != NULL ? strerrordesc_np(-rc) : "error";
+    }
+}
+
 static void reason_format(char *buf, size_t size, int rc, unsigned status)
 {
     if (rc != 0) {
-        snprintf(buf, size, "%s", strerrordesc_np(-rc) != NULL ? strerrordesc_np(-rc) : "error");
+        snprintf(buf, size, "%s", reason_of_code(rc));
     } else if (status == 200) {
         snprintf(buf, size, "no metric of a known engine");
     } else {

@@ -257,8 +257,10 @@ static void what_is_wrong_is_an_error(void **state)
         {.pieces = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"}},
         {.pieces = {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}},
         {.pieces = {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"}},
+        {.pieces = {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"}},
     };
-    static const int codes[] = {-ECONNRESET, -ECONNRESET, -EPROTO, -EPROTO, -EPROTO, -EPROTO};
+    static const int codes[] = {-ECONNRESET, -ECONNRESET, -EPROTO, -EPROTO,
+                                -EPROTO,     -EPROTO,     -ENOTSUP};
     serve(w, replies, ARRAY_LEN(replies));
     for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
         get(w);
