@@ -6,14 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "admin/page.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/rand.h"
 #include "proxy/fault.h"
 
 enum {
-    CONNECTIONS_MAX = 64,
+    CONNECTIONS_MAX = 128,
+    CONNECTIONS_CROWD = 64, // from here on each new one ends the one that was quiet the longest
     CONNECTION_MEMORY = 32 * 1024,
     IDLE_SECONDS = 30,
     BODY_MAX = 64 * 1024 * 1024,
@@ -28,6 +31,8 @@ struct admin {
     struct epoch_reader *reader;
     struct rand_state rng;
     uint16_t port;
+    struct list_node visitors; // connections, those that asked last at the end; daemon's thread
+    unsigned visitor_count;
 };
 
 // ---- pages ----------------------------------------------------------------------------------------
@@ -161,6 +166,67 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned statu
     return rc;
 }
 
+// ---- connections ----------------------------------------------------------------------------------
+
+// Who connects and says nothing, or asks slowly, must not keep the probes out: a kubelet that gets no
+// answer restarts the pod.
+struct visitor {
+    struct list_node node;
+    int fd;
+};
+
+static void visitors_make_room(struct admin *admin)
+{
+    if (admin->visitor_count >= CONNECTIONS_CROWD && !list_empty(&admin->visitors)) {
+        struct visitor *oldest = list_first(&admin->visitors, struct visitor, node);
+        list_remove(&oldest->node); // the daemon closes it when it sees the end
+        shutdown(oldest->fd, SHUT_RDWR);
+    }
+}
+
+static void visitor_came(struct admin *admin, struct MHD_Connection *connection, void **context)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct visitor *visitor = info != NULL ? calloc(1, sizeof(*visitor)) : NULL;
+    visitors_make_room(admin);
+    admin->visitor_count++;
+    if (visitor != NULL) {
+        visitor->fd = info->connect_fd;
+        list_push_back(&admin->visitors, &visitor->node);
+    }
+    *context = visitor;
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct admin *admin = arg;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        visitor_came(admin, connection, context);
+        return;
+    }
+    struct visitor *visitor = *context;
+    admin->visitor_count--;
+    if (visitor != NULL) {
+        list_remove(&visitor->node);
+        free(visitor);
+    }
+}
+
+static void visitor_asked(struct admin *admin, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct visitor *visitor = info != NULL ? info->socket_context : NULL;
+    if (visitor != NULL && !list_empty(&visitor->node)) {
+        list_remove(&visitor->node);
+        list_push_back(&admin->visitors, &visitor->node);
+    }
+}
+
+// ---- requests -------------------------------------------------------------------------------------
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **state)
@@ -171,6 +237,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     struct admin *admin = arg;
     if (*state == NULL) {
         *state = &seen; // the headers only; the answer comes with the next call
+        visitor_asked(admin, connection);
         return MHD_YES;
     }
     if (*upload_size != 0) {
@@ -224,6 +291,7 @@ int admin_start(const struct admin_config *config, struct admin **ret_admin, str
         return error_set(err, -ENOMEM, "out of memory");
     }
     admin->config = *config;
+    list_init(&admin->visitors);
     rand_seed_random(&admin->rng);
     int rc = epoch_add_reader(config->epoch, &admin->reader);
     if (rc != 0) {
@@ -238,6 +306,7 @@ int admin_start(const struct admin_config *config, struct admin **ret_admin, str
     errno = 0;
     admin->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, admin, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, admin,
         MHD_OPTION_SOCK_ADDR, (const struct sockaddr *)&admin->config.address,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,

@@ -3,6 +3,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -67,6 +68,23 @@ def test_probes_and_index(t):
     eq(get(t, headrace, "/nothing", 404).json()["error"], "no such page; / lists them")
     answer = t.request(headrace.admin_port, "POST", "/metrics", body={"x": 1})
     eq(answer.status, 405)
+
+
+def test_silent_connections_do_not_keep_probes_out(t):
+    _, headrace = start(t)
+    silent = []
+    for i in range(300):
+        conn = socket.create_connection(("127.0.0.1", headrace.admin_port), timeout=10)
+        silent.append(conn)
+        if i % 3 == 1:
+            conn.sendall(b"GET /metr")
+        elif i % 3 == 2:
+            conn.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")  # and does not read
+    for page in ("/healthz", "/readyz", "/metrics"):
+        get(t, headrace, page)
+    for conn in silent:
+        conn.close()
+    get(t, headrace, "/healthz")
 
 
 def test_not_ready_while_draining(t):
