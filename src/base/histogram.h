@@ -1,10 +1,10 @@
-// Log-linear histogram: 32 buckets for every power of two, so a value is off by at most 3.2 %.
+// Log-linear histogram: 64 buckets for every power of two, so a value is off by at most 1.6 %.
 // Values are unsigned (the user picks the unit); recorded by one thread, or merged.
 #pragma once
 
 #include <stdint.h>
 
-enum { HISTOGRAM_SUB_BITS = 5, HISTOGRAM_BUCKETS = (64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS };
+enum { HISTOGRAM_SUB_BITS = 6, HISTOGRAM_BUCKETS = (64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS };
 
 struct histogram {
     uint64_t count;
