@@ -71,23 +71,9 @@ static void copy_text(char *to, size_t size, struct slice from)
 
 void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_config *ret)
 {
-    static const enum engine engines[BACKEND_ENGINE_COUNT] = {
-        [BACKEND_ENGINE_AUTO] = ENGINE_AUTO,
-        [BACKEND_ENGINE_VLLM] = ENGINE_VLLM,
-        [BACKEND_ENGINE_SGLANG] = ENGINE_SGLANG,
-        [BACKEND_ENGINE_TGI] = ENGINE_TGI,
-        [BACKEND_ENGINE_TENSORRT_LLM] = ENGINE_TENSORRT_LLM,
-        [BACKEND_ENGINE_TRITON_TRTLLM] = ENGINE_TRITON_TRTLLM,
-        [BACKEND_ENGINE_TRITON] = ENGINE_TRITON,
-        [BACKEND_ENGINE_LLAMACPP] = ENGINE_LLAMACPP,
-        [BACKEND_ENGINE_LMDEPLOY] = ENGINE_LMDEPLOY,
-        [BACKEND_ENGINE_NIM] = ENGINE_NIM,
-        [BACKEND_ENGINE_OLLAMA] = ENGINE_OLLAMA,
-        [BACKEND_ENGINE_GENERIC] = ENGINE_GENERIC,
-    };
     const struct backend_metrics *metrics = spec->metrics;
     memset(ret, 0, sizeof(*ret)); // padding too: configurations are compared as bytes
-    ret->engine = engines[spec->engine];
+    ret->engine = (enum engine)spec->engine;
     ret->port = (uint16_t)metrics->port;
     ret->interval_ms = (uint32_t)metrics->interval_ms;
     ret->stale_after_ms = (uint32_t)metrics->stale_after_ms;

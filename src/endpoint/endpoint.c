@@ -20,19 +20,6 @@ enum {
 // More requests or tokens than any pod will ever have.
 #define SAMPLE_MAX 1e12
 
-const char *engine_name(enum engine engine)
-{
-    static const char *const names[ENGINE_COUNT] = {
-        [ENGINE_AUTO] = "Auto",         [ENGINE_VLLM] = "VLLM",
-        [ENGINE_SGLANG] = "SGLang",     [ENGINE_TGI] = "TGI",
-        [ENGINE_TENSORRT_LLM] = "TensorRTLLM", [ENGINE_TRITON_TRTLLM] = "TritonTRTLLM",
-        [ENGINE_TRITON] = "Triton",     [ENGINE_LLAMACPP] = "LlamaCpp",
-        [ENGINE_LMDEPLOY] = "LMDeploy", [ENGINE_NIM] = "NIM",
-        [ENGINE_OLLAMA] = "Ollama",     [ENGINE_GENERIC] = "Generic",
-    };
-    return (unsigned)engine < ENGINE_COUNT ? names[engine] : "?";
-}
-
 void endpoint_ref(struct endpoint *endpoint)
 {
     // Relaxed: whoever takes a reference is protected already by what the contract asks for.

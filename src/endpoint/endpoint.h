@@ -21,28 +21,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/engine.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/slice.h"
 #include "event/epoch.h"
-
-enum engine {
-    ENGINE_AUTO = 0, // not known yet: detected from the first exposition
-    ENGINE_VLLM,
-    ENGINE_SGLANG,
-    ENGINE_TGI,
-    ENGINE_TENSORRT_LLM,
-    ENGINE_TRITON_TRTLLM,
-    ENGINE_TRITON,
-    ENGINE_LLAMACPP,
-    ENGINE_LMDEPLOY,
-    ENGINE_NIM,
-    ENGINE_OLLAMA,
-    ENGINE_GENERIC,
-    ENGINE_COUNT,
-};
-const char *engine_name(enum engine engine); // as in the resource: "VLLM"
 
 // The books of one endpoint in one word, so that pick and reserve can be one compare-and-swap:
 // outstanding requests in the high 20 bits, outstanding uncached prompt tokens in the low 44.

@@ -5,18 +5,9 @@
 #define PATTERN_METRIC "^[a-zA-Z_:][a-zA-Z0-9_:]*$"
 
 static const struct schema_name engine_names[] = {
-    {"Auto", BACKEND_ENGINE_AUTO},
-    {"VLLM", BACKEND_ENGINE_VLLM},
-    {"SGLang", BACKEND_ENGINE_SGLANG},
-    {"TGI", BACKEND_ENGINE_TGI},
-    {"TensorRTLLM", BACKEND_ENGINE_TENSORRT_LLM},
-    {"TritonTRTLLM", BACKEND_ENGINE_TRITON_TRTLLM},
-    {"Triton", BACKEND_ENGINE_TRITON},
-    {"LlamaCpp", BACKEND_ENGINE_LLAMACPP},
-    {"LMDeploy", BACKEND_ENGINE_LMDEPLOY},
-    {"NIM", BACKEND_ENGINE_NIM},
-    {"Ollama", BACKEND_ENGINE_OLLAMA},
-    {"Generic", BACKEND_ENGINE_GENERIC},
+#define ENGINE_NAME(id, name) {(name), ENGINE_##id},
+    ENGINE_TABLE(ENGINE_NAME)
+#undef ENGINE_NAME
     {NULL, 0},
 };
 
@@ -27,11 +18,6 @@ static const struct schema_name policy_names[] = {
     {"Random", BACKEND_POLICY_RANDOM},
     {NULL, 0},
 };
-
-const char *backend_engine_text(int engine)
-{
-    return engine >= 0 && engine < BACKEND_ENGINE_COUNT ? engine_names[engine].name : "";
-}
 
 #define FIELD(type, member) offsetof(struct type, member)
 #define OBJECT_OF(type, rows) {.fields = (rows), .field_count = ARRAY_LEN(rows), .size = sizeof(type)}
@@ -218,7 +204,7 @@ static bool one_source(const void *object)
 static bool mapping_is_generic(const void *object)
 {
     const struct modelbackend_spec *spec = object;
-    return spec->metrics->mapping == NULL || spec->engine == BACKEND_ENGINE_GENERIC;
+    return spec->metrics->mapping == NULL || spec->engine == ENGINE_GENERIC;
 }
 
 static const struct schema_rule spec_rules[] = {

@@ -1,26 +1,8 @@
 // ModelBackend.spec as C. Field by field what crds/headrace.dev_modelbackends.yaml describes.
 #pragma once
 
+#include "base/engine.h"
 #include "model/schema.h"
-
-// The order of `enum engine` in endpoint/endpoint.h, which this layer does not know; the compiler
-// translates, and a test compares the names.
-enum backend_engine {
-    BACKEND_ENGINE_AUTO = 0,
-    BACKEND_ENGINE_VLLM,
-    BACKEND_ENGINE_SGLANG,
-    BACKEND_ENGINE_TGI,
-    BACKEND_ENGINE_TENSORRT_LLM,
-    BACKEND_ENGINE_TRITON_TRTLLM,
-    BACKEND_ENGINE_TRITON,
-    BACKEND_ENGINE_LLAMACPP,
-    BACKEND_ENGINE_LMDEPLOY,
-    BACKEND_ENGINE_NIM,
-    BACKEND_ENGINE_OLLAMA,
-    BACKEND_ENGINE_GENERIC,
-    BACKEND_ENGINE_COUNT,
-};
-const char *backend_engine_text(int engine); // as in the resource
 
 enum backend_policy {
     BACKEND_POLICY_INFERENCE_AWARE = 0,
@@ -87,7 +69,7 @@ struct backend_timeouts {
 struct modelbackend_spec {
     struct backend_pool *pool;          // exactly one of these two
     struct backend_static *static_list; // "static"
-    int engine;                         // enum backend_engine
+    int engine;                         // enum engine
     struct backend_metrics *metrics;     // never NULL
     SCHEMA_LIST(struct backend_model) models;
     struct backend_balancing *balancing; // never NULL

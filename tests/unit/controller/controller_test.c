@@ -456,15 +456,6 @@ static void test_a_restart_unlearns_nothing(void **state)
     assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->engine, "VLLM");
 }
 
-static void test_engine_names_agree(void **state)
-{
-    (void)state;
-    assert_int_equal((int)BACKEND_ENGINE_COUNT, (int)ENGINE_COUNT);
-    for (int i = 0; i < BACKEND_ENGINE_COUNT; i++) {
-        assert_string_equal(backend_engine_text(i), engine_name((enum engine)i));
-    }
-}
-
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
 
 int main(void)
@@ -483,7 +474,6 @@ int main(void)
         WORLD_TEST(test_endpoint_state_survives_a_compilation),
         WORLD_TEST(test_what_was_detected_is_said),
         WORLD_TEST(test_a_restart_unlearns_nothing),
-        cmocka_unit_test(test_engine_names_agree),
     };
     return cmocka_run_group_tests_name("controller", tests, NULL, NULL);
 }

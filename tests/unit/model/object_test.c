@@ -87,7 +87,7 @@ static void test_defaults(void **state)
         "metadata: {name: b, namespace: n}\nspec: {pool: {serviceRef: {name: s, port: 80}}}\n",
         &from_api);
     const struct modelbackend_spec *spec = backend->modelbackend;
-    assert_int_equal(spec->engine, BACKEND_ENGINE_AUTO);
+    assert_int_equal(spec->engine, ENGINE_AUTO);
     assert_int_equal(spec->balancing->policy, BACKEND_POLICY_INFERENCE_AWARE);
     assert_int_equal(spec->metrics->interval_ms, 200);
     assert_int_equal(spec->metrics->stale_after_ms, 2000);
