@@ -60,6 +60,23 @@ static const struct option_row rows[] = {
     {"version", KIND_BOOL, AT(version), NULL, "the version"},
 };
 
+// Numbers that may not be everything that their type holds.
+static const struct {
+    const char *flag;
+    double min, max;
+} ranges[] = {
+    {"pods", 1, 4096},
+    {"max-num-seqs", 1, UINT32_MAX},
+    {"prefill-rate", 1e-3, 1e15},
+    {"prefill-chunk", 1, UINT32_MAX},
+    {"jitter", 0, 0.99},
+    {"kv-blocks", 1, 1u << 28},
+    {"block-size", 1, 1u << 16},
+    {"max-model-len", 1, UINT32_MAX},
+    {"time-scale", 1e-6, 1e6},
+    {"sse-rate", 1e-3, 1e9},
+};
+
 static struct sim_options defaults(void)
 {
     return (struct sim_options){
@@ -108,6 +125,19 @@ static int store_number(void *at, enum kind kind, struct slice value)
     }
 }
 
+static int check_range(const struct option_row *row, const void *at, struct error *err)
+{
+    double number = row->kind == KIND_DOUBLE ? *(const double *)at : *(const uint32_t *)at;
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+        if (strcmp(ranges[i].flag, row->flag) == 0 &&
+            (number < ranges[i].min || number > ranges[i].max)) {
+            return error_set(err, -EINVAL, "--%s: %.10g is not from %.10g to %.10g", row->flag,
+                             number, ranges[i].min, ranges[i].max);
+        }
+    }
+    return 0;
+}
+
 static int store(struct sim_options *options, const struct option_row *row, const char *value,
                  struct error *err)
 {
@@ -133,7 +163,7 @@ static int store(struct sim_options *options, const struct option_row *row, cons
         return error_set(err, -EINVAL, "--%s: \"%s\" is not a %s", row->flag, value,
                          row->kind == KIND_MS ? "duration" : "number in range");
     }
-    return 0;
+    return row->kind == KIND_U32 || row->kind == KIND_DOUBLE ? check_range(row, at, err) : 0;
 }
 
 static const struct option_row *find(struct slice flag)
@@ -249,12 +279,6 @@ int sim_options_parse(int argc, char **argv, struct sim_options *ret_options, st
     rc = rc != 0 ? rc : check_texts(&options, err);
     if (rc != 0) {
         return rc;
-    }
-    if (options.pods == 0 || options.pods > 4096) {
-        return error_set(err, -EINVAL, "--pods: 1 to 4096");
-    }
-    if (options.sse_events > 0 && !(options.sse_rate > 0)) {
-        return error_set(err, -EINVAL, "--sse-rate: more than 0");
     }
     if (options.listen.len == 0) {
         options.listen.items[options.listen.len++] = "127.0.0.1:8000";

@@ -262,8 +262,7 @@ static int init_pod(struct sim_server *server, size_t index, struct error *err)
     config.seed = sim_mix(config.seed, index);
     int rc = sim_engine_init(&pod->engine, &config, sim_exchange_on_progress, pod);
     if (rc != 0) {
-        return error_set(err, rc, rc == -ENOMEM ? "out of memory"
-                                                : "a number of the engine makes no sense");
+        return error_set(err, rc, rc == -ENOMEM ? "out of memory" : "cannot set up the engine");
     }
     rc = parse_listen(options->listen.items[index / options->pods], &pod->bind_address,
                       &pod->bind_length, &port, err);

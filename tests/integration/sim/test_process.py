@@ -40,6 +40,11 @@ def test_flags_environment_and_mistakes(t):
         run = t.process([program("headrace-sim")] + argv)
         assert run.wait() in (1, 2), argv
         contains(run.stderr, "headrace-sim: ", repr(argv))
+    for flag, value in (("--pods", "0"), ("--kv-blocks", "0"), ("--block-size", "0"),
+                        ("--jitter", "5"), ("--time-scale", "0"), ("--prefill-rate", "0")):
+        run = t.process([program("headrace-sim"), flag, value])
+        eq(run.wait(), 2, flag)
+        contains(run.stderr, "%s: %s is not from " % (flag, value))
     port = free_port()
     env = {"HEADRACE_SIM_LISTEN": "127.0.0.1:%d" % port, "HEADRACE_SIM_MODEL": "a,b",
            "HEADRACE_SIM_NAME": "solo"}
