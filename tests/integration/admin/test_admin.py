@@ -104,7 +104,7 @@ def test_no_page_can_be_reached_through_a_listener(t):
 
 
 def test_metrics_count_a_streamed_request(t):
-    _, headrace = start(t, decode_step=50)
+    _, headrace = start(t, decode_step=300)
     answer = t.chat(headrace.port, headers=HOST, stream=True, max_tokens=5,
                     stream_options={"include_usage": True})
     eq(answer.status, 200)

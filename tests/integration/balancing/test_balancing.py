@@ -16,7 +16,7 @@ metadata: {name: be}
 spec:
   engine: %(engine)s
   static: {endpoints: [%(endpoints)s]}
-  metrics: {interval: 50ms, staleAfter: 1s}
+  metrics: {interval: 50ms, staleAfter: 10s}
   balancing: {policy: %(policy)s}
   models:
   - name: tiny
@@ -59,10 +59,11 @@ def wait_scraped(t, headrace, ports):
                    what="pod %d is scraped" % port)
 
 
-def wait_idle(t, headrace):
-    """The books are empty again."""
+def wait_idle(t, headrace, scraped=False):
+    """The books are empty again, and the pods' gauges have been seen to be."""
     def idle():
         return all(e["outstanding_requests"] == 0 and e["outstanding_prompt_tokens"] == 0
+                   and (not scraped or e["sample"]["waiting"] == e["sample"]["running"] == 0)
                    for e in backend(t, headrace)["endpoints"])
     eventually(idle, what="nothing is outstanding")
 
@@ -99,16 +100,16 @@ def test_a_pod_that_others_load_gets_almost_nothing(t):
 
 
 def test_a_pod_whose_cache_is_nearly_full_is_avoided(t):
-    # 4,096 tokens of cache; one long prompt fills most of it and nothing waits.
-    sim = t.sim(pods=2, kv_blocks=256, decode_step=50, max_model_len=4096)
+    # 4,096 tokens of cache; one long prompt fills most of it, for 40 s, and nothing waits.
+    sim = t.sim(pods=2, kv_blocks=256, decode_step=100, max_model_len=4096)
     headrace = t.headrace({"all.yaml": manifest(sim.ports)})
     wait_scraped(t, headrace, sim.ports)
-    start_streams(t, sim.ports[0], 1, prompt="word " * 2900, max_tokens=250)
+    start_streams(t, sim.ports[0], 1, prompt="word " * 2900, max_tokens=400)
     eventually(lambda: endpoint(t, headrace, sim.ports[0])["sample"]["kv_utilisation"] > 0.85,
                what="the full cache is seen")
     eq(endpoint(t, headrace, sim.ports[0])["sample"]["waiting"], 0)
     for _ in range(12):
-        eq(t.chat(headrace.port, "word " * 200, max_tokens=2).status, 200)
+        eq(t.chat(headrace.port, "word " * 200, max_tokens=1).status, 200)
     counts = picks(t, headrace, sim.ports)
     eq(counts, [0, 12])
 
@@ -124,7 +125,7 @@ def burst(t, headrace, count, **more):
 
 def test_a_burst_spreads_evenly(t):
     # A prompt takes long enough that the burst is over before the first one is through.
-    sim = t.sim(pods=4, prefill_rate=500, decode_step=20)
+    sim = t.sim(pods=4, prefill_rate=50, decode_step=20)
     headrace = t.headrace({"all.yaml": manifest(sim.ports)})
     wait_scraped(t, headrace, sim.ports)
     for number in (1, 2):
@@ -133,7 +134,7 @@ def test_a_burst_spreads_evenly(t):
         eq(picks(t, headrace, sim.ports), [7 * number] * 4)
         for conn in conns:
             conn.close()
-        wait_idle(t, headrace)
+        wait_idle(t, headrace, scraped=True)
 
 
 def test_a_killed_pod_costs_no_client_an_error(t):
@@ -155,10 +156,10 @@ def test_a_killed_pod_costs_no_client_an_error(t):
     threads = [threading.Thread(target=client, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
-    eventually(lambda: answers[200] > 50, timeout=20)
+    eventually(lambda: answers[200] > 50, timeout=60)
     sims[1].kill()
     before = answers[200]
-    eventually(lambda: answers[200] > before + 150, timeout=20)
+    eventually(lambda: answers[200] > before + 150, timeout=60)
     stop.set()
     for thread in threads:
         thread.join(20)
@@ -172,13 +173,15 @@ def test_the_books_return_to_zero_whatever_happened(t):
     sims = [t.sim(max_num_seqs=4, decode_step=20, prefill_rate=2000) for _ in range(2)]
     headrace = t.headrace({"all.yaml": manifest([sim.port for sim in sims])})
     aborted = [t.stream(headrace.port, max_tokens=1000)[0] for _ in range(6)]  # while they stream
-    aborted += burst(t, headrace, 10, prompt="word " * 300, max_tokens=50)     # while they wait
+    waiting = burst(t, headrace, 10, prompt="word " * 300, max_tokens=1000)    # while they wait
     whole = [lambda: t.chat(headrace.port, max_tokens=3) for _ in range(6)]
     broken = [lambda fault=fault: t.chat(headrace.port, headers={"x-sim-fault": fault},
                                          max_tokens=3, stream=True)
               for fault in ("reset", "close", "status=500", "status=503", "error-event=503",
                             "reset-after=2", "close-after=2")]
     wait_outstanding(t, headrace, 16)
+    for conn in waiting:
+        conn.close()
     t.parallel(broken)
     for conn in aborted:
         conn.close()
@@ -227,7 +230,7 @@ def test_every_engine_is_detected_and_its_queue_is_seen(t):
 
 
 def test_metrics_that_fail_leave_our_own_books(t):
-    sim = t.sim(pods=3, prefill_rate=500)
+    sim = t.sim(pods=3, prefill_rate=50)
     text = manifest(sim.ports).replace("interval: 50ms", "path: /nothing, interval: 50ms")
     headrace = t.headrace({"all.yaml": text})
     eventually(lambda: endpoint(t, headrace, sim.ports[0])["scrape_failures"] > 0)
@@ -235,7 +238,8 @@ def test_metrics_that_fail_leave_our_own_books(t):
     eventually(lambda: sum(picks(t, headrace, sim.ports)) == 12)
     eq(picks(t, headrace, sim.ports), [4, 4, 4])
     for conn in conns:
-        eq(conn.read_head().status, 200)
+        conn.close()
+    eq(t.chat(headrace.port, "short", max_tokens=1).status, 200)
 
 
 if __name__ == "__main__":

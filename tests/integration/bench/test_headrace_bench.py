@@ -208,11 +208,11 @@ def test_time_limits(t):
             send_stream(conn, [event("a")], end=False)
             time.sleep(5)
         else:
-            send_stream(conn, [event("a")] * 200, pause=0.02)
+            send_stream(conn, [event("a")] * 2000, pause=0.02)
         return False
     server = Server(t, answer)
     result = bench(t, server, "--concurrency", "1", "--requests", "3", "--duration", "30",
-                   "--first-timeout", "300ms", "--between-timeout", "200ms", "--timeout", "1s",
+                   "--first-timeout", "2s", "--between-timeout", "2s", "--timeout", "4s",
                    status=1)
     eq(kinds(result), {"timeout first token": 1, "timeout between tokens": 1, "timeout total": 1})
 
@@ -245,16 +245,16 @@ def test_latency_counts_from_the_due_time(t):
 
 def test_fixed_arrivals_are_evenly_spaced(t):
     server = Server(t, good)
-    bench(t, server, "--rate", "50", "--arrivals", "fixed", "--requests", "26")
+    bench(t, server, "--rate", "20", "--arrivals", "fixed", "--requests", "41")
     times = [at for at, _, _ in server.requests]
     span = max(times) - min(times)
-    assert 0.45 < span < 3, span  # half a second, and what a busy machine adds
+    assert span > 1, span  # two seconds, unless a busy machine was late for the first
 
 
 def test_trace_replay_keeps_times_and_shared_blocks(t):
     path = os.path.join(t.folder, "trace.jsonl")
     with open(path, "w") as f:
-        for ms, ids in ((0, [1, 2]), (100, [1, 3]), (300, [1, 2])):
+        for ms, ids in ((0, [1, 2]), (1000, [1, 3]), (2500, [1, 2])):
             f.write(json.dumps({"timestamp": ms, "input_length": 1000, "output_length": 7,
                                 "hash_ids": ids}) + "\n")
     server = Server(t, good)
@@ -267,7 +267,7 @@ def test_trace_replay_keeps_times_and_shared_blocks(t):
     eq(first, third)
     eq(server.requests[0][2]["max_tokens"], 7)
     span = server.requests[2][0] - server.requests[0][0]
-    assert 0.28 < span < 3, span  # 0.3 s, and what a busy machine adds
+    assert span > 1.5, span  # 2.5 s, unless a busy machine was late for the first
 
 
 def test_azure_trace(t):
@@ -326,14 +326,14 @@ def test_closed_loop_holds_the_concurrency(t):
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        time.sleep(0.05)
+        time.sleep(0.2)
         with lock:
             running[0] -= 1
         good(server, conn, head, body)
     server = Server(t, answer)
-    result = bench(t, server, "--concurrency", "8", "--duration", "1")
+    result = bench(t, server, "--concurrency", "8", "--duration", "2")
     eq(most[0], 8)
-    assert result["succeeded"] > 40, result["succeeded"]
+    assert result["succeeded"] > 8, result["succeeded"]
 
 
 def test_warm_up_is_not_counted(t):

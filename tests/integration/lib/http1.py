@@ -1,8 +1,13 @@
 """A small HTTP/1.1 client over raw sockets, for tests that look at bytes, framing and time."""
 
 import json
+import os
 import socket
 import time
+
+# Sanitizer builds and busy machines are slower: HEADRACE_TEST_SLOW=3 makes every wait longer.
+SLOW = float(os.environ.get("HEADRACE_TEST_SLOW", "1"))
+PATIENCE = 20.0 * SLOW  # seconds for whatever comes at once when all is well
 
 
 class HttpError(Exception):
@@ -43,13 +48,18 @@ class Response:
         self.reason = reason
         self.headers = headers
         self.head_bytes = head_bytes
-        self.received = bytearray()  # the body so far; grows in place
+        self._parts = []
         self.chunks = []  # sizes of chunks, when the answer was chunked
         self.complete = False
 
     @property
     def body(self):
-        return bytes(self.received)
+        if len(self._parts) > 1:  # joined when asked for: adding piece by piece copies all each time
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0] if self._parts else b""
+
+    def add(self, piece):
+        self._parts.append(piece)
 
     @property
     def text(self):
@@ -95,14 +105,14 @@ class Event:
 class Connection:
     """One TCP connection. Every read has a deadline; `log` is called with a line for each step."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=10.0, log=None, tls=None, server_name=None,
+    def __init__(self, port, host="127.0.0.1", timeout=None, log=None, tls=None, server_name=None,
                  receive_buffer=None):
-        self.timeout = timeout
+        self.timeout = timeout or PATIENCE
         self.log = log or (lambda line: None)
         self.peer = "%s:%s" % (host, port)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
-        self.sock.settimeout(timeout)
+        self.sock.settimeout(self.timeout)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
@@ -249,8 +259,8 @@ class Connection:
     def read_body(self, response, timeout=None):
         deadline = time.monotonic() + (timeout or self.timeout)
         for piece in self._pieces(response, lambda: deadline):
-            response.received += piece
-        self.log("<< %s body %r" % (self.peer, bytes(response.received[:4000])))
+            response.add(piece)
+        self.log("<< %s body %r" % (self.peer, response.body[:4000]))
         return response
 
     def read_response(self, timeout=None):
@@ -260,7 +270,7 @@ class Connection:
         """Events as they arrive; `timeout` bounds the wait for each. The bytes gather in body."""
         pending = b""
         for piece in self._pieces(response, lambda: time.monotonic() + (timeout or self.timeout)):
-            response.received += piece
+            response.add(piece)
             pending += piece.replace(b"\r\n", b"\n")
             while b"\n\n" in pending:
                 block, pending = pending.split(b"\n\n", 1)
@@ -272,9 +282,9 @@ class Connection:
         self.send_request(method, path, headers, body, **more)
         return self.read_response(timeout)
 
-    def is_closed(self, timeout=2.0):
+    def is_closed(self, timeout=None):
         """True when the peer closes (FIN or RST) within the time, False when it stays open."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (timeout or self.timeout)
         try:
             while self._fill(deadline):
                 pass
@@ -283,7 +293,7 @@ class Connection:
             return "timed out" not in str(error)
 
 
-def request(port, method, path, headers=None, body=None, timeout=10.0, log=None, **more):
+def request(port, method, path, headers=None, body=None, timeout=None, log=None, **more):
     """One request on its own connection."""
     with Connection(port, timeout=timeout, log=log) as conn:
         return conn.request(method, path, headers, body, timeout, **more)

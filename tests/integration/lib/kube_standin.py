@@ -127,7 +127,7 @@ class Standin:
         self.tokens = None                               # None: anybody
         self.version = 100
         self.uids = 0
-        self.requests = []                               # (verb, plural, query, headers)
+        self.requests = []                               # (verb, plural, query, headers, time)
         self.faults = []
         self.open_watches = []
         self.connections = set()
@@ -220,25 +220,28 @@ class Standin:
 
     def compact(self, plural):
         """The versions until now can no longer be watched from."""
-        self.next_version()
-        self.oldest[plural] = self.version
-        self.history[plural] = []
+        with self.lock:
+            self.next_version()
+            self.oldest[plural] = self.version
+            self.history[plural] = []
 
     def bookmark(self, plural):
         api_version, kind = KINDS[plural]
-        self.next_version()
-        for watch in self.watches(plural):
-            watch.send("BOOKMARK", {"kind": kind, "apiVersion": api_version,
-                                    "metadata": {"resourceVersion": str(self.version)}})
+        with self.lock:
+            self.next_version()
+            for watch in self.watches(plural):
+                watch.send("BOOKMARK", {"kind": kind, "apiVersion": api_version,
+                                        "metadata": {"resourceVersion": str(self.version)}})
 
     def watches(self, plural):
         """Those that are open, as far as the client's side goes."""
-        for watch in self.open_watches:
-            watch.look()
-        self.open_watches = [w for w in self.open_watches if not w.closed.is_set()]
-        return [w for w in self.open_watches if w.plural == plural]
+        with self.lock:
+            for watch in self.open_watches:
+                watch.look()
+            self.open_watches = [w for w in self.open_watches if not w.closed.is_set()]
+            return [w for w in self.open_watches if w.plural == plural]
 
-    def watch(self, plural, timeout=10.0):
+    def watch(self, plural, timeout=60.0):
         """The oldest open watch of a kind; waits until there is one."""
         deadline = time.monotonic() + timeout
         while True:
@@ -351,7 +354,7 @@ class Standin:
         verb = {"GET": "watch" if query.get("watch") == "1" else "list"}.get(method, method.lower())
         self.log("%s %s" % (verb, target))
         with self.lock:
-            self.requests.append((verb, plural, query, headers))
+            self.requests.append((verb, plural, query, headers, time.monotonic()))
         if plural not in KINDS or KINDS[plural][0] != group or plural in self.hidden:
             self._send_not_found(conn)
             return
@@ -450,7 +453,7 @@ class Standin:
         self._send_json(conn, 200, obj)
 
 
-def wait_requests(server, verb, plural, count, timeout=15.0):
+def wait_requests(server, verb, plural, count, timeout=60.0):
     """Waits for so many requests in all; returns the last one's query."""
     deadline = time.monotonic() + timeout
     while True:

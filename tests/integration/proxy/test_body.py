@@ -98,7 +98,7 @@ def test_100_continue(t):
                       b"\r\n\r\n" % (path.encode(), len(body)))
             eq(conn.read_head(timeout=5, skip_interim=False).status, 100)
             conn.send(body)
-            eq(conn.read_response(timeout=5).status, 200)
+            eq(conn.read_response().status, 200)
 
 
 def test_no_100_for_what_will_be_refused(t):
@@ -184,9 +184,9 @@ def test_slow_heads_and_bodies_are_408(t):
     for data in (b"GET / HT", b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{"):
         with t.connect(headrace.port) as conn:
             conn.send(data)
-            answer = conn.read_response(timeout=5)
+            answer = conn.read_response()
             eq(answer.status, 408)
-            eq(conn.is_closed(5), True)
+            eq(conn.is_closed(), True)
 
 
 def test_a_body_must_be_worth_the_time_it_takes(t):

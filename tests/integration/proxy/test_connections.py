@@ -11,7 +11,7 @@ import time
 
 from common import (backend, contains, eq, eventually, main, ok_json, ok_stream, route, serve_all,
                     setup, upstream)
-from harness import HttpError
+from harness import PATIENCE, HttpError
 
 
 def raw_setup(t, handler, args=(), extra=""):
@@ -26,9 +26,9 @@ def in_flight(headrace):
                if key.startswith("headrace_endpoint_outstanding_requests{"))
 
 
-def read_all(sock, timeout=10.0):
+def read_all(sock):
     """Everything until the peer closes; a reset is an error."""
-    sock.settimeout(timeout)
+    sock.settimeout(PATIENCE)
     data = b""
     while True:
         piece = sock.recv(65536)
@@ -40,7 +40,7 @@ def read_all(sock, timeout=10.0):
 def small_socket(t, port, receive=4096):
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE)
     sock.connect(("127.0.0.1", port))
     t.defer(sock.close)
     return sock
@@ -68,20 +68,20 @@ def test_a_client_that_writes_all_before_it_reads_gets_its_refusal(t):
 
 
 def test_a_streamed_upload_that_stalls_is_408(t):
-    headrace, server = raw_setup(t, serve_all(ok_json), ["--body-timeout", "400ms"])
+    headrace, server = raw_setup(t, serve_all(ok_json), ["--body-timeout", "2s"])
     for framing, start in ((b"content-length: 10", b"abc"),
                            (b"transfer-encoding: chunked", b"5\r\nab")):
         with t.connect(headrace.port) as conn:
-            conn.send(b"POST /raw HTTP/1.1\r\nhost: x\r\n%s\r\n\r\n%s" % (framing, start))
             began = time.monotonic()
-            answer = conn.read_response(timeout=5)
+            conn.send(b"POST /raw HTTP/1.1\r\nhost: x\r\n%s\r\n\r\n%s" % (framing, start))
+            answer = conn.read_response()
             eq((answer.status, answer.json()["error"]["code"]), (408, "body_timeout"))
-            eq(time.monotonic() - began > 0.3, True)
-    # A slow one that moves is served, and a server may take its time once it has everything.
+            eq(time.monotonic() - began > 1.8, True)
+    # A slow one that moves is served, though it takes longer than the limit.
     with t.connect(headrace.port) as conn:
         conn.send(b"POST /raw HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\n")
         for _ in range(6):
-            time.sleep(0.2)
+            time.sleep(0.5)
             conn.send(b"x")
         eq(conn.read_response().status, 200)
     eventually(lambda: in_flight(headrace) == 0, what="books are empty")
@@ -89,10 +89,10 @@ def test_a_streamed_upload_that_stalls_is_408(t):
 
 def test_a_server_may_take_its_time_after_a_streamed_upload(t):
     def late(peer, request):
-        time.sleep(1.2)
+        time.sleep(3)
         peer.json()
 
-    headrace, _ = raw_setup(t, serve_all(late), ["--body-timeout", "300ms"])
+    headrace, _ = raw_setup(t, serve_all(late), ["--body-timeout", "1500ms"])
     with t.connect(headrace.port) as conn:
         conn.send(b"POST /raw HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\na")
         time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_a_streamed_upload_that_breaks_the_rules_gets_an_answer(t):
             conn.send(start)
             time.sleep(0.1)
             conn.send(rest)
-            eq(conn.read_response(timeout=5).status, status)
+            eq(conn.read_response().status, status)
     eventually(lambda: in_flight(headrace) == 0, what="books are empty")
 
 
@@ -121,7 +121,7 @@ def test_many_pipelined_requests_of_a_client_that_reads_late(t):
     one = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n"
     sock.sendall(one * (count - 1) + one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
     time.sleep(0.5)
-    answer = read_all(sock, 20)
+    answer = read_all(sock)
     eq(answer.count(b"HTTP/1.1 200 OK"), count)
 
 
@@ -133,7 +133,7 @@ def test_more_pipelined_requests_than_a_read_takes(t):
     data = one * (count - 1) + one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
     writer = threading.Thread(target=sock.sendall, args=(data,))
     writer.start()
-    answer = read_all(sock, 20)
+    answer = read_all(sock)
     writer.join()
     eq(answer.count(b"HTTP/1.1 200 OK"), count)
 
@@ -204,9 +204,9 @@ def test_a_server_that_dribbles_is_bounded(t):
     for handler in (head, interim, comments):
         headrace, _ = setup(t, [serve_all(handler)],
                             "  timeouts: {connect: 1s, firstToken: 1s, betweenTokens: 1s}")
-        answer = t.chat(headrace.port, model="m", stream=True, timeout=10)
+        answer = t.chat(headrace.port, model="m", stream=True)
         eq((answer.status, answer.json()["error"]["code"]), (504, "first_token_timeout"))
-        eq(in_flight(headrace), 0)
+        eventually(lambda: in_flight(headrace) == 0, what="the books are empty")
 
 
 def test_a_flood_of_interim_answers_is_no_answer(t):
@@ -273,7 +273,7 @@ def test_too_many_connections_wait_and_are_served(t):
     for conn in held[:3]:
         conn.close()
     for conn in late[1:]:
-        eq(conn.read_response(timeout=5).status, 200)
+        eq(conn.read_response().status, 200)
     eq(held[3].request("GET", "/v1/models").status, 200)
 
 
@@ -346,9 +346,8 @@ def test_the_sum_of_buffered_requests_is_bounded(t):
         held.append(conn)
     refused = []
     for conn in held:
-        conn.sock.settimeout(1)
         try:
-            refused.append(conn.read_response(timeout=1))
+            refused.append(conn.read_response(timeout=2))
         except Exception:
             continue  # still waited for
     assert 1 <= len(refused) <= 2, len(refused)

@@ -45,7 +45,8 @@ def test_a_client_abort_ends_the_upstream_request_at_once(t):
         conn.close()
         eventually(lambda: servers[0].open == 0, 2, "the upstream connection is closed")
         eventually(lambda: books(t, headrace) == [(0, 0)], 2, "the books are zero")
-        eq(headrace.metrics()["headrace_client_aborts_total"], 1)
+        eventually(lambda: headrace.metrics()["headrace_client_aborts_total"] == 1,
+                   what="the abort is counted")
 
 
 def test_books_return_to_zero_under_aborts_and_kills(t):
@@ -159,7 +160,7 @@ def test_sigterm_drains(t):
             time.sleep(0.02)
         peer.stream_end()
 
-    headrace, _ = setup(t, [ticking], args=["--drain-grace", "1s", "--drain-timeout", "30s"])
+    headrace, _ = setup(t, [ticking], args=["--drain-grace", "4s", "--drain-timeout", "60s"])
     conn = t.connect(headrace.port)
     conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
     events = conn.iter_events(conn.read_head(), timeout=10)
@@ -200,9 +201,11 @@ def test_drain_timeout_and_second_signal_end_it(t):
         conn = t.connect(headrace.port)
         conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
         conn.read_head()
-        for _ in range(signals):
+        for sent in range(signals):
+            if sent > 0:  # two that are pending at once would be one
+                eventually(lambda: t.request(headrace.admin_port, "GET", "/readyz").status == 503,
+                           what="the first is seen")
             headrace.signal(signal.SIGTERM)
-            time.sleep(0.2)
         eq(headrace.wait(10), 0)
 
 
@@ -288,7 +291,7 @@ spec:
     for _ in range(600):
         counts[by("split.example.com")] += 1
     eq(counts["three"], 0)
-    assert 25 <= counts["two"] <= 110, counts
+    assert 15 <= counts["two"] <= 120, counts  # missed by chance once in 10^12 runs
 
 
 def test_an_address_without_host_takes_both_families(t):

@@ -17,7 +17,7 @@ def test_events_pass_one_by_one(t):
         peer.stream_head()
         for i in range(5):
             peer.token("w%d" % i)
-            assert gate.acquire(timeout=10)
+            assert gate.acquire(timeout=60)
         peer.stream_end()
 
     headrace, _ = setup(t, [handler])
@@ -43,7 +43,7 @@ def test_head_is_held_until_the_first_event(t):
     def handler(peer):
         peer.read_request()
         peer.stream_head()
-        assert go.wait(10)
+        assert go.wait(60)
         peer.token()
         peer.stream_end()
 
@@ -57,7 +57,7 @@ def test_head_is_held_until_the_first_event(t):
         except socket.timeout:
             pass
         go.set()
-        eq(conn.read_response(timeout=5).events()[-1].done, True)
+        eq(conn.read_response().events()[-1].done, True)
 
 
 def test_comments_before_the_first_event_are_held_and_passed_on(t):
@@ -113,34 +113,37 @@ def test_a_400_in_the_first_event_is_not_retried(t):
     eq(len(servers[0].requests) + len(servers[1].requests), 1)
 
 
-def broken_after(tokens, how):
-    def handler(peer):
-        peer.read_request()
-        peer.stream_head()
-        for _ in range(tokens):
-            peer.token()
-        time.sleep(0.2)
-        how(peer)
-    return handler
-
-
-def read_raw(t, port, body):
+def read_raw(t, port, body, until=None, then=None):
+    """All bytes of the answer; `then` is called when so much of it came as ends with `until`."""
     conn = t.connect(port)
     conn.send_request("POST", "/v1/chat/completions", {}, body)
     raw = b""
-    conn.sock.settimeout(10)
     while True:
         data = conn.sock.recv(65536)
         if not data:
             return raw
         raw += data
+        if until is not None and raw.endswith(until):
+            until = None
+            then()
 
 
 def test_a_stream_that_breaks_ends_with_an_error_event_and_no_end(t):
+    token = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
     for how in (lambda peer: None, lambda peer: peer.reset(),
                 lambda peer: peer.send(b"zzz\r\nnonsense")):
-        headrace, _ = setup(t, [broken_after(2, how)])
-        raw = read_raw(t, headrace.port, t.chat_body(model="m", stream=True))
+        seen = threading.Event()
+
+        def handler(peer, how=how, seen=seen):
+            peer.read_request()
+            peer.stream_head()
+            peer.chunk(token * 2)
+            assert seen.wait(60)
+            how(peer)
+
+        headrace, _ = setup(t, [handler])
+        raw = read_raw(t, headrace.port, t.chat_body(model="m", stream=True), token + b"\r\n",
+                       seen.set)
         contains(raw, b'"error":{"message"')
         contains(raw, b"upstream_")
         eq(raw.count(b'"content":"x"'), 2)
@@ -148,13 +151,15 @@ def test_a_stream_that_breaks_ends_with_an_error_event_and_no_end(t):
 
 
 def test_an_answer_that_breaks_is_cut(t):
+    seen = threading.Event()
+
     def handler(peer):
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc")
-        time.sleep(0.2)
+        assert seen.wait(60)
 
     headrace, _ = setup(t, [handler])
-    raw = read_raw(t, headrace.port, t.chat_body(model="m"))
+    raw = read_raw(t, headrace.port, t.chat_body(model="m"), b"abc", seen.set)
     contains(raw, b"content-length: 100")
     eq(raw.endswith(b"abc"), True)
 
@@ -171,7 +176,7 @@ def test_no_first_token_in_time_is_504(t):
     answer = t.chat(headrace.port, model="m", stream=True)
     eq(answer.status, 504)
     eq(answer.json()["error"]["code"], "first_token_timeout")
-    assert 0.25 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.25
     eventually(lambda: servers[0].open == 0, what="the upstream connection is closed")
 
 
@@ -183,7 +188,7 @@ def test_silence_in_mid_stream_ends_it(t):
         peer.wait_closed()
 
     headrace, servers = setup(t, [handler],
-                              "  timeouts: {firstToken: 5s, connect: 1s, betweenTokens: 300ms}")
+                              "  timeouts: {firstToken: 30s, connect: 5s, betweenTokens: 300ms}")
     raw = read_raw(t, headrace.port, t.chat_body(model="m", stream=True))
     contains(raw, b"between_tokens_timeout")
     eventually(lambda: servers[0].open == 0, what="the upstream connection is closed")

@@ -268,7 +268,7 @@ METRICS = {
 def test_every_engine_shows_its_load_under_its_names(t):
     for engine, (path, waiting, running, kv) in METRICS.items():
         sim = t.sim(engine=engine, max_num_seqs=2, decode_step=20, jitter=0, kv_blocks=100)
-        streams = [t.stream(sim.port, "x" * 1000, max_tokens=200)[0] if engine != "llamacpp"
+        streams = [t.stream(sim.port, "x" * 1000, max_tokens=500)[0] if engine != "llamacpp"
                    else start_without_head(t, sim.port) for _ in range(5)]
 
         def busy():
@@ -289,7 +289,7 @@ def test_every_engine_shows_its_load_under_its_names(t):
 def start_without_head(t, port):
     conn = t.connect(port)
     conn.send_request("POST", "/v1/chat/completions", None,
-                      t.chat_body("x" * 1000, max_tokens=200, stream=True))
+                      t.chat_body("x" * 1000, max_tokens=500, stream=True))
     return conn
 
 

@@ -18,9 +18,10 @@ def burst(t, port, count, **more):
 
 
 def test_requests_beyond_the_batch_wait_their_turn(t):
-    sim = t.sim(max_num_seqs=2, decode_step=10, jitter=0)
+    sim = t.sim(max_num_seqs=2, decode_step=200, jitter=0)
     conns = burst(t, sim.port, 4, max_tokens=150)
     settle(t, sim, 2, 2)
+    sim.config(decode_step=1)  # seen; now make haste
     for conn in conns:
         response = conn.read_head()
         events = list(conn.iter_events(response))
@@ -29,23 +30,29 @@ def test_requests_beyond_the_batch_wait_their_turn(t):
 
 
 def test_vllm_sends_the_head_while_the_request_waits(t):
-    sim = t.sim(max_num_seqs=1, decode_step=10)
+    sim = t.sim(max_num_seqs=1, decode_step=200)
     burst(t, sim.port, 1, max_tokens=300)
-    started = time.monotonic()
+    settle(t, sim, 1, 0)
     conn, response = t.stream(sim.port, max_tokens=1)
-    head_after = time.monotonic() - started
-    next(conn.iter_events(response))
-    first_after = time.monotonic() - started
     eq(response.status, 200)
-    assert head_after < 1.5 < first_after, (head_after, first_after)
+    settle(t, sim, 1, 1)  # the head is here, its request still waits
+    sim.config(decode_step=1)
+    next(conn.iter_events(response))
 
 
 def test_llamacpp_sends_the_head_with_the_first_data(t):
-    sim = t.sim(engine="llamacpp", max_num_seqs=1, decode_step=10)
-    burst(t, sim.port, 1, max_tokens=60)
-    started = time.monotonic()
-    t.stream(sim.port, max_tokens=1)
-    assert time.monotonic() - started > 0.3
+    sim = t.sim(engine="llamacpp", max_num_seqs=1, decode_step=200)
+    burst(t, sim.port, 1, max_tokens=300)
+    settle(t, sim, 1, 0)
+    (conn,) = burst(t, sim.port, 1, max_tokens=1)
+    settle(t, sim, 1, 1)
+    try:
+        conn.read_head(timeout=0.3)
+        raise AssertionError("a head before its time")
+    except HttpError as error:
+        assert "timed out" in str(error), error
+    sim.config(decode_step=1)
+    eq(conn.read_head().status, 200)
 
 
 def settle(t, sim, running, waiting):
@@ -57,7 +64,7 @@ def test_vllm_settled_overload_is_a_plain_503(t):
     sim = t.sim(max_num_seqs=2, max_queued=1, decode_step=20)
     burst(t, sim.port, 3, max_tokens=500)
     settle(t, sim, 2, 1)
-    time.sleep(0.1)  # a step: the front end knows
+    time.sleep(0.5)  # many steps: the front end knows
     for stream in (False, True):
         answer = t.chat(sim.port, stream=stream)
         eq(answer.status, 503)
@@ -68,8 +75,8 @@ def test_vllm_settled_overload_is_a_plain_503(t):
 
 
 def test_vllm_burst_overload_is_200_and_an_error_event(t):
-    for _ in range(5):  # a burst that a busy machine tore apart is none: its end gets plain 503s
-        sim = t.sim(max_num_seqs=4, max_queued=8, decode_step=20)
+    for _ in range(8):  # a burst that a busy machine tore apart is none
+        sim = t.sim(max_num_seqs=4, max_queued=8, decode_step=50)
         conns = burst(t, sim.port, 20, max_tokens=10)
         good = bad = plain = 0
         for conn in conns:
@@ -87,17 +94,17 @@ def test_vllm_burst_overload_is_200_and_an_error_event(t):
             else:
                 eq(len(sse_text(events).split()), 10)
                 good += 1
-        if plain == 0:
-            eq((good, bad), (12, 8))
+        if (good, bad, plain) == (12, 8, 0):
             return
-    raise AssertionError("no burst arrived whole: %d plain refusals" % plain)
+        eq(good + bad + plain, 20)
+    raise AssertionError("no burst was taken as one: %d, %d, %d" % (good, bad, plain))
 
 
 def test_sglang_overload_in_streams_is_always_200(t):
     sim = t.sim(engine="sglang", max_num_seqs=1, max_queued=0, decode_step=20)
     burst(t, sim.port, 1, max_tokens=500)
     settle(t, sim, 1, 0)
-    time.sleep(0.1)
+    time.sleep(0.5)
     plain = t.chat(sim.port)
     eq((plain.status, plain.json()["message"]), (503, "The request queue is full."))
     streamed = t.chat(sim.port, stream=True)
@@ -156,13 +163,14 @@ def test_a_client_that_leaves_frees_its_blocks_at_once(t):
 
 
 def test_llamacpp_runs_abandoned_whole_answers_to_their_end(t):
-    sim = t.sim(engine="llamacpp", decode_step=10, jitter=0)
+    sim = t.sim(engine="llamacpp", decode_step=200, jitter=0)
     conn = t.connect(sim.port)
     conn.send_request("POST", "/v1/chat/completions", None, t.chat_body(max_tokens=60))
     settle(t, sim, 1, 0)
     conn.close()
     time.sleep(0.2)
     eq(sim.state()["running"], 1)
+    sim.config(decode_step=1)
     settle(t, sim, 0, 0)
     eq(sim.state()["generated-tokens"], 60)
 
@@ -176,9 +184,9 @@ def test_prefill_takes_time_by_tokens_and_cached_ones_are_free(t):
         conn, response = t.stream(sim.port, prompt, max_tokens=1)
         next(conn.iter_events(response))
         return time.monotonic() - started
-    cold, warm = first_token(), first_token()
-    assert cold > 0.6, cold
-    assert warm < cold / 3, (cold, warm)
+    assert first_token() > 0.6
+    warm = min(first_token() for _ in range(8))  # one of them is not held up by something else
+    assert warm < 0.3, warm
     sim.config(forget_cache=True)
     assert first_token() > 0.6
 
@@ -224,9 +232,9 @@ def test_lora_adapters_are_shown_and_have_their_own_cache(t):
     t.chat(sim.port, prompt, model="sql", max_tokens=1)
     cached = t.chat(sim.port, prompt, model="law", max_tokens=1).json()["usage"]
     eq(cached["prompt_tokens_details"]["cached_tokens"], 0)
-    held = burst(t, sim.port, 1, model="sql", max_tokens=300)
+    held = burst(t, sim.port, 1, model="sql", max_tokens=3000)
     settle(t, sim, 1, 0)
-    held += burst(t, sim.port, 1, model="law", max_tokens=300)
+    held += burst(t, sim.port, 1, model="law", max_tokens=3000)
     settle(t, sim, 1, 1)
     text = t.request(sim.port, "GET", "/metrics").text
     assert ('vllm:lora_requests_info{max_lora="8",running_lora_adapters="sql",'

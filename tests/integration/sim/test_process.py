@@ -58,7 +58,7 @@ def test_flags_environment_and_mistakes(t):
 
 def begin_stream(t, sim, **more):
     conn, response = t.stream(sim.port, **more)
-    events = conn.iter_events(response, timeout=3)
+    events = conn.iter_events(response)
     next(events)
     return conn, response, events
 
@@ -99,11 +99,11 @@ def test_sigterm_abrupt_and_a_second_signal(t):
 
 def test_sigterm_as_vllm_leaves_streams_silent(t):
     sim = t.sim(decode_step=10, shutdown="engine")
-    conn, _, events = begin_stream(t, sim, max_tokens=400)
+    conn, response, _ = begin_stream(t, sim, max_tokens=400)
     sim.signal(signal.SIGTERM)
     t.eventually(lambda: refused(sim.port), 3, "the listener is closed")
     try:
-        list(events)
+        list(conn.iter_events(response, timeout=3))
     except HttpError as error:
         contains(str(error), "timed out")
     else:
@@ -115,7 +115,7 @@ def test_sigterm_as_vllm_leaves_streams_silent(t):
 
 def test_sigterm_as_sglang_goes_on_until_nothing_is_left(t):
     sim = t.sim(engine="sglang", decode_step=10, shutdown="engine")
-    _, response, events = begin_stream(t, sim, max_tokens=60)
+    _, response, events = begin_stream(t, sim, max_tokens=400)
     sim.signal(signal.SIGTERM)
     t.eventually(lambda: t.request(sim.port, "GET", "/health").status == 503, 2, "health is 503")
     eq(t.chat(sim.port, max_tokens=2).status, 200)
@@ -125,7 +125,7 @@ def test_sigterm_as_sglang_goes_on_until_nothing_is_left(t):
 
 def test_sigterm_drain_as_vllm_with_a_timeout(t):
     sim = t.sim(decode_step=10, shutdown="drain")
-    _, response, events = begin_stream(t, sim, max_tokens=60)
+    _, response, events = begin_stream(t, sim, max_tokens=400)
     sim.signal(signal.SIGTERM)
     refusal = t.eventually(lambda: (lambda a: a if a.status == 500 else None)(t.chat(sim.port)),
                            2, "new requests are a 500")
@@ -141,6 +141,7 @@ def test_keep_alive_pipelining_and_idle_end(t):
     body = json.dumps(t.chat_body(max_tokens=2, stream=True))
     one = ("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
            "content-length: %d\r\n\r\n%s" % (len(body), body)).encode()
+    started = time.monotonic()
     conn.send(one + one + b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
     for _ in range(2):
         conn.method = "POST"
@@ -148,9 +149,8 @@ def test_keep_alive_pipelining_and_idle_end(t):
         eq(response.status, 200)
         assert response.events()[-1].done
     eq(conn.read_response().status, 200)
-    started = time.monotonic()
-    assert conn.is_closed(3)
-    assert time.monotonic() - started >= 0.2
+    assert conn.is_closed()
+    assert time.monotonic() - started >= 0.29
     conn = t.connect(sim.port)
     eq(conn.request("GET", "/health", {"connection": "close"}).status, 200)
     assert conn.is_closed()
@@ -187,7 +187,7 @@ def test_broken_requests_are_refused_and_the_rest_is_served(t):
     conn.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 8)
     assert conn.is_closed()
     eq(t.chat(sim.port).status, 200)
-    eq(sim.state()["connections"], 1)
+    t.eventually(lambda: sim.state()["connections"] == 1, what="the others are gone")
 
 
 def test_instant_answers_have_the_size_asked_for(t):
@@ -206,17 +206,17 @@ def test_paced_streams_keep_their_rate(t):
     sim = t.sim(instant=True, sse_events=50, sse_rate=100, sse_bytes=300)
 
     def one():
+        started = time.monotonic()
         conn, response = t.stream(sim.port)
         events = list(conn.iter_events(response))
         conn.close()
-        return events
-    for events in t.parallel([one] * 8):
+        return started, events
+    for started, events in t.parallel([one] * 8):
         eq(len(events), 51)
         assert events[-1].done
         eq(len(events[0].raw) + 2, 300)
         eq(events[0].json()["object"], "chat.completion.chunk")
-        took = events[-2].at - events[0].at
-        assert 0.3 < took < 8, took  # 49 intervals of 10 ms, give or take a busy machine
+        assert events[-2].at - started > 0.48  # 49 intervals of 10 ms
     answer = t.chat(sim.port)
     eq(len(answer.body), 1024)
 

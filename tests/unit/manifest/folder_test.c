@@ -121,10 +121,10 @@ static bool serves(const struct world *w, const char *key)
     return false;
 }
 
-// Turns the loop until the backend is there (or gone), at most five seconds.
+// Turns the loop until the backend is there (or gone), at most a minute.
 static bool becomes(struct world *w, const char *key, bool there)
 {
-    uint64_t end = clock_mono_ms() + 5000;
+    uint64_t end = clock_mono_ms() + 60000;
     while (w->snapshot == NULL || serves(w, key) != there) {
         if (clock_mono_ms() > end) {
             return false;

@@ -139,7 +139,7 @@ static CURL *begin(struct fixture *f, const char *url)
 
 static void turn_until(struct fixture *f, int done)
 {
-    for (int i = 0; i < 500 && f->done < done; i++) {
+    for (int i = 0; i < 5000 && f->done < done; i++) {
         loop_turn(f->loop, 20);
     }
     assert_int_equal(f->done, done);
@@ -190,7 +190,7 @@ static void a_removed_transfer_never_calls_done(void **state)
     struct fixture *f = *state;
     f->server.answer = NULL;
     CURL *easy = begin(f, f->server.url);
-    for (int i = 0; i < 500 && f->server.n_conns == 0; i++) {
+    for (int i = 0; i < 5000 && f->server.n_conns == 0; i++) {
         loop_turn(f->loop, 20);
     }
     assert_int_equal(curl_loop_running(f->curl), 1);
@@ -217,7 +217,7 @@ static void a_transfer_may_be_dropped_in_its_own_write_callback(void **state)
     struct fixture *f = *state;
     f->drop_in_write = true;
     begin(f, f->server.url);
-    for (int i = 0; i < 500 && f->received == 0; i++) {
+    for (int i = 0; i < 5000 && f->received == 0; i++) {
         loop_turn(f->loop, 20);
     }
     loop_turn(f->loop, 5);
@@ -234,7 +234,7 @@ static void the_loop_may_be_freed_in_done_with_others_running(void **state)
     CURL *first = f->easy;
     begin(f, "http://127.0.0.1:1/");
     CURL *second = f->easy;
-    for (int i = 0; i < 500 && f->done == 0; i++) {
+    for (int i = 0; i < 5000 && f->done == 0; i++) {
         loop_turn(f->loop, 20);
     }
     assert_int_equal(f->done, 1);
