@@ -114,6 +114,9 @@ ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-f
 TSAN_FLAGS := -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 SAN_MAKE = $(MAKE) --no-print-directory OPT=-O1 HARDEN=-fPIE
 
+# Waits may last longer under a sanitizer; no test is slower for it.
+asan tsan: export HEADRACE_TEST_SLOW ?= 3
+
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  $(SAN_MAKE) BUILD=build-asan SAN="$(ASAN_FLAGS)" test

@@ -37,7 +37,10 @@ from http1 import PATIENCE, SLOW, Connection, Event, Headers, HttpError, Respons
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
-TRANSCRIPT_LINES = 400
+TRANSCRIPT_LINES, TRANSCRIPT_WIDTH = 400, 1000
+REPORT_LINES = 200
+SANITIZER_MARKS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
+                   "WARNING: ThreadSanitizer")
 
 
 class Skip(Exception):
@@ -169,19 +172,22 @@ class Process:
         return self.child.wait()
 
     def check_sanitizers(self):
-        for mark in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
-                     "WARNING: ThreadSanitizer"):
+        for mark in SANITIZER_MARKS:
             if mark in self.stderr:
                 raise AssertionError("%s: %s" % (self.name, mark))
 
     def tail(self, lines=60):
+        """The end of what it printed; a sanitizer's report from its beginning."""
         text = ""
         for label, body in (("stdout", self.stdout), ("stderr", self.stderr)):
             rows = body.splitlines()
-            if rows:
-                text += "--- %s %s (last %d of %d lines)\n" % (
-                    self.name, label, min(lines, len(rows)), len(rows))
-                text += "\n".join(rows[-lines:]) + "\n"
+            if not rows:
+                continue
+            marked = [i for i, row in enumerate(rows) if any(m in row for m in SANITIZER_MARKS)]
+            shown = rows[marked[0]:][:REPORT_LINES] if marked else rows[-lines:]
+            text += "--- %s %s (%s %d of %d lines)\n%s\n" % (
+                self.name, label, "a sanitizer's report," if marked else "last", len(shown),
+                len(rows), "\n".join(shown))
         return text
 
 
@@ -292,7 +298,8 @@ class Context:
 
     def log(self, line):
         with self.lock:
-            self.lines.append("%9.3f %s" % (time.monotonic() - self.started, line))
+            self.lines.append("%9.3f %s" % (time.monotonic() - self.started,
+                                            line[:TRANSCRIPT_WIDTH]))
 
     def defer(self, action, *args):
         """Runs action(*args) when the test ends, latest first."""
