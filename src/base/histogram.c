@@ -40,17 +40,6 @@ void histogram_record(struct histogram *h, uint64_t value)
     h->buckets[histogram_bucket_of(value)]++;
 }
 
-void histogram_merge(struct histogram *into, const struct histogram *from)
-{
-    into->count += from->count;
-    into->sum += from->sum;
-    into->min = from->min < into->min ? from->min : into->min;
-    into->max = from->max > into->max ? from->max : into->max;
-    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        into->buckets[i] += from->buckets[i];
-    }
-}
-
 uint64_t histogram_quantile(const struct histogram *h, double quantile)
 {
     if (h->count == 0) {

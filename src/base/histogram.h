@@ -16,7 +16,6 @@ struct histogram {
 
 void histogram_init(struct histogram *h);
 void histogram_record(struct histogram *h, uint64_t value);
-void histogram_merge(struct histogram *into, const struct histogram *from);
 
 // The value below or at which `quantile` (0..1) of the records lie; 0 when empty. Exact at the ends.
 uint64_t histogram_quantile(const struct histogram *h, double quantile);

@@ -591,8 +591,3 @@ struct kube_api *kube_client_api(struct kube_client *client)
 {
     return &client->api;
 }
-
-const struct kube_config *kube_client_config(const struct kube_client *client)
-{
-    return client->config;
-}

@@ -20,7 +20,6 @@ MUST_CHECK int kube_client_new(struct loop *loop, struct curl_loop *curl,
 void kube_client_free(struct kube_client *client);
 
 struct kube_api *kube_client_api(struct kube_client *client);
-const struct kube_config *kube_client_config(const struct kube_client *client);
 
 // Reads a Status object, as an error's body or as the object of a watch's ERROR event. Fields of
 // *ret that the object does not say stay as they are; the strings are the object's. False when it is

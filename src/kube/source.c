@@ -37,9 +37,20 @@ static void on_remove(void *arg, struct slice namespace_name, struct slice name)
     kind->source->events.remove(kind->source->arg, kind->what.tag, namespace_name, name);
 }
 
+// All kinds that are watched were listed since the start.
+static bool is_synced(const struct kube_source *s)
+{
+    bool synced = s->is_started;
+    for (size_t i = 0; i < s->n_kinds; i++) {
+        synced = synced && (!s->kinds[i].is_active ||
+                            kube_reflector_is_synced(s->kinds[i].reflector));
+    }
+    return synced;
+}
+
 static void tell_synced(struct kube_source *s)
 {
-    if (s->told_synced || !kube_source_is_synced(s)) {
+    if (s->told_synced || !is_synced(s)) {
         return;
     }
     s->told_synced = true;
@@ -159,16 +170,6 @@ void kube_source_demand(struct kube_source *s, int tag, bool wanted)
     } else if (kind->is_active && !timer_is_set(&kind->let_go)) {
         loop_timer_set(s->loop, &kind->let_go, LET_GO_MS, on_let_go, kind);
     }
-}
-
-bool kube_source_is_synced(const struct kube_source *s)
-{
-    bool synced = s->is_started;
-    for (size_t i = 0; i < s->n_kinds && !s->told_synced; i++) {
-        synced = synced && (!s->kinds[i].is_active ||
-                            kube_reflector_is_synced(s->kinds[i].reflector));
-    }
-    return synced;
 }
 
 struct json_object *kube_source_get(const struct kube_source *s, int tag,

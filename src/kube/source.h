@@ -49,9 +49,6 @@ void kube_source_start(struct kube_source *source);
 // always early enough to be waited for before synced.
 void kube_source_demand(struct kube_source *source, int tag, bool wanted);
 
-// All kinds that are watched were listed since the start. Stays true through outages.
-bool kube_source_is_synced(const struct kube_source *source);
-
 // What the API server said last of an object of a kind with keep_objects; borrowed, or NULL.
 struct json_object *kube_source_get(const struct kube_source *source, int tag,
                                     struct slice namespace_name, struct slice name);

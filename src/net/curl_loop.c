@@ -11,6 +11,8 @@ struct sock {
     struct curl_loop *owner;
 };
 
+enum { IDLE_CONNECTIONS_MAX = 64 };
+
 enum transfer_state { TRANSFER_QUEUED, TRANSFER_RUNNING, TRANSFER_DROPPED };
 
 struct transfer {
@@ -61,14 +63,9 @@ int curl_loop_new(struct loop *loop, struct curl_loop **ret_curl, struct error *
     curl_multi_setopt(curl->multi, CURLMOPT_SOCKETDATA, curl);
     curl_multi_setopt(curl->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
     curl_multi_setopt(curl->multi, CURLMOPT_TIMERDATA, curl);
-    curl_loop_set_idle_connections(curl, 64);
+    curl_multi_setopt(curl->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS_MAX);
     *ret_curl = curl;
     return 0;
-}
-
-void curl_loop_set_idle_connections(struct curl_loop *curl, long n)
-{
-    curl_multi_setopt(curl->multi, CURLMOPT_MAXCONNECTS, n);
 }
 
 static void transfer_free(struct curl_loop *curl, struct transfer *t)

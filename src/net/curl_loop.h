@@ -24,9 +24,6 @@ MUST_CHECK int curl_loop_new(struct loop *loop, struct curl_loop **ret_curl, str
 // be called from inside a libcurl callback; from a done callback it may. NULL is fine.
 void curl_loop_free(struct curl_loop *curl);
 
-// At most this many connections are kept open idle; default 64.
-void curl_loop_set_idle_connections(struct curl_loop *curl, long n);
-
 // Starts the transfer; done comes once, never from inside this call. May be called from any
 // callback. 0, -EBUSY (the handle is running already) or -ENOMEM.
 MUST_CHECK int curl_loop_add(struct curl_loop *curl, CURL *easy, curl_loop_done *done, void *arg);

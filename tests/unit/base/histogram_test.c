@@ -38,20 +38,13 @@ static void quantiles_are_near_those_of_the_sorted_values(void **state)
     enum { N = 10000 };
     static uint64_t values[N];
     struct histogram *h = malloc(sizeof *h);
-    struct histogram *parts = malloc(2 * sizeof *parts);
     struct rand_state rng = {.state = 9};
     assert_non_null(h);
-    assert_non_null(parts);
     histogram_init(h);
-    histogram_init(&parts[0]);
-    histogram_init(&parts[1]);
     for (size_t i = 0; i < N; i++) {
         values[i] = rand_below(&rng, UINT64_C(1) << (1 + rand_below(&rng, 40)));
         histogram_record(h, values[i]);
-        histogram_record(&parts[i % 2], values[i]);
     }
-    histogram_merge(&parts[0], &parts[1]);
-    assert_memory_equal(h, &parts[0], sizeof *h);
     qsort(values, N, sizeof values[0], compare);
     for (int percent = 1; percent < 100; percent++) {
         uint64_t exact = values[N / 100 * percent];
@@ -64,7 +57,6 @@ static void quantiles_are_near_those_of_the_sorted_values(void **state)
     assert_int_equal(histogram_quantile(h, 0), values[0]);
     assert_int_equal(histogram_quantile(h, 1), values[N - 1]);
     free(h);
-    free(parts);
 }
 
 static void empty_and_single(void **state)
