@@ -18,6 +18,14 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+ifneq ($(filter-out help deps% clean sync lint quickstart,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(and $(shell command -v $(firstword $(CC)) 2>/dev/null),$(PKG_LIBS)),)
+$(error $(CC), pkg-config or a library is missing: run `make deps` first)
+endif
+endif
+ifneq ($(words $(CURDIR)),1)
+$(error make cannot work in a folder with a space in its path: "$(CURDIR)")
+endif
 CFLAGS_ALL = -std=gnu17 -g $(OPT) $(WARN) $(WERROR) $(HARDEN) -Isrc -D_GNU_SOURCE \
              -pthread $(PKG_CFLAGS) $(SAN) $(CFLAGS)
 LIBS_ALL = $(PKG_LIBS) -lm -pthread
