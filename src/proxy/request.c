@@ -78,7 +78,8 @@ void request_drop_upstream(struct request *request)
     }
 }
 
-void request_free(struct request *request)
+// Settles, logs and frees; the connection is not told.
+static void request_free(struct request *request)
 {
     struct worker *worker = request->worker;
     account_request(request);

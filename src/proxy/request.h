@@ -154,9 +154,6 @@ void request_route(struct request *request);
 // Ends it: answer complete. Frees the request, tells the connection.
 void request_finish(struct request *request);
 
-// Settles, logs and frees; the connection is not told.
-void request_free(struct request *request);
-
 // Brings the worker's sum of buffered bytes up to date. False: it is over its limit.
 bool request_charge(struct request *request);
 

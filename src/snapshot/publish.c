@@ -57,6 +57,19 @@ bool publisher_collect(struct publisher *publisher)
     return publisher->retired == NULL;
 }
 
+// Unlinks and frees a hold that has no users.
+static void holder_drop(struct snapshot_holder *holder, struct snapshot_hold *hold)
+{
+    struct snapshot_hold **link = &holder->holds;
+    while (*link != hold) {
+        link = &(*link)->next;
+    }
+    *link = hold->next;
+    // The publisher keeps a reference until it has seen this one go, so this is never the last.
+    atomic_fetch_sub_explicit(&hold->snapshot->refs, 1, memory_order_release);
+    free(hold);
+}
+
 struct snapshot_hold *snapshot_holder_acquire(struct snapshot_holder *holder)
 {
     struct snapshot *current = publisher_current(holder->publisher);
@@ -73,7 +86,7 @@ struct snapshot_hold *snapshot_holder_acquire(struct snapshot_holder *holder)
         *fresh = (struct snapshot_hold){.next = hold, .snapshot = current};
         holder->holds = fresh;
         if (hold != NULL && hold->users == 0) {
-            snapshot_holder_drop(holder, hold);
+            holder_drop(holder, hold);
         }
         hold = fresh;
     }
@@ -81,24 +94,12 @@ struct snapshot_hold *snapshot_holder_acquire(struct snapshot_holder *holder)
     return hold;
 }
 
-void snapshot_holder_drop(struct snapshot_holder *holder, struct snapshot_hold *hold)
-{
-    struct snapshot_hold **link = &holder->holds;
-    while (*link != hold) {
-        link = &(*link)->next;
-    }
-    *link = hold->next;
-    // The publisher keeps a reference until it has seen this one go, so this is never the last.
-    atomic_fetch_sub_explicit(&hold->snapshot->refs, 1, memory_order_release);
-    free(hold);
-}
-
 void snapshot_holder_release(struct snapshot_holder *holder, struct snapshot_hold *hold)
 {
     BUG_ON(hold->users == 0);
     hold->users--;
     if (hold->users == 0 && hold != holder->holds) {
-        snapshot_holder_drop(holder, hold);
+        holder_drop(holder, hold);
     }
 }
 
@@ -107,13 +108,13 @@ void snapshot_holder_refresh(struct snapshot_holder *holder)
     struct snapshot_hold *hold = holder->holds;
     if (hold != NULL && hold->users == 0 &&
         hold->snapshot != publisher_current(holder->publisher)) {
-        snapshot_holder_drop(holder, hold);
+        holder_drop(holder, hold);
     }
 }
 
 void snapshot_holder_fini(struct snapshot_holder *holder)
 {
     while (holder->holds != NULL) {
-        snapshot_holder_drop(holder, holder->holds);
+        holder_drop(holder, holder->holds);
     }
 }

@@ -59,6 +59,4 @@ void snapshot_holder_release(struct snapshot_holder *holder, struct snapshot_hol
 // an idle worker does not keep an old one alive.
 void snapshot_holder_refresh(struct snapshot_holder *holder);
 
-// Unlinks and frees a hold that has no users. (Also used by the functions above.)
-void snapshot_holder_drop(struct snapshot_holder *holder, struct snapshot_hold *hold);
 void snapshot_holder_fini(struct snapshot_holder *holder);
