@@ -161,7 +161,9 @@ int cmd_validate(int argc, char **argv)
     if (rc < 0) {
         fprintf(stderr, "headrace validate: out of memory\n");
     } else if (!quiet) {
-        fprintf(stderr, "%zu objects, %zu problems\n", validation.objects, validation.problems);
+        fprintf(stderr, "%zu object%s, %zu problem%s\n", validation.objects,
+                validation.objects == 1 ? "" : "s", validation.problems,
+                validation.problems == 1 ? "" : "s");
     }
     fini(&validation);
     return rc < 0 || validation.problems > 0 ? 1 : 0;
