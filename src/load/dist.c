@@ -24,7 +24,7 @@ static int bad(struct slice text, struct error *err)
 
 static bool in_range(double value)
 {
-    return value >= 0 && value <= LOAD_TOKENS_MAX; // false for NaN
+    return value >= 0 && value <= (double)LOAD_TOKENS_MAX; // false for NaN
 }
 
 int load_dist_parse(struct slice text, struct load_dist *ret_dist, struct error *err)
@@ -90,5 +90,5 @@ uint32_t load_dist_draw(const struct load_dist *dist, struct rand_state *rng)
     if (!(value >= 1)) {
         return 1;
     }
-    return value < LOAD_TOKENS_MAX ? (uint32_t)lround(value) : LOAD_TOKENS_MAX;
+    return value < (double)LOAD_TOKENS_MAX ? (uint32_t)lround(value) : LOAD_TOKENS_MAX;
 }

@@ -68,7 +68,7 @@ int sim_pace_init(struct sim_server *server)
     make_event(&server->instant_event, options->models.items[0], options->sse_bytes);
     double period_ms = 1000 / options->sse_rate;
     pacer->phase_count = period_ms < 1            ? 1
-                         : period_ms > PHASES_MAX ? PHASES_MAX
+                         : period_ms > (double)PHASES_MAX ? PHASES_MAX
                                                   : (uint32_t)period_ms;
     pacer->tick_ns = period_ms * 1e6 / pacer->phase_count;
     for (size_t i = 0; i < PHASES_MAX; i++) {

@@ -96,7 +96,7 @@ def test_100_continue(t):
             body = b'{"model":"m"}'
             conn.send(b"POST %s HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d"
                       b"\r\n\r\n" % (path.encode(), len(body)))
-            eq(conn.read_head(timeout=5, skip_interim=False).status, 100)
+            eq(conn.read_head(skip_interim=False).status, 100)
             conn.send(body)
             eq(conn.read_response().status, 200)
 
@@ -106,7 +106,7 @@ def test_no_100_for_what_will_be_refused(t):
     with t.connect(headrace.port) as conn:
         conn.send(b"POST /nowhere HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
                   b"content-length: 5\r\n\r\n")
-        eq(conn.read_head(timeout=5, skip_interim=False).status, 404)
+        eq(conn.read_head(skip_interim=False).status, 404)
 
 
 def test_streamed_bodies_arrive_whole(t):
@@ -117,7 +117,7 @@ def test_streamed_bodies_arrive_whole(t):
             body = body[:size]
             with t.connect(headrace.port) as conn:
                 conn.send_request("POST", "/raw/up?a=b", {}, body, chunked=chunked)
-                answer = conn.read_response(timeout=20)
+                answer = conn.read_response()
             eq(answer.status, 200)
             eq(server.requests[-1].body == body, True, "%d bytes" % size)
             eq(server.requests[-1].target, "/raw/up?a=b")
@@ -129,7 +129,7 @@ def test_a_streamed_upload_waits_for_the_server(t):
 
     def slow(peer):
         head = peer.read_head()
-        assert go.wait(20)
+        assert go.wait(60)
         peer.read_body(head[1])
         peer.json()
 
@@ -150,7 +150,7 @@ def test_a_streamed_upload_waits_for_the_server(t):
         go.set()
         conn.sock.setblocking(True)
         conn.sock.sendall(b"z" * (size - sent))
-        eq(conn.read_response(timeout=20).status, 200)
+        eq(conn.read_response().status, 200)
 
 
 def test_pipelined_requests_are_answered_in_order(t):
@@ -224,7 +224,7 @@ def test_a_response_before_the_body_is_complete(t):
     headrace, server = raw_setup(t, early)
     with t.connect(headrace.port) as conn:
         conn.send(b"POST /raw/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nabc")
-        answer = conn.read_response(timeout=5)
+        answer = conn.read_response()
         eq(answer.status, 413)
         eq(answer.headers.get("connection"), "close")
     eventually(lambda: server.open == 0, what="the upstream connection is closed")

@@ -125,7 +125,7 @@ static void pod_go_on(struct sim *sim, uint32_t p, double now)
     pod->waiting--;
     pod->running++;
     pod->prefilling = j;
-    double took = PREFILL_FIX_MS + (double)job->tokens / PREFILL_PER_MS;
+    double took = (double)PREFILL_FIX_MS + (double)job->tokens / (double)PREFILL_PER_MS;
     heap_push(sim, (struct event){.at = now + took, .kind = EVENT_PREFILLED, .job = j, .pod = p});
 }
 
@@ -192,7 +192,7 @@ static void handle(struct sim *sim, const struct event *event)
         pod->prefilling = NO_JOB;
         job->first_token = event->at;
         reservation_first_token(&job->reservation);
-        heap_push(sim, (struct event){.at = event->at + (double)job->output * STEP_MS,
+        heap_push(sim, (struct event){.at = event->at + (double)job->output * (double)STEP_MS,
                                       .kind = EVENT_DONE,
                                       .job = event->job,
                                       .pod = event->pod});
@@ -316,9 +316,9 @@ static void workload_scale(struct workload *load, double share)
 {
     double work = 0;
     for (uint32_t i = 0; i < load->count; i++) {
-        work += PREFILL_FIX_MS + (double)load->jobs[i].tokens / PREFILL_PER_MS;
+        work += (double)PREFILL_FIX_MS + (double)load->jobs[i].tokens / (double)PREFILL_PER_MS;
     }
-    double factor = work / PODS / share / load->jobs[load->count - 1].arrival;
+    double factor = work / (double)PODS / share / load->jobs[load->count - 1].arrival;
     for (uint32_t i = 0; i < load->count; i++) {
         load->jobs[i].arrival *= factor;
     }

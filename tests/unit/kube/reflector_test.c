@@ -285,8 +285,8 @@ static void an_odd_list_takes_nothing_away(void **state)
         "{}", "", "<html>captive portal</html>", "{\"kind\":\"ThingList\",\"items\":[]}",
         "{\"kind\":\"Status\",\"apiVersion\":\"v1\"}",
         "{\"kind\":\"ThingList\",\"apiVersion\":\"g.io/v1\",\"metadata\":{\"resourceVersion\":\"9\"}}",
-        "{\"kind\":\"OtherList\",\"apiVersion\":\"g.io/v1\",\"metadata\":{\"resourceVersion\":\"9\"},"
-        "\"items\":[]}",
+        ("{\"kind\":\"OtherList\",\"apiVersion\":\"g.io/v1\",\"metadata\":{\"resourceVersion\":\"9\"},"
+         "\"items\":[]}"),
     };
     fake_status(&f->fake, 403, "Forbidden", 0);
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
