@@ -24,6 +24,7 @@ struct loop {
     uint64_t turns;
     struct timer_wheel wheel;
     struct list_node tasks;
+    struct list_node tasks_end; // of this turn, while tasks run
     struct epoll_event batch[LOOP_BATCH];
     int batch_at;
     int batch_len;
@@ -203,18 +204,17 @@ void loop_task_cancel(struct loop *loop, struct task *task)
 static void loop_run_tasks(struct loop *loop)
 {
     // A task that sets itself again runs in the next turn: stop at what was last when we began.
-    struct list_node mark;
     if (list_empty(&loop->tasks)) {
         return;
     }
-    list_push_back(&loop->tasks, &mark);
-    while (loop->tasks.next != &mark) {
+    list_push_back(&loop->tasks, &loop->tasks_end);
+    while (loop->tasks.next != &loop->tasks_end) {
         struct task *task = list_first(&loop->tasks, struct task, node);
         list_remove(&task->node);
         task->is_set = false;
         task->cb(task, task->arg);
     }
-    list_remove(&mark);
+    list_remove(&loop->tasks_end);
 }
 
 static int loop_wait_ms(const struct loop *loop, int max_wait_ms)
