@@ -137,6 +137,7 @@ tsan: ## the tests under ThreadSanitizer
 FUZZ_CC ?= $(shell command -v clang-14 || command -v clang)
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 fuzz: ## every libFuzzer target for FUZZ_SECONDS (default 20) each
+	@[ -n "$(FUZZ_CC)" ] || { echo "fuzz: needs clang with libFuzzer: make deps-check" >&2; exit 1; }
 	$(Q)$(MAKE) --no-print-directory CC=$(FUZZ_CC) BUILD=$(FUZZ_BUILD) OPT=-O1 HARDEN=-fPIE \
 	  SAN="$(FUZZ_FLAGS)" fuzz-build
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_BIN)
