@@ -151,3 +151,41 @@ void cluster_forget_status(struct cluster *cluster, enum object_kind kind, struc
 {
     status_writer_gone(cluster->writer, kind, namespace, name);
 }
+
+void cluster_trouble(const struct cluster *cluster, struct strbuf *to)
+{
+    kube_source_trouble(cluster->source, to);
+}
+
+static void report_kind(const struct cluster *cluster, int tag, struct metrics *metrics)
+{
+    struct kube_source_state state = {0};
+    bool is_watched = kube_source_look(cluster->source, tag, &state);
+    const struct kube_reflector_counters *c = kube_source_counters(cluster->source, tag);
+    const double values[METRIC_KUBE_COUNT] = {
+        [METRIC_KUBE_LISTS] = (double)c->lists,
+        [METRIC_KUBE_WATCHES] = (double)c->watches,
+        [METRIC_KUBE_EVENTS] = (double)c->events,
+        [METRIC_KUBE_FAILURES] = (double)c->failures,
+        [METRIC_KUBE_LISTS_DOUBTED] = (double)c->prunes_held,
+        [METRIC_KUBE_IN_TOUCH] = state.is_in_touch,
+        [METRIC_KUBE_HEARD_AGE] = (double)state.silent_ms / 1000,
+    };
+    metrics_kube_set(metrics, (unsigned)tag, is_watched ? object_kinds[tag].kind : NULL, values);
+}
+
+void cluster_report(const struct cluster *cluster, struct metrics *metrics)
+{
+    _Static_assert((int)OBJECT_KIND_COUNT <= (int)METRIC_KUBE_KINDS_MAX, "a row for each kind");
+    for (int tag = 0; tag < OBJECT_KIND_COUNT; tag++) {
+        report_kind(cluster, tag, metrics);
+    }
+    struct status_writer_counters c;
+    status_writer_counters(cluster->writer, &c);
+    metrics_control_set(metrics, METRIC_CONTROL_STATUS_WRITTEN, (double)c.written);
+    metrics_control_set(metrics, METRIC_CONTROL_STATUS_CONFLICT, (double)c.conflicts);
+    metrics_control_set(metrics, METRIC_CONTROL_STATUS_REFUSED, (double)c.refused);
+    metrics_control_set(metrics, METRIC_CONTROL_STATUS_FAILED, (double)c.failed);
+    metrics_control_set(metrics, METRIC_CONTROL_STATUS_UNDONE, (double)c.undone);
+    metrics_control_set(metrics, METRIC_CONTROL_STATUS_PENDING, (double)c.pending);
+}

@@ -1,5 +1,6 @@
 // `headrace run`: wires the halves together and waits. The main thread is the control thread.
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@
 #include "run_options.h"
 #include "scrape/scraper.h"
 
-enum { COLLECT_MS = 1000, DRAIN_POLL_MS = 100, DRAIN_SAY_MS = 5000 };
+enum { COLLECT_MS = 1000, DRAIN_POLL_MS = 100, DRAIN_SAY_MS = 5000, TROUBLE_MAX = 1024 };
 
 struct run {
     struct run_options options;
@@ -45,6 +46,8 @@ struct run {
     uint64_t drain_said_ms;
     bool signalled;
     _Atomic bool draining; // read by the admin thread
+    pthread_mutex_t trouble_lock; // of the text, between the control and the admin thread
+    char trouble[TROUBLE_MAX];    // what is in the way of a first configuration
 };
 
 // ---- control ----------------------------------------------------------------------------------
@@ -93,12 +96,29 @@ static void set_control_metrics(struct run *run)
     }
 }
 
+// The admin thread may not look into the watches itself.
+static void copy_trouble(struct run *run)
+{
+    struct strbuf text;
+    strbuf_init(&text, 64 << 10);
+    cluster_trouble(run->cluster, &text);
+    pthread_mutex_lock(&run->trouble_lock);
+    struct slice lines = slice_trim(strbuf_slice(&text));
+    snprintf(run->trouble, sizeof(run->trouble), "%.*s", SLICE_FMT(lines));
+    pthread_mutex_unlock(&run->trouble_lock);
+    strbuf_fini(&text);
+}
+
 static void on_collect(struct timer *timer, void *arg)
 {
     struct run *run = arg;
     publisher_collect(&run->publisher);
     endpoint_table_collect(run->endpoints);
     set_control_metrics(run);
+    if (run->cluster != NULL) {
+        cluster_report(run->cluster, run->metrics);
+        copy_trouble(run);
+    }
     loop_timer_set(run->loop, timer, COLLECT_MS, on_collect, run);
 }
 
@@ -265,7 +285,10 @@ static bool is_ready(void *arg, char *why, size_t why_size)
         return false;
     }
     if (publisher_current(&run->publisher) == NULL) {
-        snprintf(why, why_size, "no configuration yet: the source is not fully read");
+        pthread_mutex_lock(&run->trouble_lock);
+        snprintf(why, why_size, "no configuration yet: %s",
+                 run->trouble[0] != '\0' ? run->trouble : "the source is not fully read");
+        pthread_mutex_unlock(&run->trouble_lock);
         return false;
     }
     return true;
@@ -373,6 +396,7 @@ int cmd_run(int argc, char **argv)
         oom_abort("start");
     }
     struct error err = ERROR_INIT;
+    pthread_mutex_init(&run->trouble_lock, NULL);
     int rc = run_options_parse(&run->options, argc, argv, &err);
     if (rc == 0) {
         rc = setup_log(&run->options, &err);

@@ -164,6 +164,7 @@ void kube_reflector_stop(struct kube_reflector *r)
     }
     r->version_unusable = false;
     r->is_synced = false;
+    r->answered_ms = 0;
     r->confirmed = 0;
     r->rewatches = 0;
     r->silences = 0;
@@ -215,6 +216,11 @@ size_t kube_reflector_count(const struct kube_reflector *r)
 const struct kube_reflector_counters *kube_reflector_counters(const struct kube_reflector *r)
 {
     return &r->counters;
+}
+
+uint64_t kube_reflector_answered_ms(const struct kube_reflector *r)
+{
+    return r->answered_ms;
 }
 
 const char *kube_reflector_trouble(const struct kube_reflector *r)

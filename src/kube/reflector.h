@@ -83,5 +83,8 @@ size_t kube_reflector_count(const struct kube_reflector *reflector);
 const struct kube_reflector_counters *kube_reflector_counters(
     const struct kube_reflector *reflector);
 
+// When, on the loop's clock, the server said something last: a list, an event, a bookmark. 0 = never.
+uint64_t kube_reflector_answered_ms(const struct kube_reflector *reflector);
+
 // What is wrong now, or "" while the watch runs.
 const char *kube_reflector_trouble(const struct kube_reflector *reflector);

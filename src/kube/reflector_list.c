@@ -183,6 +183,7 @@ static void finish_sync(struct kube_reflector *r, struct slice version)
     r->version_unusable = false;
     r->confirmed = 0;
     r->is_synced = true;
+    r->answered_ms = loop_now_ms(r->loop);
     reflector_clear_trouble(r);
     r->events.synced(r->arg);
     reflector_begin_watch(r);

@@ -53,7 +53,8 @@ struct kube_reflector {
     bool watch_open;
     uint64_t watch_began_ms;
     uint64_t watch_ends_ms; // by our own clock, when the server does not end it
-    uint64_t heard_ms;      // last byte
+    uint64_t heard_ms;      // last byte, or the beginning of the watch
+    uint64_t answered_ms;   // when the server said something of the kind last; 0 = never
     unsigned int silences;  // in a row without an event
     uint64_t watch_events;
     struct kube_status watch_error; // of an ERROR event; code 0 = none

@@ -118,6 +118,7 @@ static int on_watch_data(struct slice bytes, void *arg)
 {
     struct kube_reflector *r = arg;
     r->heard_ms = loop_now_ms(r->loop);
+    r->answered_ms = r->heard_ms;
     return kube_watch_decoder_feed(&r->watch, bytes);
 }
 
@@ -126,6 +127,7 @@ static void on_watch_open(void *arg)
     struct kube_reflector *r = arg;
     r->watch_open = true;
     r->heard_ms = loop_now_ms(r->loop);
+    r->answered_ms = r->heard_ms;
     reflector_clear_trouble(r);
 }
 

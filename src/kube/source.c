@@ -12,6 +12,7 @@ struct kind {
     struct kube_source_kind what;
     struct kube_reflector *reflector;
     struct timer let_go;
+    uint64_t active_since_ms;
     bool is_active;
 };
 
@@ -119,6 +120,7 @@ void kube_source_free(struct kube_source *s)
 static void activate(struct kind *kind)
 {
     kind->is_active = true;
+    kind->active_since_ms = loop_now_ms(kind->source->loop);
     kube_reflector_start(kind->reflector);
 }
 
@@ -193,4 +195,19 @@ const struct kube_reflector_counters *kube_source_counters(const struct kube_sou
 {
     const struct kind *kind = find(s, tag);
     return kind != NULL ? kube_reflector_counters(kind->reflector) : NULL;
+}
+
+bool kube_source_look(const struct kube_source *s, int tag, struct kube_source_state *ret_state)
+{
+    const struct kind *kind = find(s, tag);
+    if (!s->is_started || kind == NULL || !kind->is_active) {
+        return false;
+    }
+    const struct kube_reflector *r = kind->reflector;
+    uint64_t since = MAX_OF(kube_reflector_answered_ms(r), kind->active_since_ms);
+    *ret_state = (struct kube_source_state){
+        .is_in_touch = kube_reflector_is_synced(r) && *kube_reflector_trouble(r) == '\0',
+        .silent_ms = loop_now_ms(s->loop) - since,
+    };
+    return true;
 }

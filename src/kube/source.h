@@ -58,3 +58,11 @@ void kube_source_trouble(const struct kube_source *source, struct strbuf *to);
 
 const struct kube_reflector_counters *kube_source_counters(const struct kube_source *source,
                                                            int tag);
+
+// How it stands with a kind. False when it is not watched, or unknown.
+struct kube_source_state {
+    bool is_in_touch;   // listed, and its watch runs as far as is known
+    uint64_t silent_ms; // since the server said something of it last, or since the kind was wanted
+};
+MUST_CHECK bool kube_source_look(const struct kube_source *source, int tag,
+                                 struct kube_source_state *ret_state);

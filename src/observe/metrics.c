@@ -33,6 +33,12 @@ static const struct row control_rows[METRIC_CONTROL_COUNT] = {
 #undef X
 };
 
+static const struct row kube_rows[METRIC_KUBE_COUNT] = {
+#define X(name_, text_, type_, help_) [METRIC_KUBE_##name_] = {text_, type_, "", help_},
+    METRIC_KUBE_TABLE(X)
+#undef X
+};
+
 struct metrics *metrics_new(unsigned workers)
 {
     size_t size = sizeof(struct metrics) + workers * sizeof(struct metrics_worker);
@@ -112,11 +118,27 @@ struct metrics_backend *metrics_backend(struct metrics_worker *worker, const cha
     return *slot;
 }
 
-void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value)
+static void store_double(_Atomic uint64_t *cell, double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof(bits));
-    atomic_store_explicit(&metrics->control[metric], bits, memory_order_relaxed);
+    atomic_store_explicit(cell, bits, memory_order_relaxed);
+}
+
+void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value)
+{
+    store_double(&metrics->control[metric], value);
+}
+
+void metrics_kube_set(struct metrics *metrics, unsigned index, const char *kind,
+                      const double values[METRIC_KUBE_COUNT])
+{
+    BUG_ON(index >= METRIC_KUBE_KINDS_MAX);
+    for (unsigned m = 0; m < METRIC_KUBE_COUNT; m++) {
+        store_double(&metrics->kube[index].values[m], values[m]);
+    }
+    // Release pairs with the acquire in write_kube: who sees the name sees values.
+    atomic_store_explicit(&metrics->kube[index].kind, kind, memory_order_release);
 }
 
 // ---- exposition -----------------------------------------------------------------------------------
@@ -124,6 +146,14 @@ void metrics_control_set(struct metrics *metrics, enum metric_control metric, do
 static uint64_t load(const _Atomic uint64_t *cell)
 {
     return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+static double load_double(const _Atomic uint64_t *cell)
+{
+    uint64_t bits = load(cell);
+    double value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
 }
 
 void metrics_write_head(struct strbuf *out, const char *name, const char *help, const char *type)
@@ -171,10 +201,30 @@ static void write_counters(const struct metrics *metrics, struct strbuf *out)
 static void write_control(const struct metrics *metrics, struct strbuf *out)
 {
     for (unsigned m = 0; m < METRIC_CONTROL_COUNT; m++) {
-        uint64_t bits = load(&metrics->control[m]);
-        double value;
-        memcpy(&value, &bits, sizeof(value));
-        write_row(&control_rows[m], m == 0 ? NULL : &control_rows[m - 1], value, out);
+        write_row(&control_rows[m], m == 0 ? NULL : &control_rows[m - 1],
+                  load_double(&metrics->control[m]), out);
+    }
+}
+
+static void write_kube(const struct metrics *metrics, struct strbuf *out)
+{
+    for (unsigned m = 0; m < METRIC_KUBE_COUNT; m++) {
+        const struct row *row = &kube_rows[m];
+        bool begun = false;
+        for (unsigned k = 0; k < METRIC_KUBE_KINDS_MAX; k++) {
+            const struct metrics_kube_kind *kube = &metrics->kube[k];
+            // Acquire pairs with the release in metrics_kube_set.
+            const char *kind = atomic_load_explicit(&kube->kind, memory_order_acquire);
+            if (kind == NULL) {
+                continue;
+            }
+            if (!begun) {
+                metrics_write_head(out, row->name, row->help, row->type);
+                begun = true;
+            }
+            strbuf_printf(out, "%s{kind=\"%s\"} %.17g\n", row->name, kind,
+                          load_double(&kube->values[m]));
+        }
     }
 }
 
@@ -371,6 +421,7 @@ void metrics_write(const struct metrics *metrics, struct strbuf *out,
 {
     write_counters(metrics, out);
     write_control(metrics, out);
+    write_kube(metrics, out);
     write_statuses(metrics, out);
     write_faults(metrics, out, fault_label);
     write_rejects(metrics, out);

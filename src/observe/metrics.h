@@ -59,6 +59,15 @@ enum metric {
     X(ENDPOINT_UPDATES, "headrace_endpoint_updates_total", "counter", "",                         \
       "Changed endpoints of a backend that were applied; they need no compilation")               \
     X(STATUSES, "headrace_statuses_total", "counter", "", "Statuses of resources that changed")   \
+    X(STATUS_WRITTEN, "headrace_status_writes_total", "counter", "result=\"written\"",            \
+      "Writes of a status to the API server, by how they ended")                                  \
+    X(STATUS_CONFLICT, "headrace_status_writes_total", "counter", "result=\"conflict\"", "")      \
+    X(STATUS_REFUSED, "headrace_status_writes_total", "counter", "result=\"refused\"", "")        \
+    X(STATUS_FAILED, "headrace_status_writes_total", "counter", "result=\"failed\"", "")          \
+    X(STATUS_UNDONE, "headrace_statuses_undone_total", "counter", "",                             \
+      "Statuses that were found changed by others, and written again")                            \
+    X(STATUS_PENDING, "headrace_status_writes_pending", "gauge", "",                              \
+      "Statuses that wait to be written, or to be tried again")                                   \
     X(OBJECTS_AIROUTE, "headrace_objects", "gauge", "kind=\"AIRoute\"", "Objects known, by kind") \
     X(OBJECTS_MODELBACKEND, "headrace_objects", "gauge", "kind=\"ModelBackend\"", "")             \
     X(OBJECTS_SERVICE, "headrace_objects", "gauge", "kind=\"Service\"", "")                       \
@@ -76,7 +85,30 @@ enum metric_control {
     METRIC_CONTROL_COUNT,
 };
 
+// What the control thread knows of each kind that it watches at the API server; nothing of it is shown
+// where there is none. X(enum, metric, type, help).
+#define METRIC_KUBE_TABLE(X)                                                                      \
+    X(LISTS, "headrace_kube_lists_total", "counter", "Lists that were asked of the API server")   \
+    X(WATCHES, "headrace_kube_watches_total", "counter", "Watches that were opened there")        \
+    X(EVENTS, "headrace_kube_events_total", "counter", "Changes that the watches told of")        \
+    X(FAILURES, "headrace_kube_failures_total", "counter",                                        \
+      "Lists and watches that failed, broke off or fell silent")                                  \
+    X(LISTS_DOUBTED, "headrace_kube_lists_doubted_total", "counter",                              \
+      "Lists that suddenly lacked so much that they were asked for again")                        \
+    X(IN_TOUCH, "headrace_kube_in_touch", "gauge",                                                \
+      "1 while everything was listed and the watch runs")                                         \
+    X(HEARD_AGE, "headrace_kube_heard_age_seconds", "gauge",                                      \
+      "Since the API server said something last; about every minute it says that nothing changed")
+
+enum metric_kube {
+#define X(name, text, type, help) METRIC_KUBE_##name,
+    METRIC_KUBE_TABLE(X)
+#undef X
+    METRIC_KUBE_COUNT,
+};
+
 enum {
+    METRIC_KUBE_KINDS_MAX = 8,
     METRIC_STATUS_CLASSES = 6,
     METRIC_FAULTS_MAX = 40,
     METRIC_LATENCY_BUCKETS = 20,
@@ -120,9 +152,15 @@ struct metrics_worker {
     struct metrics_backend *recent;
 };
 
+struct metrics_kube_kind {
+    _Atomic(const char *) kind; // published with release when the values are there; NULL: none
+    _Atomic uint64_t values[METRIC_KUBE_COUNT]; // bits of doubles
+};
+
 struct metrics {
     unsigned worker_count;
     _Atomic uint64_t control[METRIC_CONTROL_COUNT]; // bits of doubles
+    struct metrics_kube_kind kube[METRIC_KUBE_KINDS_MAX];
     struct metrics_worker workers[];
 };
 
@@ -159,6 +197,11 @@ struct metrics_backend *metrics_backend(struct metrics_worker *worker, const cha
 
 // One thread a row.
 void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value);
+
+// All values of the watched kind number `index`, whose name lives for good; a NULL name hides it.
+// One thread.
+void metrics_kube_set(struct metrics *metrics, unsigned index, const char *kind,
+                      const double values[METRIC_KUBE_COUNT]);
 
 // Appends the text exposition (Prometheus 0.0.4) of everything counted by workers and set by the
 // control thread. fault_label gives the label of fault number n, NULL when there is none; faults that

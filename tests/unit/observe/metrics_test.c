@@ -32,6 +32,9 @@ static void count_something(struct metrics *metrics)
         metrics_latency_record(&backend->ttft, UINT64_C(3600) * 1000000000);
     }
     metrics_control_set(metrics, METRIC_CONTROL_OBJECTS_AIROUTE, 7);
+    const double kube[METRIC_KUBE_COUNT] = {[METRIC_KUBE_LISTS] = 2, [METRIC_KUBE_HEARD_AGE] = 0.5};
+    metrics_kube_set(metrics, 0, "Service", kube);
+    metrics_kube_set(metrics, 2, "Pod", kube);
 }
 
 static void assert_line(struct strbuf *text, const char *line)
@@ -43,6 +46,30 @@ static void assert_line(struct strbuf *text, const char *line)
         fail_msg("no line %s in\n%s", line, strbuf_cstr(text));
     }
     strbuf_fini(&want);
+}
+
+static void kinds_are_shown_while_they_are_watched(void **state)
+{
+    (void)state;
+    struct metrics *metrics = metrics_new(2);
+    assert_non_null(metrics);
+    struct strbuf out;
+    strbuf_init(&out, 1 << 20);
+    metrics_write(metrics, &out, label);
+    assert_true(slice_find(strbuf_slice(&out), SLICE("headrace_kube")) < 0);
+    count_something(metrics);
+    strbuf_reset(&out);
+    metrics_write(metrics, &out, label);
+    assert_line(&out, "headrace_kube_lists_total{kind=\"Service\"} 2");
+    assert_line(&out, "headrace_kube_heard_age_seconds{kind=\"Pod\"} 0.5");
+    const double none[METRIC_KUBE_COUNT] = {0};
+    metrics_kube_set(metrics, 2, NULL, none);
+    strbuf_reset(&out);
+    metrics_write(metrics, &out, label);
+    assert_line(&out, "headrace_kube_in_touch{kind=\"Service\"} 0");
+    assert_true(slice_find(strbuf_slice(&out), SLICE("{kind=\"Pod\"} 0.5")) < 0);
+    strbuf_fini(&out);
+    metrics_free(metrics);
 }
 
 static void workers_are_summed(void **state)
@@ -216,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workers_are_summed),
+        cmocka_unit_test(kinds_are_shown_while_they_are_watched),
         cmocka_unit_test(endpoints_say_only_what_is_known),
         cmocka_unit_test(nothing_comes_twice),
         cmocka_unit_test(every_metric_is_documented),
