@@ -18,6 +18,7 @@ enum {
     INTERVAL_MS = 1000,
     CALL_TIMEOUT_MS = 30 * 1000,
     REFUSED_PAUSE_MS = 60 * 1000,
+    CONTEST_MAX_MS = 5 * 60 * 1000,
 };
 static const char FIELD_MANAGER[] = "headrace";
 
@@ -28,6 +29,9 @@ struct item {
     struct kube_call *call;
     struct json_object *answer; // to our last write: may be newer than what was heard
     uint64_t written_ms;        // 0 = never
+    bool is_sent;               // the wish as it stands is on its way
+    bool is_written;            // … and was taken by the server
+    unsigned contests;          // how often in a row others undid it
     char refusal[160];          // what was logged last, so that it is logged once
 };
 
@@ -113,12 +117,17 @@ static struct item *find_or_make(struct status_writer *w, const struct object_st
     return item;
 }
 
-// How long until the object may be written to again.
+// How long until the object may be written to again. What others undo is written again, but ever more
+// rarely: two replicas that do not see the same would else write in turns for ever.
 static uint64_t pause_of(const struct item *item)
 {
     const struct status_writer *w = item->writer;
     uint64_t now = loop_now_ms(w->loop);
-    uint64_t due = item->written_ms == 0 ? 0 : item->written_ms + w->options.interval_ms;
+    uint64_t interval = w->options.interval_ms;
+    for (unsigned i = 0; i < item->contests && interval < CONTEST_MAX_MS; i++) {
+        interval = MIN_OF(interval * 2, (uint64_t)CONTEST_MAX_MS);
+    }
+    uint64_t due = item->written_ms == 0 ? 0 : item->written_ms + interval;
     return MAX_OF((uint64_t)w->options.settle_ms, due > now ? due - now : 0);
 }
 
@@ -137,8 +146,14 @@ int status_writer_want(struct status_writer *w, const struct object_status *stat
     bool is_new_wish = !object_status_equal(&item->wanted, &copy);
     object_status_fini(&item->wanted);
     item->wanted = copy;
-    if (is_new_wish && item->work.is_waiting && item->work.failures > 0) {
-        kube_work_forget(&item->work); // what failed was something else
+    bool held_up = item->work.failures > 0 || item->contests > 0;
+    if (is_new_wish) {
+        item->is_sent = false;
+        item->is_written = false;
+        item->contests = 0;
+    }
+    if (is_new_wish && item->work.is_waiting && held_up) {
+        kube_work_forget(&item->work); // what failed, or was undone, was something else
     }
     kube_work_add_after(&w->queue, &item->work, pause_of(item));
     return 0;
@@ -221,6 +236,7 @@ static void on_written(struct item *item, const struct kube_response *response)
 {
     struct status_writer *w = item->writer;
     w->counters.written++;
+    item->is_written = item->is_sent;
     item->refusal[0] = '\0';
     json_object_put(item->answer);
     item->answer = json_object_get(response->body);
@@ -277,6 +293,19 @@ static int send(struct item *item, struct json_object *body)
     return rc;
 }
 
+// The server does not say what we had it say: somebody else wrote. After a long peace, this is the
+// first time again.
+static void note_contest(struct item *item)
+{
+    struct status_writer *w = item->writer;
+    if (!item->is_written) {
+        return;
+    }
+    w->counters.undone++;
+    bool peace = loop_now_ms(w->loop) - item->written_ms > 2 * CONTEST_MAX_MS;
+    item->contests = peace ? 0 : item->contests + 1;
+}
+
 static void run(struct kube_work *work, void *arg)
 {
     struct item *item = container_of(work, struct item, work);
@@ -298,6 +327,9 @@ static void run(struct kube_work *work, void *arg)
         kube_work_done(work, 0);
         return;
     }
+    note_contest(item);
+    item->is_sent = true;
+    item->is_written = false;
     struct json_object *body = status_document_apply(&item->wanted, meta.version, document);
     int rc = body != NULL ? send(item, body) : -ENOMEM;
     json_object_put(body);

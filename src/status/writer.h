@@ -1,6 +1,8 @@
 // Writes wanted statuses to the API server: only what differs from what the server has, one write at
 // a time for an object, the newest wish only, slower while it fails.
 //
+// What others undo is written again at growing intervals, up to five minutes.
+//
 // Writes are server-side applies of the status subresource under a field manager of our own, so that
 // conditions of others stay and nothing but status is ever touched, each for the version that was
 // looked at. The control thread only.
@@ -32,6 +34,7 @@ struct status_writer_counters {
     uint64_t written;
     uint64_t unchanged; // the server had it already
     uint64_t conflicts;
+    uint64_t undone;    // found changed by others, and to be written again
     uint64_t refused;   // 403, 422: nothing that waiting mends
     uint64_t failed;    // everything else
     uint64_t pending;   // now

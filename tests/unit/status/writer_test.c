@@ -244,6 +244,47 @@ static void nothing_is_written_of_what_is_gone(void **state)
     status_writer_gone(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("never"));
 }
 
+// Two replicas that see things differently would else write in turns for ever.
+static void what_others_undo_is_written_ever_more_rarely(void **state)
+{
+    struct fixture *f = *state;
+    char version[16];
+    want(f, "one");
+    advance(f, 150);
+    accept_write(f, "11");
+    uint64_t last = 0;
+    for (int i = 0; i < 12; i++) {
+        snprintf(version, sizeof(version), "%d", 20 + 2 * i);
+        hear(f, "u1", version, NULL); // somebody undid it
+        uint64_t from = f->now_ms;
+        want(f, "one");
+        while (f->fake.n_open == 0) {
+            advance(f, 100);
+        }
+        uint64_t waited = f->now_ms - from;
+        assert_true(waited >= last);
+        last = waited;
+        snprintf(version, sizeof(version), "%d", 21 + 2 * i);
+        accept_write(f, version);
+    }
+    assert_in_range(last, 250000, 350000);
+    // What is really new does not wait for that.
+    hear(f, "u1", "80", NULL);
+    want(f, "one");
+    advance(f, 1100);
+    assert_int_equal(f->fake.n_open, 0);
+    want(f, "two");
+    advance(f, 1100);
+    accept_write(f, "90");
+    // And after a while of peace the next undoing is answered at once.
+    hear(f, "u1", "91", NULL);
+    advance(f, 3600 * 1000);
+    want(f, "two");
+    advance(f, 1100);
+    assert_int_equal(f->fake.n_open, 1);
+    accept_write(f, "92");
+}
+
 static void a_closed_writer_keeps_the_newest_wish(void **state)
 {
     struct fixture *f = *state;
@@ -290,6 +331,7 @@ int main(void)
         CASE(failures_wait_longer_and_longer_and_as_long_as_asked),
         CASE(a_successor_or_an_absent_object_is_left_alone),
         CASE(nothing_is_written_of_what_is_gone),
+        CASE(what_others_undo_is_written_ever_more_rarely),
         CASE(a_closed_writer_keeps_the_newest_wish),
         CASE(only_so_many_are_written_at_once),
     };
