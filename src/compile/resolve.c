@@ -2,15 +2,19 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/map.h"
 
 // One address as it was found, before duplicates are merged.
 struct candidate {
     struct endpoint_spec spec;
     bool ready;    // takes requests
     bool fallback; // takes requests while nobody is ready
+    bool dropped;  // the same pod by its address of the other family
 };
 
 struct resolver {
@@ -199,19 +203,68 @@ static bool same_address(const struct endpoint_spec *a, const struct endpoint_sp
     return a->address_len == b->address_len && memcmp(&a->address, &b->address, a->address_len) == 0;
 }
 
+// "port/pod" in buf; empty for who names no pod.
+static struct slice pod_key(const struct endpoint_spec *spec, char *buf, size_t size)
+{
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&spec->address; // the port lies alike
+    int n = snprintf(buf, size, "%u/%.*s", ntohs(in->sin_port), SLICE_FMT(spec->pod));
+    return spec->pod.len > 0 && n > 0 && (size_t)n < size ? slice_of(buf, (size_t)n) : SLICE_NULL;
+}
+
+// A Service of both families has each pod in a slice of each. It is one server all the same, with one
+// queue: of two addresses of a pod the IPv4 one counts, as long as it is as good. The candidates are
+// sorted: IPv4 comes first.
+static void drop_second_families(struct resolver *r)
+{
+    struct map pods = {0};
+    char buf[320];
+    for (size_t i = 0; i < r->found.len; i++) {
+        struct candidate *candidate = &r->found.items[i];
+        struct slice key = pod_key(&candidate->spec, buf, sizeof(buf));
+        if (key.len == 0) {
+            continue;
+        }
+        if (candidate->spec.address.ss_family == AF_INET) {
+            r->failed = map_put(&pods, key, candidate, NULL) < 0 || r->failed;
+            continue;
+        }
+        struct candidate *first = map_get(&pods, key);
+        if (first != NULL) {
+            bool better = (candidate->ready && !first->ready) ||
+                          (candidate->fallback && !first->fallback && !first->ready);
+            (better ? first : candidate)->dropped = true;
+        }
+    }
+    map_fini(&pods);
+}
+
+static void drop_same_addresses(struct resolver *r)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->found.len; i++) {
+        const struct candidate *candidate = &r->found.items[i];
+        if (kept == 0 || !same_address(&candidate->spec, &r->found.items[kept - 1].spec)) {
+            r->found.items[kept++] = *candidate;
+        }
+    }
+    r->found.len = kept;
+}
+
 static void select_endpoints(struct resolver *r)
 {
     bool any_ready = false;
-    size_t n = r->found.len;
-    if (n > 0) {
-        qsort(r->found.items, n, sizeof(struct candidate), compare_candidates);
+    if (r->found.len > 0) {
+        qsort(r->found.items, r->found.len, sizeof(struct candidate), compare_candidates);
     }
+    drop_same_addresses(r);
+    drop_second_families(r);
+    size_t n = r->found.len;
     for (size_t i = 0; i < n; i++) {
         any_ready = any_ready || r->found.items[i].ready;
     }
     for (size_t i = 0; i < n; i++) {
         const struct candidate *candidate = &r->found.items[i];
-        if (i > 0 && same_address(&candidate->spec, &r->found.items[i - 1].spec)) {
+        if (candidate->dropped) {
             continue;
         }
         r->out->total++;
