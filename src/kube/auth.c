@@ -380,6 +380,13 @@ void kube_auth_wait_cancel(struct kube_auth_waiter *w)
     }
 }
 
+void kube_auth_reread_certificates(struct kube_auth *auth)
+{
+    kube_file_expire(&auth->ca_file);
+    kube_file_expire(&auth->cert_file);
+    kube_file_expire(&auth->key_file);
+}
+
 void kube_auth_reject(struct kube_auth *auth, uint64_t serial)
 {
     if (serial != auth->serial) {

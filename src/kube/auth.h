@@ -52,3 +52,6 @@ void kube_auth_wait_cancel(struct kube_auth_waiter *waiter);
 // The API server answered 401 to the credentials with that serial: fetch them anew. Ignored when
 // they were renewed since.
 void kube_auth_reject(struct kube_auth *auth, uint64_t serial);
+
+// TLS failed: the authority or the client certificate may be new on disk. Read them again next time.
+void kube_auth_reread_certificates(struct kube_auth *auth);

@@ -295,6 +295,9 @@ static void on_done(CURL *easy, CURLcode result, void *arg)
         return;
     }
     int rc = call->data_rc != 0 ? call->data_rc : errno_of(easy, result);
+    if (rc == -EPROTO) {
+        kube_auth_reread_certificates(call->client->auth);
+    }
     const char *text = call->curl_text[0] != '\0' ? call->curl_text : curl_easy_strerror(result);
     struct kube_response response = {.rc = rc, .status = status, .reason = "", .text = text};
     finish(call, &response);

@@ -145,6 +145,27 @@ static void a_token_file_is_read_again_every_minute_and_on_refusal(void **state)
     expect_token(f, "three");
 }
 
+static void expect_authority(struct fixture *f, const char *pem)
+{
+    struct kube_credentials c;
+    assert_int_equal(kube_auth_get(f->auth, &c, NULL), 0);
+    assert_true(slice_eq_str(c.ca_pem, pem));
+}
+
+static void certificates_are_read_again_when_they_failed(void **state)
+{
+    struct fixture *f = *state;
+    clock_fake_set_ns(UINT64_C(5000000000));
+    put(f, "ca.crt", "old");
+    f->config.ca_file = path_of(f, "ca.crt");
+    begin(f);
+    expect_authority(f, "old");
+    put(f, "ca.crt", "new");
+    expect_authority(f, "old");
+    kube_auth_reread_certificates(f->auth);
+    expect_authority(f, "new");
+}
+
 static void without_a_token_file_the_token_counts(void **state)
 {
     struct fixture *f = *state;
@@ -280,6 +301,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_token_file_is_read_again_every_minute_and_on_refusal),
+        CASE(certificates_are_read_again_when_they_failed),
         CASE(without_a_token_file_the_token_counts),
         CASE(a_program_gives_a_token_until_it_expires_or_is_refused),
         CASE(a_program_that_misbehaves_is_a_clear_error),
