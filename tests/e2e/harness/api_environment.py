@@ -246,5 +246,5 @@ def route(name, *rules, **spec):
             "spec": {"rules": list(rules), **spec}}
 
 
-__all__ = ["ADMIN", "ApiEnvironment", "Pod", "ProcessError", "PROXY", "SYSTEM", "SYSTEM", "backend", "endpoint",
-           "route", "rule", "service", "slice_of"]
+__all__ = ["ADMIN", "ApiEnvironment", "Pod", "ProcessError", "PROXY", "SYSTEM", "backend",
+           "endpoint", "route", "rule", "service", "slice_of"]
