@@ -336,6 +336,23 @@ static struct slice pem(const char *data, struct kube_file *file, uint64_t now_m
     return data != NULL ? slice_of_str(data) : kube_file_get(file, now_ms, CERTIFICATE_AGE_MS);
 }
 
+// A file that was named and has never had contents: nothing else may take its place, neither the
+// authorities of the system nor acting as nobody.
+static int check_files(const struct kube_auth *auth, struct error *err)
+{
+    const struct kube_file *files[] = {&auth->ca_file, &auth->cert_file, &auth->key_file,
+                                       &auth->token_file};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        bool spare = files[i] == &auth->token_file && auth->config->token != NULL;
+        if (files[i]->path != NULL && files[i]->text.len == 0 && !spare) {
+            int rc = files[i]->failure;
+            return error_set(err, rc, "cannot read %s: %s", files[i]->path,
+                             rc == -ENODATA ? "it is empty" : strerror(-rc));
+        }
+    }
+    return 0;
+}
+
 int kube_auth_get(struct kube_auth *auth, struct kube_credentials *ret, struct error *err)
 {
     const struct kube_config *config = auth->config;
@@ -345,6 +362,10 @@ int kube_auth_get(struct kube_auth *auth, struct kube_credentials *ret, struct e
     c.cert_pem = pem(config->cert_pem, &auth->cert_file, now_ms);
     c.key_pem = pem(config->key_pem, &auth->key_file, now_ms);
     c.token = kube_file_get(&auth->token_file, now_ms, TOKEN_AGE_MS);
+    int file_rc = check_files(auth, err);
+    if (file_rc != 0) {
+        return file_rc;
+    }
     if (c.token.len == 0) {
         c.token = slice_of_str(config->token);
     }

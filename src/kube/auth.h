@@ -39,8 +39,9 @@ MUST_CHECK int kube_auth_new(struct loop *loop, const struct kube_config *config
 // Ends a running program. Nobody may be waiting any more. NULL is fine.
 void kube_auth_free(struct kube_auth *auth);
 
-// 0 with *ret; -EINPROGRESS when a program must run first: then wait. Another negative code when the
-// program failed a moment ago (it is not started more than once a second).
+// 0 with *ret; -EINPROGRESS when a program must run first: then wait. Another negative code when a file
+// that the configuration names cannot be read, or when the program failed a moment ago (it is not
+// started more than once a second).
 MUST_CHECK int kube_auth_get(struct kube_auth *auth, struct kube_credentials *ret,
                              struct error *err);
 

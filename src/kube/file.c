@@ -64,14 +64,18 @@ struct slice kube_file_get(struct kube_file *file, uint64_t now_ms, uint64_t max
         struct strbuf fresh;
         strbuf_init(&fresh, file->text.max);
         int rc = kube_file_read(file->path, &fresh);
-        file->was_read = true;
-        file->read_at_ms = now_ms;
-        if (rc == 0 && slice_trim(strbuf_slice(&fresh)).len > 0) {
+        if (rc == 0 && slice_trim(strbuf_slice(&fresh)).len == 0) {
+            rc = -ENODATA;
+        }
+        if (rc == 0) {
             wipe(&file->text);
             file->text = fresh;
         } else {
             wipe(&fresh);
         }
+        file->failure = rc;
+        file->was_read = file->text.len > 0;
+        file->read_at_ms = now_ms;
     }
     return slice_trim(strbuf_slice(&file->text));
 }

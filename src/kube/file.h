@@ -18,13 +18,15 @@ struct kube_file {
     struct strbuf text;
     uint64_t read_at_ms;
     bool was_read;
+    int failure; // of the last read: 0 or -errno; -ENODATA: it was empty
 };
 
 void kube_file_init(struct kube_file *file, const char *path, size_t max);
 // Wipes the contents.
 void kube_file_fini(struct kube_file *file);
 
-// Contents without white space at both ends; empty when there never were any. now_ms is monotonic.
+// Contents without white space at both ends; empty when there never were any, and then the next call
+// looks again. now_ms is monotonic.
 struct slice kube_file_get(struct kube_file *file, uint64_t now_ms, uint64_t max_age_ms);
 
 // The next kube_file_get reads again.

@@ -166,6 +166,43 @@ static void certificates_are_read_again_when_they_failed(void **state)
     expect_authority(f, "new");
 }
 
+static void expect_no_credentials(struct fixture *f, const char *why)
+{
+    struct kube_credentials c;
+    struct error err = ERROR_INIT;
+    assert_int_equal(kube_auth_get(f->auth, &c, &err), -ENOENT);
+    assert_non_null(strstr(err.text, why));
+    kube_auth_free(f->auth);
+    f->auth = NULL;
+}
+
+// Nothing else may take the place of what was named: neither the authorities of the system nor nobody.
+static void a_file_that_is_not_there_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    f->config.ca_file = path_of(f, "ca.crt");
+    begin(f);
+    expect_no_credentials(f, "/ca.crt: No such file");
+    f->config.ca_file = NULL;
+    f->config.cert_file = path_of(f, "client.crt");
+    f->config.key_file = path_of(f, "client.key");
+    put(f, "client.crt", "pem");
+    begin(f);
+    expect_no_credentials(f, "/client.key: No such file");
+    f->config.cert_file = f->config.key_file = NULL;
+    f->config.token_file = strdup(path_of(f, "token"));
+    begin(f);
+    expect_no_credentials(f, "/token: No such file");
+    // What was read once stays good when the file goes.
+    put(f, "token", "one");
+    clock_fake_set_ns(UINT64_C(5000000000));
+    begin(f);
+    expect_token(f, "one");
+    unlink(path_of(f, "token"));
+    clock_fake_set_ns(UINT64_C(500000000000));
+    expect_token(f, "one");
+}
+
 static void without_a_token_file_the_token_counts(void **state)
 {
     struct fixture *f = *state;
@@ -302,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_token_file_is_read_again_every_minute_and_on_refusal),
         CASE(certificates_are_read_again_when_they_failed),
+        CASE(a_file_that_is_not_there_is_an_error),
         CASE(without_a_token_file_the_token_counts),
         CASE(a_program_gives_a_token_until_it_expires_or_is_refused),
         CASE(a_program_that_misbehaves_is_a_clear_error),
