@@ -98,6 +98,9 @@ struct yaml_json *yaml_json_new(struct slice text, const char *name,
     if (text.len > r->limits.max_bytes) {
         r->failed = -E2BIG;
     } else {
+        if (slice_has_prefix(text, SLICE("\xEF\xBB\xBF"))) {
+            text = slice_skip(text, 3); // a byte order mark, as some editors write it
+        }
         const char *ptr = text.ptr != NULL ? text.ptr : "";
         yaml_parser_set_input_string(&r->parser, (const unsigned char *)ptr, text.len);
         yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);

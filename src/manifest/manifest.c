@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,7 +36,7 @@ static int unknown_kind(const char *api_version, const char *kind, const char *n
                         struct error *err)
 {
     static const char *const kinds[] = {"AIRoute", "ModelBackend", NULL};
-    if (strncmp(api_version, "headrace.dev/", 13) != 0) {
+    if (strncasecmp(api_version, "headrace.dev/", 13) != 0) {
         return 0;
     }
     const char *closest = schema_closest(kind, kinds);

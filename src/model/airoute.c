@@ -1,5 +1,6 @@
 #include "model/airoute.h"
 
+#include "model/pattern.h"
 #include "model/patterns.h"
 
 static const struct schema_name method_names[] = {
@@ -54,8 +55,20 @@ static bool path_is_normal(const void *object)
            !slice_has_suffix(path, SLICE("/.."));
 }
 
+// Nor another writing of it (http/h1_target.c decodes what need not be encoded and refuses what must be).
+static bool path_is_as_requested(const void *object)
+{
+    return pattern_matches("^([]-_!$&-;=@-[a-z|~]|%(2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-D]|"
+                           "[89A-F][0-9A-F]))*$",
+                           ((const struct airoute_path_match *)object)->value.ptr);
+}
+
 static const struct schema_rule path_match_rules[] = {
     {"value", "must be without empty, '.' and '..' segments", path_is_normal},
+    {"value",
+     "must be written as requests are compared, percent-encoded where a character is not allowed as it "
+     "is and nowhere else, in upper case (%2F)",
+     path_is_as_requested},
 };
 static const struct schema_field path_match_fields[] = {
     {.name = "type", .type = SCHEMA_ENUM, .offset = FIELD(airoute_path_match, type),

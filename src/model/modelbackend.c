@@ -40,7 +40,7 @@ static const struct schema_object service_ref_schema =
 
 static const struct schema_field label_item = {
     .name = "", .type = SCHEMA_STRING, .max_len = 63,
-    .pattern = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"};
+    .pattern = PATTERN_LABEL_VALUE};
 static const struct schema_field selector_fields[] = {
     {.name = "matchLabels", .type = SCHEMA_STRING_MAP, .offset = FIELD(backend_selector, match_labels),
      .required = true, .min_len = 1, .max_len = 16, .item = &label_item},

@@ -87,13 +87,78 @@ static void check_names(struct object *object, struct json_object *json, const c
     }
 }
 
+// A label's or an annotation's key: a name of at most 63 characters, perhaps behind a domain and a slash
+// (k8s.io/apimachinery pkg/util/validation, IsQualifiedName).
+static bool is_qualified_name(struct slice key)
+{
+    ptrdiff_t slash = slice_find_byte(key, '/');
+    struct slice name = slash >= 0 ? slice_skip(key, (size_t)slash + 1) : key;
+    return key.len - name.len <= 254 && name.len <= 63 &&
+           pattern_matches(PATTERN_QUALIFIED_NAME, key.ptr);
+}
+
+// An entry of labels, whose values are restricted, or of annotations, whose values are not.
+static void check_entry(struct object *object, int line, const char *path, const char *key,
+                        struct json_object *value)
+{
+    bool is_label = strcmp(path, "metadata.labels") == 0;
+    const char *text = json_object_get_string(value);
+    if (!is_qualified_name(slice_of_str(key))) {
+        problems_add(&object->problems, line, path, "\"%.100s\" is not a name that a key may have",
+                     key);
+    } else if (value != NULL && !json_object_is_type(value, json_type_string)) {
+        problems_add(&object->problems, line, path,
+                     "%.100s must be a string (in YAML, put it in quotes)", key);
+    } else if (is_label && text != NULL &&
+               (strlen(text) > 63 || !pattern_matches(PATTERN_LABEL_VALUE, text))) {
+        problems_add(&object->problems, line, path,
+                     "%.100s: \"%.100s\" is not a value that a label may have", key, text);
+    }
+}
+
+static void check_entries(struct object *object, struct json_object *metadata, const char *field,
+                          const char *path)
+{
+    struct json_object *entries = json_object_object_get(metadata, field);
+    if (entries == NULL) {
+        return;
+    }
+    int own_line = yaml_json_line(entries);
+    own_line = own_line > 0 ? own_line : object->line;
+    if (!json_object_is_type(entries, json_type_object)) {
+        problems_add(&object->problems, own_line, path, "must be an object");
+        return;
+    }
+    json_object_object_foreach(entries, key, value) {
+        int line = yaml_json_line(value);
+        check_entry(object, line > 0 ? line : own_line, path, key, value);
+    }
+}
+
+// A name that is not a string (an unquoted 5) is not the same as none.
+static int read_name(struct json_object *metadata, const char *field, const char **ret_text,
+                     struct error *err)
+{
+    struct json_object *value = json_object_object_get(metadata, field);
+    *ret_text = reader_text(metadata, field);
+    return value == NULL || json_object_is_type(value, json_type_string)
+               ? 0
+               : error_set(err, -EINVAL,
+                           "metadata.%s: must be a string (in YAML, put it in quotes)", field);
+}
+
 static int read_metadata(struct object *object, struct json_object *json,
                          const struct object_origin *origin, struct error *err)
 {
     const char *kind = object_kinds[object->kind].kind;
     struct json_object *metadata = reader_object(json, "metadata");
-    const char *name = reader_text(metadata, "name");
-    const char *namespace = reader_text(metadata, "namespace");
+    const char *name = NULL;
+    const char *namespace = NULL;
+    int rc = read_name(metadata, "name", &name, err);
+    rc = rc != 0 ? rc : read_name(metadata, "namespace", &namespace, err);
+    if (rc != 0) {
+        return error_prefix(err, rc, "%s", kind);
+    }
     if (!is_dns_name(name, 253)) {
         return error_set(err, -EINVAL, "%s: metadata.name: %s", kind,
                          name == NULL ? "required" : "must be a DNS name in lower case");
@@ -158,7 +223,10 @@ static int read_own(struct object *object, struct json_object *json,
     };
     if (origin->strict) {
         check_names(object, json, "", object_names);
-        check_names(object, reader_object(json, "metadata"), "metadata", metadata_names);
+        struct json_object *metadata = reader_object(json, "metadata");
+        check_names(object, metadata, "metadata", metadata_names);
+        check_entries(object, metadata, "labels", "metadata.labels");
+        check_entries(object, metadata, "annotations", "metadata.annotations");
     }
     struct json_object *spec = json_object_object_get(json, "spec");
     if (spec == NULL) {

@@ -77,6 +77,9 @@ static const char *type_text(struct json_object *value)
     case json_type_boolean:
         return "a boolean";
     case json_type_double:
+        return json_object_get_double(value) < 9e15 && json_object_get_double(value) > -9e15
+                   ? "a fraction"
+                   : "such a large number";
     case json_type_int:
         return "a number";
     case json_type_object:
@@ -265,7 +268,7 @@ static int read_int(const struct schema_reader *reader, const struct schema_fiel
     int64_t number;
     if (!whole_number(value, &number)) {
         return complain_type(reader, at, value,
-                             field->type == SCHEMA_INT ? "a whole number" : "a string or a number");
+                             field->type == SCHEMA_INT ? "a whole number" : "a string or a whole number");
     }
     if (number < field->min || number > field->max) {
         complain(reader, at, "must be from %" PRId64 " to %" PRId64 ", not %" PRId64, field->min,

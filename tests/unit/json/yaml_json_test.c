@@ -158,6 +158,12 @@ static void failures_name_the_line_and_stay(void **state)
     yaml_json_free(r);
 }
 
+static void a_byte_order_mark_is_not_part_of_the_first_key(void **state)
+{
+    (void)state;
+    expect_json("\xEF\xBB\xBF" "a: 1", "{\"a\":1}");
+}
+
 static void an_empty_text_is_no_document(void **state)
 {
     (void)state;
@@ -179,6 +185,7 @@ int main(void)
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(failures_name_the_line_and_stay),
         cmocka_unit_test(an_empty_text_is_no_document),
+        cmocka_unit_test(a_byte_order_mark_is_not_part_of_the_first_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

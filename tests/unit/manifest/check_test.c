@@ -140,6 +140,8 @@ static void test_unusable_documents(void **state)
                                         "mean headrace.dev/v1alpha1 AIRoute?"},
         {"apiVersion: headrace.dev/v1\nkind: AIRoute\nmetadata: {name: a}\n",
          "did you mean headrace.dev/v1alpha1 AIRoute?"},
+        {"apiVersion: Headrace.dev/v1alpha1\nkind: AIRoute\nmetadata: {name: a}\n",
+         "there is no Headrace.dev/v1alpha1 AIRoute, did you mean headrace.dev/v1alpha1 AIRoute?"},
         {"apiVersion: headrace.dev/v1alpha1\nkind: AIRoute\nmetadata: {name: Up}\n",
          "x.yaml:1: AIRoute: metadata.name: must be a DNS name"},
     };

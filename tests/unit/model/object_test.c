@@ -166,7 +166,7 @@ static void test_every_problem_with_its_place(void **state)
     assert_true(has_problem(route, 5, "spec.rules[0].name",
                             "must be a string, not a boolean (in YAML, put it in quotes)"));
     assert_true(has_problem(route, 7, "spec.rules[0].backends[0].weight",
-                            "must be a whole number, not a number"));
+                            "must be a whole number, not a fraction"));
     assert_true(has_problem(route, 8, "spec.rules[0].backends[1].weight",
                             "must be from 0 to 1000000, not 2000000"));
     assert_true(has_problem(route, 9, "spec.rules[0].timeouts.request",
@@ -298,6 +298,40 @@ static void test_problems_are_bounded(void **state)
     object_unref(route);
 }
 
+static void test_labels_and_annotations(void **state)
+{
+    static const char yaml[] =
+        "metadata:\n"
+        "  name: r\n"
+        "  labels:\n"
+        "    app.kubernetes.io/name: fine\n"
+        "    empty: ''\n"
+        "    version: 15\n"
+        "    'a b': x\n"
+        "    a: 'b c'\n"
+        "    a/b/c: x\n"
+        "  annotations:\n"
+        "    example.com/text: 'any {text} at all'\n"
+        "    count: 5\n"
+        "    /x: y\n"
+        "spec: {rules: [{name: a, backends: [{name: b}]}]}\n";
+    (void)state;
+    struct object *route = read_object(OBJECT_AIROUTE, yaml, &from_file);
+    assert_true(has_problem(route, 6, "metadata.labels", "version must be a string (in YAML"));
+    assert_true(has_problem(route, 7, "metadata.labels", "\"a b\" is not a name"));
+    assert_true(has_problem(route, 8, "metadata.labels", "a: \"b c\" is not a value"));
+    assert_true(has_problem(route, 9, "metadata.labels", "\"a/b/c\" is not a name"));
+    assert_true(has_problem(route, 12, "metadata.annotations", "count must be a string"));
+    assert_true(has_problem(route, 13, "metadata.annotations", "\"/x\" is not a name"));
+    assert_int_equal(route->problems.list.len, 6);
+    object_unref(route);
+    route = read_object(OBJECT_AIROUTE,
+                        "metadata: {name: r, labels: [a]}\n"
+                        "spec: {rules: [{name: a, backends: [{name: b}]}]}\n", &from_file);
+    assert_true(has_problem(route, 1, "metadata.labels", "must be an object"));
+    object_unref(route);
+}
+
 static void test_metadata_is_needed(void **state)
 {
     static const struct {
@@ -307,7 +341,8 @@ static void test_metadata_is_needed(void **state)
     } cases[] = {
         {"spec: {}\n", &from_file, "AIRoute: metadata.name: required"},
         {"metadata: {name: A_b}\n", &from_file, "must be a DNS name"},
-        {"metadata: {name: 5}\n", &from_file, "metadata.name: required"},
+        {"metadata: {name: 5}\n", &from_file, "metadata.name: must be a string"},
+        {"metadata: {name: a, namespace: 5}\n", &from_file, "metadata.namespace: must be a string"},
         {"metadata: {name: a}\n", &from_api, "metadata.namespace: required"},
         {"metadata: {name: a, namespace: ../x}\n", &from_api, "metadata.namespace: must be"},
         {"[1]\n", &from_api, "not an object"},
@@ -388,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_problems_are_bounded),
         cmocka_unit_test(test_metadata_is_needed),
+        cmocka_unit_test(test_labels_and_annotations),
         cmocka_unit_test(test_foreign_kinds_are_read_leniently),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_suggestions),
