@@ -90,6 +90,12 @@ static void set_control_metrics(struct run *run)
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
         metrics_control_set(run->metrics, values[i].metric, values[i].value);
     }
+    if (run->folder != NULL) {
+        const struct folder_counters *folder = folder_counters(run->folder);
+        metrics_control_set(run->metrics, METRIC_CONTROL_MANIFESTS, (double)folder->files);
+        metrics_control_set(run->metrics, METRIC_CONTROL_MANIFESTS_BROKEN,
+                            (double)folder->files_broken);
+    }
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         metrics_control_set(run->metrics, kinds[i].metric,
                             (double)counters->objects[kinds[i].kind]);

@@ -276,67 +276,6 @@ void controller_delete(struct controller *controller, enum object_kind kind, str
     delete_key(controller, kind, print_key(buf, sizeof(buf), namespace, name));
 }
 
-// Remembers the name of an item, readable as a whole or not.
-static int note_seen(struct map *seen, struct json_object *item, const struct object_origin *origin)
-{
-    struct json_object *metadata = NULL;
-    struct json_object *name = NULL;
-    struct json_object *namespace = NULL;
-    char buf[512];
-    if (!json_object_object_get_ex(item, "metadata", &metadata) ||
-        !json_object_object_get_ex(metadata, "name", &name)) {
-        return 0;
-    }
-    json_object_object_get_ex(metadata, "namespace", &namespace);
-    struct slice ns = namespace != NULL ? slice_of_str(json_object_get_string(namespace))
-                                        : origin->default_namespace;
-    struct slice key =
-        print_key(buf, sizeof(buf), ns, slice_of_str(json_object_get_string(name)));
-    return map_put(seen, key, seen, NULL);
-}
-
-static void delete_unseen(struct controller *controller, enum object_kind kind,
-                          const struct map *seen)
-{
-    const struct map *objects = &controller->resources.objects[kind];
-    VEC(struct object *) gone = {0};
-    for (struct map_entry *e = NULL; (e = map_next(objects, e)) != NULL;) {
-        if (map_get(seen, e->key) == NULL && VEC_PUSH(&gone, (struct object *)e->value)) {
-            object_ref(e->value);
-        }
-    }
-    for (size_t i = 0; i < gone.len; i++) {
-        delete_key(controller, kind, gone.items[i]->key);
-        object_unref(gone.items[i]);
-    }
-    VEC_FINI(&gone);
-}
-
-int controller_replace(struct controller *controller, enum object_kind kind,
-                       struct json_object *const *items, size_t count,
-                       const struct object_origin *origin)
-{
-    struct map seen = {0};
-    int rc = 0;
-    for (size_t i = 0; i < count && rc != -ENOMEM; i++) {
-        struct error err = ERROR_INIT;
-        rc = note_seen(&seen, items[i], origin);
-        if (rc == 0) {
-            rc = controller_upsert(controller, kind, items[i], origin, &err);
-            if (rc < 0) {
-                log_warn("object skipped", LOG_STR("kind", object_kinds[kind].kind),
-                         LOG_STR("error", err.text));
-            }
-        }
-    }
-    if (rc != -ENOMEM) {
-        rc = 0;
-        delete_unseen(controller, kind, &seen);
-    }
-    map_fini(&seen);
-    return rc;
-}
-
 void controller_synced(struct controller *controller)
 {
     if (controller->is_synced) {

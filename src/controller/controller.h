@@ -71,13 +71,6 @@ MUST_CHECK int controller_upsert_object(struct controller *controller, struct ob
 void controller_delete(struct controller *controller, enum object_kind kind, struct slice namespace,
                        struct slice name);
 
-// The whole of a kind, as a list (or relist) gave it: what is not among the items is deleted.
-// An item that cannot be read is skipped and counted, and what was known of its name stays.
-// 0 or -ENOMEM (then some items may have been taken, and nothing was deleted).
-MUST_CHECK int controller_replace(struct controller *controller, enum object_kind kind,
-                                  struct json_object *const *items, size_t count,
-                                  const struct object_origin *origin);
-
 // The source has delivered everything once. Compiles and publishes at the next turn of the loop.
 // Later calls do nothing.
 void controller_synced(struct controller *controller);

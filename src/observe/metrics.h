@@ -75,6 +75,9 @@ enum metric {
     X(OBJECTS_POD, "headrace_objects", "gauge", "kind=\"Pod\"", "")                               \
     X(OBJECTS_INVALID, "headrace_objects_invalid", "gauge", "",                                   \
       "AIRoutes and ModelBackends that are left out because they are not valid")                  \
+    X(MANIFESTS, "headrace_manifest_files", "gauge", "", "Manifests in the folder of standalone mode") \
+    X(MANIFESTS_BROKEN, "headrace_manifest_files_broken", "gauge", "",                            \
+      "Manifests that cannot be taken as they are; their last good state is served")              \
     X(OBJECTS_REJECTED, "headrace_objects_rejected_total", "counter", "",                         \
       "Objects that could not be read at all")
 

@@ -125,6 +125,15 @@ def test_metrics_count_a_streamed_request(t):
                what="objects are counted")
 
 
+def test_metrics_tell_of_broken_manifests(t):
+    _, headrace = start(t)
+    eq(headrace.metrics()["headrace_manifest_files"], 1)
+    headrace.write("other.yaml", "kind: [")
+    eventually(lambda: headrace.metrics()["headrace_manifest_files_broken"] == 1, 5, "one is broken")
+    headrace.remove("other.yaml")
+    eventually(lambda: headrace.metrics()["headrace_manifest_files_broken"] == 0, 5, "none is")
+
+
 def test_metrics_name_what_was_refused(t):
     _, headrace = start(t)
     conn = t.connect(headrace.port)

@@ -372,32 +372,6 @@ static void test_moving_to_another_class(void **state)
     assert_int_equal(w->gone_count, 1);
 }
 
-static void test_replace(void **state)
-{
-    struct world *w = *state;
-    sync(w);
-    struct json_object *items[] = {
-        parse("metadata: {name: one}\nspec: {static: {endpoints: [{address: 10.0.0.1, port: 80}]}}\n"),
-        parse("metadata: {name: two}\nspec: {static: {endpoints: [{address: 10.0.0.2, port: 80}]}}\n"),
-        parse("metadata: {namespace: d}\n"), // not readable: skipped
-        parse("metadata: {name: three}\nspec: {static: {endpoints: [{address: 10.0.0.3, port: 80}]}}\n"),
-    };
-    assert_int_equal(controller_replace(w->controller, OBJECT_MODELBACKEND, items, 4, &origin), 0);
-    controller_flush(w->controller);
-    assert_int_equal(w->snapshot->backend_count, 3);
-    assert_int_equal(controller_replace(w->controller, OBJECT_MODELBACKEND, items + 1, 1, &origin), 0);
-    controller_flush(w->controller);
-    assert_int_equal(w->snapshot->backend_count, 1);
-    assert_true(slice_eq_str(w->snapshot->backends[0]->key, "d/two"));
-    assert_int_equal(w->gone_count, 2);
-    assert_int_equal(controller_replace(w->controller, OBJECT_MODELBACKEND, NULL, 0, &origin), 0);
-    controller_flush(w->controller);
-    assert_int_equal(w->snapshot->backend_count, 0);
-    for (size_t i = 0; i < ARRAY_LEN(items); i++) {
-        json_object_put(items[i]);
-    }
-}
-
 static void test_endpoint_state_survives_a_compilation(void **state)
 {
     struct world *w = *state;
@@ -470,7 +444,6 @@ int main(void)
         WORLD_TEST(test_a_bad_object_leaves_the_rest),
         WORLD_TEST(test_deletion),
         WORLD_TEST(test_moving_to_another_class),
-        WORLD_TEST(test_replace),
         WORLD_TEST(test_endpoint_state_survives_a_compilation),
         WORLD_TEST(test_what_was_detected_is_said),
         WORLD_TEST(test_a_restart_unlearns_nothing),
