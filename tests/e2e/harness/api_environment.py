@@ -13,7 +13,7 @@ NODE_ADDRESS = "10.244.0.1"
 PROXY = ("127.0.0.1", 8080)
 ADMIN = "127.0.0.1:9090"
 POD_PORT = 8000
-# Short, so that a scenario that stops Headrace takes seconds.
+# Short, so that a scenario that stops Headrace takes seconds, but long enough for a busy machine.
 DRAIN_FLAGS = ["--drain-grace", "4s", "--drain-timeout", "20s"]
 
 
@@ -169,6 +169,14 @@ class ApiEnvironment:
     def wait_ready(self, *names, timeout=30):
         for what in names:
             self.plane.wait(what, "condition=Ready", self.namespace, timeout)
+
+    def wait_in_effect(self, what):
+        """Waits until the status speaks of the spec as it is now: what it says is served."""
+        def observed():
+            found = self.get(what)
+            return found["status"].get("observedGeneration") == found["metadata"]["generation"]
+        wait_until(f"{what} is in effect", observed)
+        self.wait_ready(what)
 
     # ---- pods -------------------------------------------------------------------------------
 

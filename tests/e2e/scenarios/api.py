@@ -149,7 +149,8 @@ def edit_weight(env):
         env.apply(weights(1, 1))
         wait_until("both take requests", lambda: new.served > 3)
         env.apply(weights(0, 1))
-        wait_until("the old one is left alone", lambda: old.running == 0, timeout=20)
+        env.wait_in_effect("airoute/canary")
+        wait_until("the old one is idle", lambda: old.running == 0)
         before = old.served
         load.wait_for(20)
         check(old.served == before, f"weight 0 took {old.served - before} requests")
@@ -192,13 +193,13 @@ def edit_endpoints(env):
         env.apply(slice_of("llm", [first, second]))
         wait_until("the new endpoint takes requests", lambda: second.served > 3)
         env.apply(slice_of("llm", [second]))
-        wait_until("the gone endpoint is idle", lambda: first.running == 0, timeout=20)
+        wait_until("the status says one endpoint",
+                   lambda: env.get("modelbackend/llm")["status"]["endpoints"].get("total") == 1)
+        wait_until("the gone endpoint is idle", lambda: first.running == 0)
         before = first.served
         load.wait_for(20)
         check(first.served == before, f"the gone endpoint took {first.served - before} requests")
     no_errors(load)
-    wait_until("the status says one endpoint",
-               lambda: env.get("modelbackend/llm")["status"]["endpoints"].get("total") == 1)
 
 
 @SUITE.scenario
@@ -303,7 +304,7 @@ def delete_route(env):
         env.stream("goes")
         env.delete("airoute/second")
         wait_until("the model is unknown", lambda: env.send(
-            "POST", "/v1/chat/completions", chat("goes", 2, False)).status == 404, timeout=10)
+            "POST", "/v1/chat/completions", chat("goes", 2, False)).status == 404)
         listed = [m["id"] for m in env.send("GET", "/v1/models").json()["data"]]
         check("goes" not in listed and "stays" in listed, f"models {listed}")
         refused = env.send("POST", "/v1/chat/completions", chat("goes"))
@@ -516,7 +517,7 @@ def headrace_restart(env):
         stream.start()
     wait_until("the streams run", lambda: pod.running == 4)
     env.headrace.signal(signal.SIGTERM)
-    wait_until("it is no longer ready", lambda: not env.headrace_ready(), timeout=2)
+    wait_until("it is no longer ready", lambda: not env.headrace_ready())
     env.stream("again", tokens=2)  # still taken within the grace time
     for stream in streams:
         stream.join()
@@ -582,6 +583,6 @@ def many_objects(env):
         env.apply(backend("b7", [{"name": "many-renamed", "upstreamName": "many"}],
                           pool={"serviceRef": {"name": "shared", "port": "http"}}))
         wait_until("the edit is in effect", lambda: env.send(
-            "POST", "/v1/chat/completions", chat("many-renamed", 2, False)).status == 200, timeout=5)
+            "POST", "/v1/chat/completions", chat("many-renamed", 2, False)).status == 200)
         check(len(env.send("GET", "/v1/models").json()["data"]) > count, "models are missing")
     no_errors(load)
