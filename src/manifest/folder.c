@@ -83,6 +83,12 @@ static void log_problems(const struct manifest *manifest)
     }
 }
 
+// Is the file perhaps as it should be, and only could not be read at this moment?
+static bool may_pass(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EIO || rc == -ESTALE;
+}
+
 // Reads a file that changed. True when what counts of it is another now.
 static bool load(struct folder *folder, struct folder_file *file)
 {
@@ -110,6 +116,9 @@ static bool load(struct folder *folder, struct folder_file *file)
         return false;
     }
     if (rc < 0) {
+        if (may_pass(rc)) {
+            file->st = (struct stat){0}; // the next look tries again
+        }
         return false;
     }
     manifest_fini(&file->good);
@@ -143,16 +152,38 @@ static struct folder_file *add_file(struct folder *folder, const char *path)
     return file;
 }
 
+// Gone meanwhile, or a link to nowhere; everything else is no answer, and not "gone".
+static void keep_unless_gone(struct folder_file *file, int why)
+{
+    if (file == NULL || why == ENOENT || why == ENOTDIR || why == ELOOP) {
+        return;
+    }
+    file->seen = true;
+    if (!file->is_broken) {
+        file->is_broken = true;
+        file->st = (struct stat){0};
+        log_error("manifest cannot be looked at, its last good state stays",
+                  LOG_STR("file", file->path), LOG_STR("error", strerror(why)));
+    }
+}
+
 // One entry of the folder. True when what counts changed.
 static bool look_at(struct folder *folder, const char *name)
 {
     char path[4096];
     struct stat st;
     int n = snprintf(path, sizeof(path), "%s/%s", folder->path, name);
-    if (n < 0 || (size_t)n >= sizeof(path) || stat(path, &st) < 0 || S_ISDIR(st.st_mode)) {
-        return false; // gone meanwhile, or a link to nowhere
+    if (n < 0 || (size_t)n >= sizeof(path)) {
+        return false;
     }
     struct folder_file *file = find_file(folder, path);
+    if (stat(path, &st) < 0) {
+        keep_unless_gone(file, errno);
+        return false;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        return false;
+    }
     if (file == NULL) {
         file = add_file(folder, path);
     }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -282,6 +283,29 @@ static void test_a_folder_that_goes_keeps_its_state(void **state)
     nftw(away, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+// The files are as they should be, only the process is short of descriptors for a while.
+static void test_a_file_that_could_not_be_read_is_read_later(void **state)
+{
+    struct world *w = *state;
+    struct rlimit before;
+    put(w, "a.yaml", BACKEND("a"));
+    start(w);
+    put(w, "a.yaml", BACKEND("other"));
+    int next = dup(STDIN_FILENO);
+    assert_true(next >= 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit tight = {.rlim_cur = (rlim_t)next + 1, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0); // enough for the folder, not for a file
+    rescan(w);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(folder_counters(w->folder)->files_broken, 1);
+    assert_true(serves(w, "default/a"));
+    rescan(w);
+    assert_int_equal(folder_counters(w->folder)->files_broken, 0);
+    assert_true(serves(w, "default/other"));
+}
+
 static void test_hostile_entries(void **state)
 {
     struct world *w = *state;
@@ -318,6 +342,7 @@ int main(void)
         WORLD_TEST(test_inotify_sees_edits),
         WORLD_TEST(test_inotify_sees_a_configmap_swap),
         WORLD_TEST(test_a_folder_that_goes_keeps_its_state),
+        WORLD_TEST(test_a_file_that_could_not_be_read_is_read_later),
         WORLD_TEST(test_hostile_entries),
         WORLD_TEST(test_no_folder),
     };
