@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.error
 import urllib.request
 
 from .control_plane import ControlPlane, prepare_network
@@ -88,12 +89,18 @@ class ApiEnvironment:
     def wait_headrace_ready(self):
         wait_until("Headrace is ready", self.headrace_ready, processes=[self.headrace])
 
-    def headrace_ready(self):
+    def readyz(self):
+        """(ready, what it says), or (False, "") while nobody answers."""
         try:
             with urllib.request.urlopen(f"http://{ADMIN}/readyz", timeout=2) as answer:
-                return answer.status == 200
+                return True, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            return False, refusal.read().decode()
         except OSError:
-            return False
+            return False, ""
+
+    def headrace_ready(self):
+        return self.readyz()[0]
 
     def stop(self):
         for pod in self._pods:

@@ -460,6 +460,35 @@ def starts_before_the_apiserver(env):
 
 
 @SUITE.scenario
+def definitions_come_later(env):
+    """Started where its CRDs are not installed yet, Headrace says so, and goes on by itself once
+    they are; when they are deleted under it, and come back, so do its routes."""
+    crds = ("crd/airoutes.headrace.dev", "crd/modelbackends.headrace.dev")
+    files = [argument for name in ("airoutes", "modelbackends")
+             for argument in ("-f", f"{env.root}/crds/headrace.dev_{name}.yaml")]
+    env.headrace.stop()
+    env.plane.kubectl("delete", *crds)
+    try:
+        env.start_headrace(wait=False)
+        wait_until("/readyz says what is missing",
+                   lambda: "install the resource definitions" in env.readyz()[1])
+    finally:
+        env.plane.kubectl("apply", *files)
+    env.wait_headrace_ready()
+    one_backend(env, "later", [env.pod("later")])
+    env.stream("later")
+    env.plane.kubectl("delete", *crds)
+    try:
+        wait_until("the routes went with their definitions", lambda: env.send(
+            "POST", "/v1/chat/completions", chat("later", 2, False)).status == 404)
+    finally:
+        env.plane.kubectl("apply", "-f", f"{env.root}/manifests/install.yaml")
+    env.plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+    one_backend(env, "back", [env.pod("back")])
+    env.stream("back")
+
+
+@SUITE.scenario
 def watch_history_lost(env):
     """The API server loses the history that a watch would go on from (compacted while it was
     down): the lists are read anew, what changed takes effect, what was deleted goes."""
