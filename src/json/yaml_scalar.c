@@ -153,10 +153,10 @@ static void resolve_number(const char *text, size_t len, struct yaml_scalar *ret
 struct yaml_scalar yaml_scalar_resolve(const char *text, size_t len)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes",
-                                        "YES",  "on",   "On",   "ON",  NULL};
-    static const char *const falses[] = {"false", "False", "FALSE", "no", "No",
-                                         "NO",    "off",   "Off",   "OFF", NULL};
+    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes", "YES",
+                                        "on",   "On",   "ON",   "y",   "Y",   NULL};
+    static const char *const falses[] = {"false", "False", "FALSE", "no", "No", "NO",
+                                         "off",   "Off",   "OFF",   "n",  "N",  NULL};
     struct yaml_scalar s = {.kind = YAML_SCALAR_TEXT};
     if (strlen(text) != len) {
         return s; // a NUL inside

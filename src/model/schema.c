@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "json/yaml_json.h"
 #include "model/duration.h"
@@ -204,7 +205,11 @@ static bool is_ip(struct slice text)
     }
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = '\0';
-    return inet_pton(AF_INET, copy, address) == 1 || inet_pton(AF_INET6, copy, address) == 1;
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    // As isIP() of the API server: an IPv4 address in the guise of IPv6 is refused.
+    return inet_pton(AF_INET, copy, address) == 1 ||
+           (inet_pton(AF_INET6, copy, address) == 1 &&
+            memcmp(address, mapped, sizeof(mapped)) != 0);
 }
 
 // The text of a JSON string as a row demands it; ptr NULL after a complaint.

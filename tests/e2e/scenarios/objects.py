@@ -78,6 +78,8 @@ OBJECTS = [
     ("endpoint with a weight", _static(_endpoint("10.0.0.1", weight=100)), None),
     ("endpoint weight too large", _static(_endpoint("10.0.0.1", weight=101)), "weight"),
     ("endpoint by host name", _static(_endpoint("gpu.example.com")), "IPv4 or IPv6"),
+    ("IPv4 in the guise of IPv6", _static(_endpoint("::ffff:10.0.0.1")), "IPv4 or IPv6"),
+    ("an odd writing of an address", _static(_endpoint("FD00:0:0::0001")), None),
     ("address with brackets", _static(_endpoint("[fd00::1]")), "IPv4 or IPv6"),
     ("endpoint without a port", _without(_static(_endpoint("10.0.0.1")),
                                          "spec", "static", "endpoints", 0, "port"), "port"),

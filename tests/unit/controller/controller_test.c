@@ -288,7 +288,7 @@ static void test_pods_by_selector(void **state)
                           "status: {podIP: 10.2.0.1, conditions: [{type: Ready, status: 'True'}]}\n");
     controller_flush(w->controller);
     assert_int_equal(endpoints_of(w, "d/b"), 1);
-    upsert(w, OBJECT_POD, "metadata: {name: p, labels: {app: y}}\n" // no longer chosen
+    upsert(w, OBJECT_POD, "metadata: {name: p, labels: {app: z}}\n" // no longer chosen
                           "status: {podIP: 10.2.0.1, conditions: [{type: Ready, status: 'True'}]}\n");
     controller_flush(w->controller);
     assert_int_equal(endpoints_of(w, "d/b"), 0);

@@ -53,9 +53,9 @@ static void scalars_resolve_as_kubectl_does(void **state)
     expect_json("[1, -7, +3, 0x1F, 0o17, 017, 0b101, 1_000, 18446744073709551615]",
                 "[1,-7,3,31,15,15,5,1000,18446744073709551615]");
     expect_json("[1.5, .5, 1e3, -2.5e-1]", "[1.5,0.5,1000.0,-0.25]");
-    expect_json("[08, 1.2.3, 10.0.0.7, 200ms, 5s, 1e, -, 2026-01-02, 0x, '010', y]",
+    expect_json("[08, 1.2.3, 10.0.0.7, 200ms, 5s, 1e, -, 2026-01-02, 0x, '010', y, N]",
                 "[8.0,\"1.2.3\",\"10.0.0.7\",\"200ms\",\"5s\",\"1e\",\"-\",\"2026-01-02\","
-                "\"0x\",\"010\",\"y\"]");
+                "\"0x\",\"010\",true,false]");
     expect_json("!!str 5", "\"5\"");
     expect_json("a: |\n  two\n  lines\nb: >-\n  one\n  line\n", "{\"a\":\"two\\nlines\\n\",\"b\":\"one line\"}");
 }
@@ -113,8 +113,8 @@ static void aliases_are_copies_and_merges_fill_in(void **state)
     assert_int_equal(json_object_get_int(get(get(doc, "a"), "k")), 1);
     assert_string_equal(json_object_get_string(get(doc, "d")), "text");
     json_object_put(doc);
-    expect_json("x: &x {k: 1, l: 2}\ny: {<<: *x, k: 3}\nz: {<<: [{k: 4}, *x]}",
-                "{\"x\":{\"k\":1,\"l\":2},\"y\":{\"k\":3,\"l\":2},\"z\":{\"k\":4,\"l\":2}}");
+    expect_json("x: &x {k: 1, l: 2}\nw: {<<: *x, k: 3}\nz: {<<: [{k: 4}, *x]}",
+                "{\"x\":{\"k\":1,\"l\":2},\"w\":{\"k\":3,\"l\":2},\"z\":{\"k\":4,\"l\":2}}");
     expect_failure("a: *nope", -EINVAL, "alias *nope has no anchor");
     expect_failure("a: &a {b: *a}", -EINVAL, "alias *a has no anchor");
     expect_failure("{<<: 5}", -EINVAL, "needs one mapping");

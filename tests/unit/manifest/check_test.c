@@ -115,7 +115,7 @@ static void test_between_objects(void **state)
                              "'('}]}], backends: [{name: b}]}]}\n",
         HEAD("ModelBackend", "c") "spec: {pool: {serviceRef: {name: s, port: x}}}\n---\n"
         HEAD("ModelBackend", "d") "spec: {pool: {serviceRef: {name: elsewhere, port: x}}}\n---\n"
-        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{name: y, port: 1}]}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{name: z, port: 1}]}\n",
     };
     (void)state;
     expect(texts, 4,

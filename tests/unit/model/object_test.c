@@ -63,12 +63,12 @@ static void test_defaults(void **state)
     (void)state;
     struct object *route = read_object(
         OBJECT_AIROUTE,
-        "metadata: {name: r, namespace: n, uid: u-1, generation: 4,"
+        "metadata: {name: r, namespace: ns, uid: u-1, generation: 4,"
         " creationTimestamp: '2026-01-02T03:04:05Z'}\n"
         "spec: {rules: [{name: a, backends: [{name: b}]}]}\n",
         &from_api);
     assert_false(problems_any(&route->problems));
-    assert_string_equal(route->key.ptr, "n/r");
+    assert_string_equal(route->key.ptr, "ns/r");
     assert_string_equal(route->uid.ptr, "u-1");
     assert_int_equal(route->generation, 4);
     assert_int_equal(route->created, 1767323045);
@@ -84,7 +84,7 @@ static void test_defaults(void **state)
 
     struct object *backend = read_object(
         OBJECT_MODELBACKEND,
-        "metadata: {name: b, namespace: n}\nspec: {pool: {serviceRef: {name: s, port: 80}}}\n",
+        "metadata: {name: b, namespace: ns}\nspec: {pool: {serviceRef: {name: s, port: 80}}}\n",
         &from_api);
     const struct modelbackend_spec *spec = backend->modelbackend;
     assert_int_equal(spec->engine, ENGINE_AUTO);
@@ -102,7 +102,7 @@ static void test_null_is_absent(void **state)
     (void)state;
     struct object *route = read_object(
         OBJECT_AIROUTE,
-        "metadata: {name: r, namespace: n}\n"
+        "metadata: {name: r, namespace: ns}\n"
         "spec: {hostnames: null, rules: [{name: a, retry: ~, matches: ~, backends: [{name: b}]}]}\n",
         &from_api);
     assert_false(problems_any(&route->problems));
@@ -135,7 +135,7 @@ static void test_unknown_fields(void **state)
     assert_true(has_problem(strict, 13, "spec.rules[0]", "unknown field \"weird\""));
     object_unref(strict);
     // The API server has pruned or refused such fields; what a later version brings is passed over.
-    static const char pruned[] = "metadata: {name: r, namespace: n, lables: {}}\n"
+    static const char pruned[] = "metadata: {name: r, namespace: ns, lables: {}}\n"
                                  "spec: {future: 1, rules: [{name: a, backends: [{name: b}], x: 1}]}\n";
     struct object *lenient = read_object(OBJECT_AIROUTE, pruned, &from_api);
     assert_false(problems_any(&lenient->problems));
@@ -248,6 +248,13 @@ static void test_rules(void **state)
         {OBJECT_MODELBACKEND, false, "{static: {endpoints: [{address: 'fd00::1', port: 80}]}}",
          "{static: {endpoints: [{address: host.example.com, port: 80}]}}",
          "spec.static.endpoints[0].address", "must be an IPv4 or IPv6 address"},
+        {OBJECT_MODELBACKEND, false, "{static: {endpoints: [{address: '64:ff9b::10.0.0.1', port: 80}]}}",
+         "{static: {endpoints: [{address: '::ffff:10.0.0.1', port: 80}]}}",
+         "spec.static.endpoints[0].address", "must be an IPv4 or IPv6 address"},
+        {OBJECT_AIROUTE, false,
+         "{rules: [{name: a, backends: [{name: b}], matches: [{path: {value: '/a%2F[%E2]'}}]}]}",
+         "{rules: [{name: a, backends: [{name: b}], matches: [{path: {value: '/a%2f'}}]}]}",
+         "spec.rules[0].matches[0].path.value", "must be written as requests are compared"},
         {OBJECT_AIROUTE, false, "{rules: [{name: a, backends: [{name: b, weight: 0}, {name: c}]}]}",
          "{rules: [{name: a, backends: [{name: b, weight: 0}, {name: c, weight: 0}]}]}",
          "spec.rules[0].backends", "at least one backend needs a weight above 0"},
@@ -365,7 +372,7 @@ static void test_foreign_kinds_are_read_leniently(void **state)
     (void)state;
     struct object *slice = read_object(
         OBJECT_ENDPOINTSLICE,
-        "metadata: {name: s, namespace: n, labels: [x]}\n"
+        "metadata: {name: s, namespace: ns, labels: [x]}\n"
         "endpoints: [7, {addresses: x}, {addresses: [1, 10.0.0.1], conditions: 3}]\n"
         "ports: [{name: 5, port: 70000}, null]\n",
         &from_api);
@@ -376,13 +383,13 @@ static void test_foreign_kinds_are_read_leniently(void **state)
     assert_int_equal(slice->endpointslice->service.len, 0);
     object_unref(slice);
     struct object *pod = read_object(
-        OBJECT_POD, "metadata: {name: p, namespace: n}\nstatus: {conditions: {a: b}, podIP: 7}\n",
+        OBJECT_POD, "metadata: {name: p, namespace: ns}\nstatus: {conditions: {a: b}, podIP: 7}\n",
         &from_api);
     assert_false(pod->pod->ready);
     assert_int_equal(pod->pod->ip.len, 0);
     object_unref(pod);
     struct object *service =
-        read_object(OBJECT_SERVICE, "metadata: {name: s, namespace: n}\nspec: x\n", &from_api);
+        read_object(OBJECT_SERVICE, "metadata: {name: s, namespace: ns}\nspec: x\n", &from_api);
     assert_int_equal(service->service->ports.len, 0);
     object_unref(service);
 }
