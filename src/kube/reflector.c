@@ -59,6 +59,21 @@ void reflector_back_off(struct kube_reflector *r, enum reflector_step next, uint
     reflector_pause(r, next, MAX_OF(ms, at_least_ms));
 }
 
+enum { ASKED_MAX = 10, ASKED_JITTER_MS = 500 };
+
+bool reflector_pause_as_asked(struct kube_reflector *r, enum reflector_step next, long status,
+                              uint64_t ms)
+{
+    if (ms == 0 || (status != 429 && status < 500) || r->asked >= ASKED_MAX) {
+        return false;
+    }
+    r->asked++;
+    r->counters.failures++;
+    uint32_t spread = (uint32_t)MIN_OF(ms / 4, (uint64_t)ASKED_JITTER_MS);
+    reflector_pause(r, next, ms + rand_below(&r->rng, spread + 1));
+    return true;
+}
+
 // ---- one object ----
 
 bool reflector_is_our_kind(const struct kube_reflector *r, struct json_object *object)
@@ -167,6 +182,7 @@ void kube_reflector_stop(struct kube_reflector *r)
     r->answered_ms = 0;
     r->confirmed = 0;
     r->rewatches = 0;
+    r->asked = 0;
     r->silences = 0;
     r->trouble[0] = '\0';
     kube_backoff_reset(&r->backoff);

@@ -131,7 +131,10 @@ static void list_failed(struct kube_reflector *r, const struct kube_response *re
     }
     reflector_set_trouble(r, LOG_LEVEL_WARN, "cannot list %s: %s", r->options.resource.plural,
                           response->text);
-    reflector_back_off(r, STEP_LIST, response->retry_after_ms);
+    if (response->rc != 0 ||
+        !reflector_pause_as_asked(r, STEP_LIST, response->status, response->retry_after_ms)) {
+        reflector_back_off(r, STEP_LIST, response->retry_after_ms);
+    }
 }
 
 static bool list_is_ours(const struct kube_reflector *r)
@@ -183,6 +186,7 @@ static void finish_sync(struct kube_reflector *r, struct slice version)
     r->version_unusable = false;
     r->confirmed = 0;
     r->is_synced = true;
+    r->asked = 0;
     r->answered_ms = loop_now_ms(r->loop);
     reflector_clear_trouble(r);
     r->events.synced(r->arg);

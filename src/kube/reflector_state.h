@@ -60,6 +60,7 @@ struct kube_reflector {
     struct kube_status watch_error; // of an ERROR event; code 0 = none
     char *watch_error_text;
     unsigned int rewatches; // in a row without a word from the server
+    unsigned int asked;     // pauses in a row that the server asked for
 };
 
 // Lists, from where it should; ends in reflector_begin_watch, or in a pause.
@@ -75,6 +76,11 @@ void reflector_clear_trouble(struct kube_reflector *r);
 void reflector_pause(struct kube_reflector *r, enum reflector_step next, uint64_t ms);
 // A pause after a failure: growing, and not shorter than at_least_ms.
 void reflector_back_off(struct kube_reflector *r, enum reflector_step next, uint64_t at_least_ms);
+
+// A pause as long as a busy server asked for (429 or 5xx with Retry-After), up to ten in a row as
+// client-go's rest/request.go. False: it asked for nothing, or too often; back off.
+MUST_CHECK bool reflector_pause_as_asked(struct kube_reflector *r, enum reflector_step next,
+                                         long status, uint64_t ms);
 
 // Is what the object says of its kind right? Items of a list may say nothing.
 bool reflector_is_our_kind(const struct kube_reflector *r, struct json_object *object);

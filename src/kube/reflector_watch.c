@@ -126,6 +126,7 @@ static void on_watch_open(void *arg)
 {
     struct kube_reflector *r = arg;
     r->watch_open = true;
+    r->asked = 0;
     r->heard_ms = loop_now_ms(r->loop);
     r->answered_ms = r->heard_ms;
     reflector_clear_trouble(r);
@@ -232,6 +233,8 @@ static void watch_refused(struct kube_reflector *r, long status, bool too_large,
     if (too_large) {
         r->version_unusable = true;
         reflector_back_off(r, STEP_LIST, retry_after_ms);
+    } else if (reflector_pause_as_asked(r, STEP_WATCH, status, retry_after_ms)) {
+        return;
     } else if (status == 429 || status >= 500) {
         rewatch(r, retry_after_ms);
     } else {

@@ -401,6 +401,29 @@ static void a_refused_watch_is_tried_again_from_the_same_version(void **state)
     assert_int_equal(kube_reflector_counters(f->r)->lists, 1);
 }
 
+// A server that is up again after a long outage and asks for a second knows better than pauses that
+// have grown meanwhile.
+static void a_pause_that_the_server_asks_for_is_not_stretched(void **state)
+{
+    struct fixture *f = *state;
+    sync_two(f);
+    send_events(f, BOOKMARK("25"));
+    for (int i = 0; i < 4; i++) {
+        fake_fail(&f->fake, -ECONNREFUSED);
+        advance(f, 30000);
+    }
+    fake_status(&f->fake, 429, "TooManyRequests", 1000);
+    advance(f, 1600);
+    expect_path(f, "watch=1");
+    // But not for ever: in the end our own pauses count again.
+    int asked = 0;
+    for (; f->fake.n_open == 1 && asked < 20; asked++) {
+        fake_status(&f->fake, 429, "TooManyRequests", 1000);
+        advance(f, 1600);
+    }
+    assert_in_range(asked, 5, 12);
+}
+
 static void a_watch_that_never_works_leads_to_a_list(void **state)
 {
     struct fixture *f = *state;
@@ -523,6 +546,7 @@ int main(void)
         CASE(a_watch_that_stays_silent_leads_to_a_list),
         CASE(a_watch_is_ended_when_the_server_does_not),
         CASE(a_refused_watch_is_tried_again_from_the_same_version),
+        CASE(a_pause_that_the_server_asks_for_is_not_stretched),
         CASE(a_watch_that_never_works_leads_to_a_list),
         CASE(duplicates_and_late_events_tell_nothing),
         CASE(odd_events_are_skipped),
