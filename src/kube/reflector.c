@@ -29,6 +29,9 @@ void reflector_clear_trouble(struct kube_reflector *r)
     if (r->trouble[0] != '\0') {
         r->trouble[0] = '\0';
         r->events.note(r->arg, LOG_LEVEL_INFO, "in touch again");
+        if (r->events.in_touch != NULL) {
+            r->events.in_touch(r->arg);
+        }
     }
 }
 
@@ -48,6 +51,7 @@ static void on_pause_over(struct timer *timer, void *arg)
 void reflector_pause(struct kube_reflector *r, enum reflector_step next, uint64_t ms)
 {
     r->phase = PHASE_PAUSED;
+    r->is_cut_off = false;
     r->next_step = next;
     loop_timer_set(r->loop, &r->timer, ms, on_pause_over, r);
 }
@@ -59,7 +63,21 @@ void reflector_back_off(struct kube_reflector *r, enum reflector_step next, uint
     reflector_pause(r, next, MAX_OF(ms, at_least_ms));
 }
 
-enum { ASKED_MAX = 10, ASKED_JITTER_MS = 500 };
+enum { ASKED_MAX = 10, ASKED_JITTER_MS = 500, HURRY_MS = 500 };
+
+void reflector_back_off_cut_off(struct kube_reflector *r, enum reflector_step next)
+{
+    reflector_back_off(r, next, 0);
+    r->is_cut_off = true;
+}
+
+void kube_reflector_hurry(struct kube_reflector *r)
+{
+    if (r->phase == PHASE_PAUSED && r->is_cut_off) {
+        kube_backoff_reset(&r->backoff);
+        reflector_pause(r, r->next_step, rand_below(&r->rng, HURRY_MS));
+    }
+}
 
 bool reflector_pause_as_asked(struct kube_reflector *r, enum reflector_step next, long status,
                               uint64_t ms)

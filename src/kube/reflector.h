@@ -33,6 +33,8 @@ struct kube_reflector_events {
     void (*synced)(void *arg);
     // For the log. Repetitions are left out.
     void (*note)(void *arg, enum log_level level, const char *text);
+    // The server answers again. May be NULL.
+    void (*in_touch)(void *arg);
 };
 
 struct kube_reflector_options {
@@ -71,6 +73,9 @@ void kube_reflector_stop(struct kube_reflector *reflector);
 
 // As stop, but with a removal for each object.
 void kube_reflector_retire(struct kube_reflector *reflector);
+
+// The server was heard to be well: a pause for one that could not be reached ends within half a second.
+void kube_reflector_hurry(struct kube_reflector *reflector);
 
 // A list was taken in since the start; stays true through outages.
 bool kube_reflector_is_synced(const struct kube_reflector *reflector);

@@ -131,8 +131,10 @@ static void list_failed(struct kube_reflector *r, const struct kube_response *re
     }
     reflector_set_trouble(r, LOG_LEVEL_WARN, "cannot list %s: %s", r->options.resource.plural,
                           response->text);
-    if (response->rc != 0 ||
-        !reflector_pause_as_asked(r, STEP_LIST, response->status, response->retry_after_ms)) {
+    if (response->rc != 0) {
+        reflector_back_off_cut_off(r, STEP_LIST);
+    } else if (!reflector_pause_as_asked(r, STEP_LIST, response->status,
+                                         response->retry_after_ms)) {
         reflector_back_off(r, STEP_LIST, response->retry_after_ms);
     }
 }

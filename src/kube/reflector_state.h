@@ -33,6 +33,7 @@ struct kube_reflector {
     struct kube_reflector_counters counters;
     char trouble[512];
     bool is_synced;
+    bool is_cut_off; // the pause is for a server that cannot be reached
 
     enum reflector_phase phase;
     enum reflector_step next_step; // of PHASE_PAUSED
@@ -76,6 +77,9 @@ void reflector_clear_trouble(struct kube_reflector *r);
 void reflector_pause(struct kube_reflector *r, enum reflector_step next, uint64_t ms);
 // A pause after a failure: growing, and not shorter than at_least_ms.
 void reflector_back_off(struct kube_reflector *r, enum reflector_step next, uint64_t at_least_ms);
+
+// The same after a failure to reach the server at all.
+void reflector_back_off_cut_off(struct kube_reflector *r, enum reflector_step next);
 
 // A pause as long as a busy server asked for (429 or 5xx with Retry-After), up to ten in a row as
 // client-go's rest/request.go. False: it asked for nothing, or too often; back off.

@@ -199,14 +199,14 @@ void reflector_begin_watch(struct kube_reflector *r)
 }
 
 // From the same version again, unless that got nowhere several times: then a list says more.
-static void rewatch(struct kube_reflector *r, uint64_t at_least_ms)
+static enum reflector_step rewatch_step(struct kube_reflector *r)
 {
     r->rewatches++;
     bool lost = r->rewatches >= REWATCH_TRIES;
     if (lost) {
         r->rewatches = 0;
     }
-    reflector_back_off(r, lost ? STEP_LIST : STEP_WATCH, at_least_ms);
+    return lost ? STEP_LIST : STEP_WATCH;
 }
 
 // The version is too old to watch from. Not more than once in a while without a pause, should every
@@ -236,7 +236,7 @@ static void watch_refused(struct kube_reflector *r, long status, bool too_large,
     } else if (reflector_pause_as_asked(r, STEP_WATCH, status, retry_after_ms)) {
         return;
     } else if (status == 429 || status >= 500) {
-        rewatch(r, retry_after_ms);
+        reflector_back_off(r, rewatch_step(r), retry_after_ms);
     } else {
         reflector_back_off(r, STEP_LIST, retry_after_ms);
     }
@@ -281,7 +281,7 @@ static void on_watch_done(const struct kube_response *response, void *arg)
         reflector_set_trouble(r, LOG_LEVEL_WARN, "the watch of %s broke off: %s",
                               r->options.resource.plural,
                               response->text);
-        rewatch(r, 0);
+        reflector_back_off_cut_off(r, rewatch_step(r));
     } else if (response->status == 200) {
         watch_ended(r);
     } else {

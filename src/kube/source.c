@@ -72,13 +72,26 @@ static void on_note(void *arg, enum log_level level, const char *text)
     LOG_AT(level, "kubernetes", LOG_STR("kind", kind->what.resource.kind), LOG_STR("what", text));
 }
 
+// The others need not sit out pauses that have grown during an outage.
+static void on_in_touch(void *arg)
+{
+    struct kind *kind = arg;
+    struct kube_source *s = kind->source;
+    for (size_t i = 0; i < s->n_kinds; i++) {
+        if (&s->kinds[i] != kind) {
+            kube_reflector_hurry(s->kinds[i].reflector);
+        }
+    }
+}
+
 int kube_source_new(struct loop *loop, struct kube_api *api, const struct kube_source_kind *kinds,
                     size_t n_kinds, const char *namespace_name,
                     const struct kube_source_events *events, void *arg,
                     struct kube_source **ret_source)
 {
     static const struct kube_reflector_events handlers = {
-        .upsert = on_upsert, .remove = on_remove, .synced = on_synced, .note = on_note};
+        .upsert = on_upsert, .remove = on_remove, .synced = on_synced, .note = on_note,
+        .in_touch = on_in_touch};
     BUG_ON(n_kinds > KUBE_SOURCE_KINDS_MAX);
     struct kube_source *s = calloc(1, sizeof(*s));
     if (s == NULL) {

@@ -64,7 +64,7 @@ static int setup(void **state)
     fake_api_init(&f->fake);
     struct kube_reflector_options options = {
         .resource = {.api_version = "g.io/v1", .kind = "Thing", .plural = "things"}, .seed = 7};
-    struct kube_reflector_events events = {on_upsert, on_remove, on_synced, on_note};
+    struct kube_reflector_events events = {on_upsert, on_remove, on_synced, on_note, NULL};
     assert_int_equal(kube_reflector_new(f->loop, &f->fake.api, &options, &events, f, &f->r), 0);
     kube_reflector_start(f->r);
     advance(f, 1);
@@ -424,6 +424,31 @@ static void a_pause_that_the_server_asks_for_is_not_stretched(void **state)
     assert_in_range(asked, 5, 12);
 }
 
+// Another kind reached the server: this one need not sit out a pause that has grown long.
+static void a_reachable_server_ends_the_pauses_of_an_outage_only(void **state)
+{
+    struct fixture *f = *state;
+    sync_two(f);
+    send_events(f, BOOKMARK("25"));
+    kube_reflector_hurry(f->r); // nothing to hurry: the watch runs
+    assert_int_equal(f->fake.n_started, 2);
+    for (int i = 0; i < 4; i++) {
+        fake_fail(&f->fake, -ECONNREFUSED);
+        advance(f, 30000);
+    }
+    fake_fail(&f->fake, -ECONNREFUSED);
+    advance(f, 1000);
+    assert_int_equal(f->fake.n_open, 0);
+    kube_reflector_hurry(f->r);
+    advance(f, 600);
+    assert_int_equal(f->fake.n_open, 1);
+    fake_status(&f->fake, 403, "Forbidden", 0); // this is no matter of reaching it
+    advance(f, 100);
+    kube_reflector_hurry(f->r);
+    advance(f, 600);
+    assert_int_equal(f->fake.n_open, 0);
+}
+
 static void a_watch_that_never_works_leads_to_a_list(void **state)
 {
     struct fixture *f = *state;
@@ -547,6 +572,7 @@ int main(void)
         CASE(a_watch_is_ended_when_the_server_does_not),
         CASE(a_refused_watch_is_tried_again_from_the_same_version),
         CASE(a_pause_that_the_server_asks_for_is_not_stretched),
+        CASE(a_reachable_server_ends_the_pauses_of_an_outage_only),
         CASE(a_watch_that_never_works_leads_to_a_list),
         CASE(duplicates_and_late_events_tell_nothing),
         CASE(odd_events_are_skipped),
