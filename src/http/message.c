@@ -36,7 +36,11 @@ static const struct token_row tokens[HTTP_TOKEN_COUNT] = {
     [HTTP_TOKEN_VIA] = {.name = SLICE("via")},
     [HTTP_TOKEN_X_FORWARDED_FOR] = {.name = SLICE("x-forwarded-for")},
     [HTTP_TOKEN_X_FORWARDED_HOST] = {.name = SLICE("x-forwarded-host")},
+    [HTTP_TOKEN_X_FORWARDED_PORT] = {.name = SLICE("x-forwarded-port")},
+    [HTTP_TOKEN_X_FORWARDED_PREFIX] = {.name = SLICE("x-forwarded-prefix")},
     [HTTP_TOKEN_X_FORWARDED_PROTO] = {.name = SLICE("x-forwarded-proto")},
+    [HTTP_TOKEN_X_FORWARDED_SERVER] = {.name = SLICE("x-forwarded-server")},
+    [HTTP_TOKEN_X_REAL_IP] = {.name = SLICE("x-real-ip")},
     [HTTP_TOKEN_X_REQUEST_ID] = {.name = SLICE("x-request-id")},
 };
 
@@ -98,7 +102,7 @@ static bool name_matches(const char *name, const char *lower, size_t len)
     return true;
 }
 
-// Length and one or two bytes leave at most one candidate. The unit test walks the whole table, so
+// Length and one to three bytes leave at most one candidate. The unit test walks the whole table, so
 // a token that is missing here is noticed.
 static enum http_token candidate_of(const char *name, size_t len)
 {
@@ -118,7 +122,7 @@ static enum http_token candidate_of(const char *name, size_t len)
     case 7:
         return first == 't' ? HTTP_TOKEN_TRAILER : HTTP_TOKEN_UPGRADE;
     case 9:
-        return HTTP_TOKEN_FORWARDED;
+        return first == 'f' ? HTTP_TOKEN_FORWARDED : HTTP_TOKEN_X_REAL_IP;
     case 10:
         return first == 'c'   ? HTTP_TOKEN_CONNECTION
                : first == 'u' ? HTTP_TOKEN_USER_AGENT
@@ -136,11 +140,14 @@ static enum http_token candidate_of(const char *name, size_t len)
     case 16:
         return first == 'c'   ? HTTP_TOKEN_CONTENT_ENCODING
                : first == 'p' ? HTTP_TOKEN_PROXY_CONNECTION
-                              : HTTP_TOKEN_X_FORWARDED_HOST;
+               : (name[12] | 0x20) == 'h' ? HTTP_TOKEN_X_FORWARDED_HOST
+                                          : HTTP_TOKEN_X_FORWARDED_PORT;
     case 17:
         return first == 't' ? HTTP_TOKEN_TRANSFER_ENCODING : HTTP_TOKEN_X_FORWARDED_PROTO;
     case 18:
-        return HTTP_TOKEN_PROXY_AUTHENTICATE;
+        return first == 'p'  ? HTTP_TOKEN_PROXY_AUTHENTICATE
+               : last == 'x' ? HTTP_TOKEN_X_FORWARDED_PREFIX
+                             : HTTP_TOKEN_X_FORWARDED_SERVER;
     case 19:
         return HTTP_TOKEN_PROXY_AUTHORIZATION;
     case 21:

@@ -27,7 +27,11 @@ static bool is_regenerated(const struct request *request, const struct http_head
     case HTTP_TOKEN_X_REQUEST_ID:
     case HTTP_TOKEN_X_FORWARDED_FOR:
     case HTTP_TOKEN_X_FORWARDED_HOST:
+    case HTTP_TOKEN_X_FORWARDED_PORT:
+    case HTTP_TOKEN_X_FORWARDED_PREFIX:
     case HTTP_TOKEN_X_FORWARDED_PROTO:
+    case HTTP_TOKEN_X_FORWARDED_SERVER:
+    case HTTP_TOKEN_X_REAL_IP:
     case HTTP_TOKEN_FORWARDED:
         return true;
     case HTTP_TOKEN_ACCEPT_ENCODING:

@@ -234,11 +234,14 @@ def test_headers_on_their_way(t):
     headrace, server = setup(t, [serve_all(echo)])
     answer = t.request(headrace.port, "POST", "/v1/a/../b%2f%7e", {
         "connection": "keep-alive, x-private", "x-private": "1", "x-other": "2", "te": "trailers",
-        "x-forwarded-for": "6.6.6.6", "x-request-id": "my-id.1", "authorization": "Bearer k",
+        "x-forwarded-for": "6.6.6.6", "X-Real-IP": "6.6.6.6", "x_real_ip": "6.6.6.6",
+        "x-forwarded-port": "666", "x-forwarded-server": "evil", "x-forwarded-prefix": "/evil",
+        "forwarded": "for=6.6.6.6", "x-request-id": "my-id.1", "authorization": "Bearer k",
         "accept-encoding": "gzip"}, b'{"model":"m"}')
     got = answer.json()["headers"]
     eq(answer.json()["target"], "/v1/b%2F~")
-    for name in ("x-private", "te", "accept-encoding"):
+    for name in ("x-private", "te", "accept-encoding", "x-real-ip", "x_real_ip", "x-forwarded-port",
+                 "x-forwarded-server", "x-forwarded-prefix", "forwarded"):
         eq(name in got, False, name)
     eq(got["x-other"], "2")
     eq(got["authorization"], "Bearer k")
