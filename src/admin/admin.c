@@ -117,7 +117,7 @@ static const struct page {
     {"/routes", page_routes, JSON, "the configuration that is served"},
     {"/decisions", page_decisions, JSON, "last picks, with reasons: ?n=20 or ?request_id=ID"},
     {"/explain", page_explain, JSON,
-     "what a request would take now: ?host=&path=&method=&model=&prompt_bytes="},
+     "what a request would take now: ?host=&path=&method=&model=&header=&prompt_bytes="},
 };
 
 static unsigned page_index(struct page_context *context, struct strbuf *out)

@@ -1,11 +1,9 @@
 // /routes: the published snapshot. /explain: what it does with one request.
 #include "admin/page.h"
 
-#include "ai/openai.h"
-#include "base/clock.h"
-#include "observe/decision.h"
+#include <string.h>
 
-enum { QUERY_TEXT_MAX = 1024, EXPLAIN_PROMPT_BYTES = 4096 };
+#include "admin/explain.h"
 
 // ---- routes ---------------------------------------------------------------------------------------
 
@@ -52,8 +50,7 @@ static void write_match(const struct snap_match *match, struct strbuf *out)
     page_close(out, '}');
 }
 
-static void write_target(const struct snap_target *target, uint64_t total_weight,
-                         struct strbuf *out)
+void page_target(const struct snap_target *target, uint64_t total_weight, struct strbuf *out)
 {
     if (target->backend != NULL) {
         page_str(out, "backend", target->backend->key);
@@ -75,13 +72,13 @@ static void write_targets(const char *key, const struct snap_target *targets, si
     page_open(out, key, '[');
     for (size_t i = 0; i < count; i++) {
         page_open(out, "", '{');
-        write_target(&targets[i], total_weight, out);
+        page_target(&targets[i], total_weight, out);
         page_close(out, '}');
     }
     page_close(out, ']');
 }
 
-static void write_rule(const struct snap_rule *rule, struct strbuf *out)
+void page_rule(const struct snap_rule *rule, struct strbuf *out)
 {
     page_str(out, "route", rule->route_key);
     page_str(out, "rule", rule->name);
@@ -100,7 +97,7 @@ static void write_host(const struct snap_host *host, struct strbuf *out)
     for (size_t i = 0; i < host->entry_count; i++) {
         const struct snap_rule *rule = host->entries[i].rule;
         page_open(out, "", '{');
-        write_rule(rule, out);
+        page_rule(rule, out);
         write_match(host->entries[i].match, out);
         write_targets("backends", rule->targets, rule->target_count, rule->total_weight, out);
         write_targets("fallbacks", rule->fallbacks, rule->fallback_count, 0, out);
@@ -159,143 +156,50 @@ unsigned page_routes(struct page_context *context, struct strbuf *out)
 
 // ---- explain --------------------------------------------------------------------------------------
 
-static void write_candidates(struct page_context *context, const struct snap_backend *backend,
-                             uint64_t prompt_bytes, struct strbuf *out)
+struct header_arguments {
+    struct explain_question *question;
+    const char *problem;
+};
+
+static enum MHD_Result on_argument(void *arg, enum MHD_ValueKind kind, const char *key,
+                                   const char *value)
 {
-    struct pick_request request = {
-        .policy = backend->policy,
-        .prompt_bytes = prompt_bytes,
-        .now_ms = clock_mono_ms(),
-        .rng = context->rng,
-    };
-    struct pick_trace trace = {.policy = backend->policy};
-    if (pick_preview(backend->state, &request, &trace) != 0) {
-        page_str(out, "problem", SLICE("the backend has no ready endpoint"));
+    (void)kind;
+    struct header_arguments *found = arg;
+    if (strcmp(key, "header") == 0 && found->problem == NULL) {
+        found->problem = explain_add_header(found->question,
+                                            slice_of_str(value != NULL ? value : ""));
     }
-    strbuf_add(out, SLICE(",\"pick\":"));
-    pick_trace_write_json(&trace, out);
+    return MHD_YES;
 }
 
-static void explain_targets(struct page_context *context, const char *key,
-                            const struct snap_target *targets, size_t count, uint64_t total_weight,
-                            const struct route_query *query, uint64_t prompt_bytes,
-                            struct strbuf *out)
+static const char *read_question(struct page_context *context, struct explain_question *question)
 {
-    page_open(out, key, '[');
-    for (size_t i = 0; i < count; i++) {
-        page_open(out, "", '{');
-        write_target(&targets[i], total_weight, out);
-        if (targets[i].backend != NULL) {
-            if (query->model.ptr != NULL) {
-                page_str(out, "upstream_model",
-                         snapshot_upstream_model(&targets[i], query->model));
-            }
-            write_candidates(context, targets[i].backend, prompt_bytes, out);
-        }
-        page_close(out, '}');
+    explain_question_init(question);
+    question->host = page_argument(context, "host", "");
+    question->path = page_argument(context, "path", "/v1/chat/completions");
+    question->method = page_argument(context, "method", "POST");
+    question->model = page_argument(context, "model", NULL);
+    struct slice prompt = page_argument(context, "prompt_bytes", NULL);
+    if (prompt.ptr != NULL && slice_to_u64(prompt, &question->prompt_bytes) != 0) {
+        return "prompt_bytes must be a number";
     }
-    page_close(out, ']');
-}
-
-static void offer_name(struct slice model, void *arg)
-{
-    openai_close_names_offer(arg, model);
-}
-
-static void explain_miss(const struct snapshot *snapshot, const struct route_query *query,
-                         enum route_miss miss, struct strbuf *out)
-{
-    struct strbuf text;
-    strbuf_init(&text, 4096);
-    switch (miss) {
-    case ROUTE_MISS_HOST:
-        strbuf_add_str(&text, "no route for this host");
-        break;
-    case ROUTE_MISS_PATH:
-        strbuf_add_str(&text, "no route for this method, path and headers");
-        break;
-    case ROUTE_MISS_MODEL:
-    case ROUTE_MISS_NONE:
-        strbuf_add_str(&text, query->model.ptr != NULL ? "no route takes this model"
-                                                       : "the routes want a model");
-        break;
-    }
-    if (miss == ROUTE_MISS_MODEL && query->model.ptr != NULL) {
-        struct openai_close_names close;
-        openai_close_names_init(&close, query->model);
-        if (snapshot_each_model(snapshot, query->host, offer_name, &close) == 0) {
-            openai_close_names_write(&close, &text);
-        }
-    }
-    page_str(out, "problem", strbuf_slice(&text));
-    strbuf_fini(&text);
-}
-
-// The host as the matcher wants it: lower case, without port. Copied into buf.
-static struct slice normal_host(struct slice text, char *buf, size_t size)
-{
-    ptrdiff_t colon = slice_find_byte(text, ':');
-    bool is_ipv6 = colon >= 0 && slice_find_byte(slice_skip(text, (size_t)colon + 1), ':') >= 0;
-    if (colon >= 0 && !is_ipv6) {
-        text = slice_first(text, (size_t)colon);
-    }
-    text = slice_first(text, size);
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        buf[i] = c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-    }
-    return slice_of(buf, text.len);
-}
-
-static void write_query(const struct route_query *query, struct strbuf *out)
-{
-    page_open(out, "query", '{');
-    page_str(out, "host", query->host);
-    page_str(out, "method", query->method);
-    page_str(out, "path", query->path);
-    if (query->model.ptr != NULL) {
-        page_str(out, "model", query->model);
-    }
-    page_close(out, '}');
+    struct header_arguments headers = {.question = question};
+    MHD_get_connection_values(context->connection, MHD_GET_ARGUMENT_KIND, on_argument, &headers);
+    return headers.problem != NULL ? headers.problem : explain_question_check(question);
 }
 
 unsigned page_explain(struct page_context *context, struct strbuf *out)
 {
+    struct explain_question question;
+    const char *problem = read_question(context, &question);
     const struct snapshot *snapshot = publisher_current(context->config->publisher);
-    char host[256];
-    struct slice prompt = page_argument(context, "prompt_bytes", NULL);
-    uint64_t prompt_bytes = EXPLAIN_PROMPT_BYTES;
-    struct route_query query = {
-        .host = normal_host(page_argument(context, "host", ""), host, sizeof(host)),
-        .path = page_argument(context, "path", "/v1/chat/completions"),
-        .method = page_argument(context, "method", "POST"),
-        .model = page_argument(context, "model", NULL),
-    };
-    if (prompt.ptr != NULL && slice_to_u64(prompt, &prompt_bytes) != 0) {
-        return page_error(out, 400, "prompt_bytes must be a number");
-    }
-    if (query.path.len > QUERY_TEXT_MAX || query.model.len > QUERY_TEXT_MAX ||
-        query.method.len > QUERY_TEXT_MAX) {
-        return page_error(out, 400, "an argument is too long");
+    if (problem != NULL) {
+        return page_error(out, 400, problem);
     }
     if (snapshot == NULL) {
         return page_error(out, 503, "no configuration yet");
     }
-    enum route_miss miss;
-    const struct snap_rule *rule = snapshot_match(snapshot, &query, &miss);
-    page_open(out, "", '{');
-    page_num(out, "generation", (double)snapshot->generation);
-    write_query(&query, out);
-    page_bool(out, "matched", rule != NULL);
-    if (rule == NULL) {
-        explain_miss(snapshot, &query, miss, out);
-    } else {
-        write_rule(rule, out);
-        explain_targets(context, "backends", rule->targets, rule->target_count, rule->total_weight,
-                        &query, prompt_bytes, out);
-        explain_targets(context, "fallbacks", rule->fallbacks, rule->fallback_count, 0, &query,
-                        prompt_bytes, out);
-    }
-    page_close(out, '}');
+    explain_write(snapshot, &question, context->rng, out);
     return 200;
 }

@@ -3,17 +3,15 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "compile/compile.h"
-#include "compile/resolve.h"
+#include "manifest/offline.h"
 
 struct checker {
     const struct check_options *options;
     check_report_fn *report;
     void *arg;
     size_t count;
-    struct resources resources;
+    struct offline offline;
 };
 
 static void say(struct checker *checker, const struct object *object, int line, const char *fmt, ...)
@@ -47,14 +45,14 @@ static int add_objects(struct checker *checker, const struct manifest *manifest)
 {
     for (size_t i = 0; i < manifest->objects.len; i++) {
         struct object *object = manifest->objects.items[i];
-        const struct object *first =
-            resources_get(&checker->resources, object->kind, object->key);
+        const struct object *first;
         say_problems(checker, object);
+        if (offline_add(&checker->offline, object, &first) < 0) {
+            return -ENOMEM;
+        }
         if (first != NULL) {
             say(checker, object, object->line, "defined twice, first at %s:%d", first->file.ptr,
                 first->line);
-        } else if (resources_put(&checker->resources, object) < 0) {
-            return -ENOMEM;
         }
     }
     return 0;
@@ -63,7 +61,7 @@ static int add_objects(struct checker *checker, const struct manifest *manifest)
 static int check_backend(struct checker *checker, const struct finding *finding)
 {
     struct resolution resolution = {0};
-    int rc = resolve_backend(&checker->resources, finding->object, &resolution);
+    int rc = resolve_backend(&checker->offline.resources, finding->object, &resolution);
     if (rc == 0 && !resolution.resolved && resolution.reason != REASON_SERVICE_NOT_FOUND) {
         say(checker, finding->object, finding->object->line, "%s", resolution.message);
     }
@@ -92,22 +90,13 @@ static int check_finding(struct checker *checker, const struct finding *finding)
     return 0;
 }
 
-static int check_together(struct checker *checker, struct endpoint_table *table)
+static int check_together(struct checker *checker)
 {
-    struct compile_input input = {
-        .resources = &checker->resources,
-        .endpoints = table,
-        .ingress_class = checker->options->ingress_class,
-    };
-    struct compile_result result;
-    int rc = compile(&input, &result);
-    if (rc < 0) {
-        return rc;
+    int rc = offline_compile(&checker->offline, checker->options->ingress_class);
+    const struct compile_result *result = &checker->offline.result;
+    for (size_t i = 0; rc == 0 && i < result->finding_count; i++) {
+        rc = check_finding(checker, &result->findings[i]);
     }
-    for (size_t i = 0; i < result.finding_count && rc == 0; i++) {
-        rc = check_finding(checker, &result.findings[i]);
-    }
-    compile_result_fini(&result);
     return rc;
 }
 
@@ -116,25 +105,14 @@ int check_manifests(const struct manifest *manifests, size_t count,
                     size_t *ret_count)
 {
     struct checker checker = {.options = options, .report = report, .arg = arg};
-    struct endpoint_table *table = NULL;
-    struct epoch *epoch = NULL;
-    int rc = posix_memalign((void **)&epoch, CACHE_LINE, sizeof(*epoch)) == 0 ? 0 : -ENOMEM;
-    if (rc == 0) {
-        epoch_init(epoch);
-        rc = endpoint_table_new(&table, epoch);
-    }
+    int rc = offline_init(&checker.offline);
     for (size_t i = 0; i < count && rc == 0; i++) {
         rc = add_objects(&checker, &manifests[i]);
     }
     if (rc == 0) {
-        rc = check_together(&checker, table);
+        rc = check_together(&checker);
     }
-    resources_fini(&checker.resources);
-    if (table != NULL) {
-        endpoint_table_free(table);
-        epoch_fini(epoch);
-    }
-    free(epoch);
+    offline_fini(&checker.offline);
     if (rc == 0) {
         *ret_count = checker.count;
     }

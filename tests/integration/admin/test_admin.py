@@ -243,6 +243,68 @@ def test_explain_reserves_nothing(t):
     get(t, headrace, "/explain?path=" + "x" * 2000, 400)
 
 
+HEADER_ROUTE = """
+---
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: gold, namespace: ml}
+spec:
+  hostnames: [api.example.com]
+  rules:
+  - name: gold
+    matches: [{headers: [{name: x-tier, value: gold}]}]
+    backends: [{name: tiny, weight: 3}, {name: missing}]
+"""
+
+
+def test_explain_looks_at_headers(t):
+    text = ROUTE + "---" + backend([free_port()]) + HEADER_ROUTE
+    headrace = t.headrace({"all.yaml": text})
+    query = "/explain?host=api.example.com&model=tiny"
+    eq(get(t, headrace, query).json()["route"], "ml/chat")
+    eq(get(t, headrace, query + "&header=X-Other:%201&header=X-Tier:%20gold").json()["route"],
+       "ml/gold")
+    get(t, headrace, query + "&header=gold", 400)
+    get(t, headrace, query + "&header=a:1" * 33, 400)
+    text, _ = run_command("explain", "--admin", "127.0.0.1:%d" % headrace.admin_port, "--host",
+                          "api.example.com", "--model", "tiny", "--header", "x-tier: gold")
+    contains(text, "route ml/gold")
+
+
+def test_explain_from_manifests(t):
+    folder = os.path.join(t.folder, "m")
+    os.mkdir(folder)
+
+    def write(name, text):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+
+    write("backend.yaml", backend([8001, 8002]))
+    write("routes.yaml", ROUTE + HEADER_ROUTE)
+    asked = ["explain", "--host", "API.example.com:443", "--model", "small", "-o", "json"]
+    found = json.loads(run_command(*asked, folder)[0])
+    eq((found["route"], found["rule"]), ("ml/chat", "tiny"))
+    eq(sorted(c["endpoint"] for c in found["backends"][0]["pick"]["candidates"]),
+       ["127.0.0.1:8001", "127.0.0.1:8002"])
+    found = json.loads(run_command(*asked, "--header", "X-Tier:gold", folder)[0])
+    eq((found["route"], found["backends"][0]["share"]), ("ml/gold", 0.75))
+    eq(found["backends"][1]["unresolved"], True)
+    text, _ = run_command("explain", "--host", "api.example.com", "--model", "smal", folder, status=1)
+    contains(text, 'did you mean "small"')
+    # One wrong object is left out, the rest is explained; a file that is no manifest ends it.
+    write("wrong.yaml", ROUTE.replace("name: chat", "name: wrong").replace("backends", "backend"))
+    text, error = run_command("explain", "--host", "api.example.com", "--model", "tiny", folder)
+    contains(text, "route ml/chat")
+    contains(error, "1 object is left out: see headrace validate")
+    write("broken.yaml", "a: [")
+    text, error = run_command("explain", "--model", "tiny", folder, status=1)
+    contains(text, "broken.yaml:")
+    contains(error, "not all files can be read")
+    # Pods are known to a running instance only.
+    text, _ = run_command("explain", "--model", "tiny", os.path.join(folder, "routes.yaml"), status=1)
+    contains(text, "no route for this host")
+
+
 def test_routes_show_what_is_served(t):
     _, headrace = start(t)
     found = get(t, headrace, "/routes").json()
