@@ -13,6 +13,7 @@
 #include "sim/prompt.h"
 #include "sim/words.h"
 
+enum { CHOICES_MAX = 128 }; // of `n`, as OpenAI has it
 enum { EMBEDDING_DEFAULT = 64, EMBEDDING_MAX = 4096, EMBEDDING_INPUTS_MAX = 2048 };
 
 // ---- GET --------------------------------------------------------------------------------------
@@ -69,8 +70,8 @@ static void list_adapters(const struct sim_pod *pod, bool running, struct strbuf
         const struct list_node *head = running ? &pod->engine.running : &pod->engine.waiting;
         for (const struct list_node *at = head->next; at != head; at = at->next) {
             const struct sim_request *request = container_of(at, struct sim_request, node);
-            const struct sim_exchange *each = container_of(request, struct sim_exchange, request);
-            if (slice_eq(each->adapter, name)) {
+            const struct sim_choice *choice = container_of(request, struct sim_choice, request);
+            if (slice_eq(choice->exchange->adapter, name)) {
                 strbuf_add_str(out, out->len > 0 ? "," : "");
                 strbuf_add(out, name);
                 break;
@@ -243,7 +244,7 @@ static void prepare_embeddings(struct sim_exchange *exchange, struct json_object
     struct strbuf out;
     strbuf_init(&out, 64u << 20);
     for (size_t n = 0; n < inputs; n++) {
-        struct rand_state rng = {.state = sim_mix(exchange->seed, n)};
+        struct rand_state rng = {.state = sim_mix(exchange->first.seed, n)};
         strbuf_printf(&out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":%s",
                       n > 0 ? "," : "", n, base64 ? "\"" : "[");
         add_vector(&out, &rng, dimensions, base64);
@@ -262,18 +263,26 @@ void sim_api_write_embeddings(struct sim_exchange *exchange, struct strbuf *out)
     strbuf_add_str(out, "],\"model\":");
     json_write_string(out, exchange->model);
     strbuf_printf(out, ",\"usage\":{\"prompt_tokens\":%u,\"total_tokens\":%u}}",
-                  exchange->request.prompt_tokens, exchange->request.prompt_tokens);
+                  exchange->first.request.prompt_tokens, exchange->first.request.prompt_tokens);
 }
 
 // ---- POST ---------------------------------------------------------------------------------------
 
-static void fail(struct sim_exchange *exchange, enum sim_failure failure, const char *field,
-                 uint64_t value)
+// limit 0: the length of the context.
+static void fail_limit(struct sim_exchange *exchange, enum sim_failure failure, const char *field,
+                       uint64_t value, uint64_t limit)
 {
     struct sim_fill fill = sim_exchange_fill(exchange);
     fill.field = field;
     fill.value = value;
+    fill.limit = limit != 0 ? limit : fill.limit;
     sim_exchange_fail(exchange, failure, &fill);
+}
+
+static void fail(struct sim_exchange *exchange, enum sim_failure failure, const char *field,
+                 uint64_t value)
+{
+    fail_limit(exchange, failure, field, value, 0);
 }
 
 static bool has_form(const struct sim_exchange *exchange, enum sim_failure failure)
@@ -289,6 +298,40 @@ static bool list_has(const struct sim_list *list, struct slice name)
         }
     }
     return false;
+}
+
+static const char *id_prefix(const struct sim_exchange *exchange)
+{
+    const struct sim_dialect *dialect = exchange->pod->server->dialect;
+    return exchange->api == SIM_API_RESPONSES ? "resp_"
+           : exchange->api == SIM_API_TEXT    ? dialect->id_text
+                                              : dialect->id_chat;
+}
+
+static struct slice new_id(struct sim_exchange *exchange)
+{
+    struct slice id = arena_printf(&exchange->arena, "%s%016llx", id_prefix(exchange),
+                                   (unsigned long long)rand_u64(&exchange->pod->server->rng));
+    return id.ptr != NULL ? id : SLICE("resp_out-of-memory");
+}
+
+static void make_id(struct sim_exchange *exchange)
+{
+    // vLLM builds the id from what the client sent. Only plain bytes may enter the JSON texts.
+    struct slice sent = exchange->request_id;
+    bool plain = sent.len > 0 && exchange->pod->server->dialect->echo_request_id;
+    for (size_t i = 0; plain && i < sent.len; i++) {
+        char c = sent.ptr[i];
+        plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
+    }
+    if (plain) {
+        exchange->id = arena_printf(&exchange->arena, "%s%.*s", id_prefix(exchange),
+                                    SLICE_FMT(sent));
+    }
+    if (exchange->id.ptr == NULL) {
+        exchange->id = new_id(exchange);
+    }
+    exchange->created = clock_wall_ns() / 1000000000u;
 }
 
 // The model that is asked for, checked. False when an answer was given.
@@ -316,10 +359,10 @@ static bool take_model(struct sim_exchange *exchange, struct json_object *body)
     return false;
 }
 
-// How many tokens to generate, and why it ends there. False when an answer was given.
+// How many tokens are asked for. False when an answer was given.
 static bool take_length(struct sim_exchange *exchange, struct json_object *body)
 {
-    struct sim_request *request = &exchange->request;
+    struct sim_request *request = &exchange->first.request;
     uint32_t context = sim_engine_context(&exchange->pod->engine);
     if (request->prompt_tokens >= context + (exchange->api == SIM_API_EMBEDDINGS)) {
         fail(exchange, SIM_FAILURE_TOO_LONG, NULL, request->prompt_tokens);
@@ -343,18 +386,59 @@ static bool take_length(struct sim_exchange *exchange, struct json_object *body)
         fail(exchange, SIM_FAILURE_MAX_TOKENS, field, asked);
         return false;
     }
-    request->finish = SIM_FINISH_LENGTH;
     request->max_tokens = asked;
-    if (asked == 0) {
-        request->max_tokens = sim_natural_length(exchange->seed);
-        request->finish = SIM_FINISH_STOP;
-    }
+    return true;
+}
+
+// Where a choice ends, when so many tokens were asked for (0: as many as the model likes).
+static void set_length(struct sim_choice *choice, uint32_t asked)
+{
+    struct sim_request *request = &choice->request;
+    uint32_t room = sim_engine_context(&choice->exchange->pod->engine) - request->prompt_tokens;
+    request->finish = asked == 0 ? SIM_FINISH_STOP : SIM_FINISH_LENGTH;
+    request->max_tokens = asked == 0 ? sim_natural_length(choice->seed) : asked;
     if (request->max_tokens > room) {
         request->max_tokens = room;
         request->finish = SIM_FINISH_LENGTH;
     }
-    if (exchange->api == SIM_API_EMBEDDINGS) {
+    if (choice->exchange->api == SIM_API_EMBEDDINGS) {
         request->max_tokens = 0;
+    }
+}
+
+// How many answers are asked for, and what tells them apart. False when an answer was given.
+static bool take_choices(struct sim_exchange *exchange, struct json_object *body)
+{
+    const struct sim_dialect *dialect = exchange->pod->server->dialect;
+    bool has_choices = exchange->api == SIM_API_CHAT || exchange->api == SIM_API_TEXT;
+    uint32_t slots = exchange->pod->engine.config.max_num_seqs;
+    uint32_t limit = dialect->choices_are_slots ? MIN_OF(slots, (uint32_t)CHOICES_MAX) : CHOICES_MAX;
+    uint32_t asked = exchange->first.request.max_tokens;
+    uint32_t count = 1;
+    if (has_choices && sim_prompt_u32(body, "n", &count) != 0) {
+        fail(exchange, SIM_FAILURE_WRONG_TYPE, "n", 0);
+        return false;
+    }
+    if (count == 0 || count > limit) {
+        fail_limit(exchange, SIM_FAILURE_CHOICES, "n", count, limit);
+        return false;
+    }
+    if (count > 1) {
+        struct sim_choice *choices = ARENA_ARRAY(&exchange->arena, struct sim_choice, count);
+        if (choices == NULL) {
+            fail(exchange, SIM_FAILURE_OVERLOADED, NULL, 0);
+            return false;
+        }
+        exchange->choices = choices;
+        exchange->choice_count = count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_choice *choice = &exchange->choices[i];
+        *choice = exchange->first;
+        choice->seed = i == 0 ? choice->seed : sim_mix(choice->seed, UINT64_C(1) << 32 | i);
+        choice->request.sibling = i > 0;
+        choice->id = i > 0 && dialect->choice_ids ? new_id(exchange) : SLICE("");
+        set_length(choice, asked);
     }
     return true;
 }
@@ -368,14 +452,14 @@ static bool take_prompt(struct sim_exchange *exchange, struct json_object *body)
     strbuf_init(&text, 256u << 20);
     int rc = sim_prompt_text(body, exchange->api, &text, &tokens, &field);
     if (rc == 0) {
-        struct sim_request *request = &exchange->request;
+        struct sim_request *request = &exchange->first.request;
         struct slice prompt = strbuf_slice(&text);
         request->prompt_tokens = tokens > 0 ? tokens : sim_prompt_tokens(prompt);
         uint64_t content = hash_bytes(prompt);
         if (sim_prompt_u32(body, "seed", &seed) == 0) {
             content = sim_mix(content, seed);
         }
-        exchange->seed = sim_mix(exchange->pod->server->options->config.seed, content);
+        exchange->first.seed = sim_mix(exchange->pod->server->options->config.seed, content);
         uint64_t context = exchange->adapter.len > 0 ? hash_bytes(exchange->adapter) : 0;
         rc = sim_prompt_hashes(prompt, request->prompt_tokens,
                                exchange->pod->engine.config.block_size, context, &request->hashes,
@@ -401,29 +485,6 @@ static void take_stream_options(struct sim_exchange *exchange, struct json_objec
         exchange->every_usage = exchange->include_usage &&
                                 sim_prompt_bool(options, "continuous_usage_stats");
     }
-}
-
-static void make_id(struct sim_exchange *exchange)
-{
-    const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    const char *prefix = exchange->api == SIM_API_RESPONSES ? "resp_"
-                         : exchange->api == SIM_API_TEXT    ? dialect->id_text
-                                                            : dialect->id_chat;
-    struct rand_state *rng = &exchange->pod->server->rng;
-    // vLLM builds the id from what the client sent. Only plain bytes may enter the JSON texts.
-    bool plain = exchange->request_id.len > 0 && dialect->echo_request_id;
-    for (size_t i = 0; plain && i < exchange->request_id.len; i++) {
-        char c = exchange->request_id.ptr[i];
-        plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
-    }
-    exchange->id = plain ? arena_printf(&exchange->arena, "%s%.*s", prefix,
-                                        SLICE_FMT(exchange->request_id))
-                         : arena_printf(&exchange->arena, "%s%016llx", prefix,
-                                        (unsigned long long)rand_u64(rng));
-    if (exchange->id.ptr == NULL) {
-        exchange->id = SLICE("resp_out-of-memory");
-    }
-    exchange->created = clock_wall_ns() / 1000000000u;
 }
 
 static void overloaded(struct sim_exchange *exchange, bool settled)
@@ -454,13 +515,16 @@ static void submit(struct sim_exchange *exchange)
         overloaded(exchange, true);
         return;
     }
-    int rc = sim_engine_submit(&pod->engine, &exchange->request, clock_mono_ns());
+    int rc = 0;
+    for (uint32_t i = 0; i < exchange->choice_count && rc == 0; i++) {
+        rc = sim_engine_submit(&pod->engine, &exchange->choices[i].request, clock_mono_ns());
+    }
     if (rc == -EAGAIN) {
         overloaded(exchange, false);
         return;
     }
     if (rc != 0) {
-        fail(exchange, SIM_FAILURE_TOO_LONG, NULL, exchange->request.prompt_tokens);
+        fail(exchange, SIM_FAILURE_TOO_LONG, NULL, exchange->first.request.prompt_tokens);
         return;
     }
     exchange->generates = true;
@@ -472,7 +536,6 @@ static void submit(struct sim_exchange *exchange)
 
 static void generate(struct sim_exchange *exchange, struct json_object *body)
 {
-    uint32_t choices = 1;
     if (!json_object_is_type(body, json_type_object)) {
         fail(exchange, SIM_FAILURE_WRONG_TYPE, "body", 0);
         return;
@@ -480,11 +543,7 @@ static void generate(struct sim_exchange *exchange, struct json_object *body)
     make_id(exchange);
     take_stream_options(exchange, body);
     if (!take_model(exchange, body) || !take_prompt(exchange, body) ||
-        !take_length(exchange, body)) {
-        return;
-    }
-    if (sim_prompt_u32(body, "n", &choices) != 0 || choices > 1) {
-        fail(exchange, SIM_FAILURE_WRONG_TYPE, "n", 0); // one answer a request is simulated
+        !take_length(exchange, body) || !take_choices(exchange, body)) {
         return;
     }
     if (exchange->api == SIM_API_EMBEDDINGS) {

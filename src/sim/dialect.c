@@ -103,6 +103,8 @@ static void add_directive(struct strbuf *out, char directive, const struct sim_f
 {
     switch (directive) {
     case 'i': strbuf_add(out, fill->id); break;
+    case 'd': add_u64(out, fill->index); break;
+    case 'C': strbuf_add(out, fill->choices); break;
     case 'c': add_u64(out, fill->created); break;
     case 'm': json_write_string(out, fill->model); break;
     case 'e': add_escaped(out, fill->model); break;

@@ -21,6 +21,7 @@ enum sim_failure {
     SIM_FAILURE_UNKNOWN_MODEL,  // without a body: any name is served
     SIM_FAILURE_TOO_LONG,       // %v tokens for a context of %L
     SIM_FAILURE_MAX_TOKENS,     // %v asked; without a body: cut to what fits
+    SIM_FAILURE_CHOICES,        // n = %v, where 1 to %L are possible
     SIM_FAILURE_OVERLOADED,
     SIM_FAILURE_SHUTTING_DOWN,
     SIM_FAILURE_OTHER,          // any status %s, with its reason phrase %r
@@ -32,6 +33,7 @@ enum sim_failure {
 //   %t text in quotes                      %f finish reason in quotes or null
 //   %p prompt tokens  %o output tokens  %T their sum  %k cached prompt tokens  %n created cache
 //   %K "prompt_tokens_details":{"cached_tokens":…}, when there are any
+//   %d index of the choice   %C all choices, comma between
 //   %u ,"usage":{…} when it goes on every chunk       %x llama.cpp's timings object
 //   %s status  %r reason phrase  %P field  %v value  %L limit  %a models, comma between  %% percent
 struct sim_failure_row {
@@ -49,6 +51,7 @@ struct sim_texts {
     const char *finish_usage; // the same when usage was asked for and has no event of its own
     const char *usage;      // NULL: none
     const char *whole;      // the answer that is not streamed
+    const char *choice;     // one of the %C in it
 };
 
 enum sim_header_style {
@@ -105,6 +108,10 @@ struct sim_dialect {
     bool head_at_once;       // the head of a stream goes out while the request waits
     bool error_needs_head;   // a full queue answers streams with 200 and an error event, always
     bool burst_error_event;  // … only when the figures were not settled yet
+    bool roles_together;     // with n > 1 all roles come before the first token
+    bool finish_together;    // … and all finish reasons after the last
+    bool choice_ids;         // … and each choice has an id of its own in the stream
+    bool choices_are_slots;  // n is at most the size of the batch
     bool close_after_stream;
     bool close_after_error;
     bool head_method_ok;     // HEAD works where GET does
@@ -133,6 +140,7 @@ const struct sim_dialect *sim_dialect_at(size_t index);
 struct sim_fill {
     struct slice id;
     struct slice model;
+    struct slice choices; // JSON
     struct slice text; // plain ASCII without anything to escape
     struct slice all_models;
     const struct sim_dialect *dialect;
@@ -141,6 +149,7 @@ struct sim_fill {
     uint64_t created;
     uint64_t value;
     uint64_t limit;
+    uint32_t index;
     uint32_t prompt_tokens;
     uint32_t output_tokens;
     uint32_t cached_tokens;

@@ -45,26 +45,27 @@ const struct sim_dialect sim_dialect_llamacpp = {
     .metrics_path = "/metrics",
     .metrics_type = "text/plain; version=0.0.4",
     .headers = SIM_HEADERS_LLAMACPP,
-    .chat = {.role = "{\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":"
+    .chat = {.role = "{\"choices\":[{\"finish_reason\":null,\"index\":%d,\"delta\":"
                      "{\"role\":\"assistant\",\"content\":null}}]," TAIL "}",
-             .token = "{\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":"
+             .token = "{\"choices\":[{\"finish_reason\":null,\"index\":%d,\"delta\":"
                       "{\"content\":%t}}]," TAIL "}",
-             .finish = "{\"choices\":[{\"finish_reason\":%f,\"index\":0,\"delta\":{}}]," TAIL
+             .finish = "{\"choices\":[{\"finish_reason\":%f,\"index\":%d,\"delta\":{}}]," TAIL
                        ",\"timings\":%x}",
-             .finish_usage = "{\"choices\":[{\"finish_reason\":%f,\"index\":0,\"delta\":{}}]," TAIL
+             .finish_usage = "{\"choices\":[{\"finish_reason\":%f,\"index\":%d,\"delta\":{}}]," TAIL
                              "}",
              .usage = "{\"choices\":[]," TAIL "," USAGE ",\"timings\":%x}",
-             .whole = "{\"choices\":[{\"finish_reason\":%f,\"index\":0,\"message\":"
-                      "{\"role\":\"assistant\",\"content\":%t}}],\"created\":%c,\"model\":%m,"
+             .choice = "{\"finish_reason\":%f,\"index\":%d,\"message\":"
+                       "{\"role\":\"assistant\",\"content\":%t}}",
+             .whole = "{\"choices\":[%C],\"created\":%c,\"model\":%m,"
                       "\"system_fingerprint\":\"b1-simulated\",\"object\":\"chat.completion\"," USAGE
                       ",\"id\":\"%i\",\"timings\":%x}"},
-    .text = {.token = "{\"choices\":[{\"text\":%t,\"index\":0,\"logprobs\":null,"
+    .text = {.token = "{\"choices\":[{\"text\":%t,\"index\":%d,\"logprobs\":null,"
                       "\"finish_reason\":null}]," TEXT_TAIL ",\"id\":\"%i\"}",
-             .finish = "{\"choices\":[{\"text\":\"\",\"index\":0,\"logprobs\":null,"
+             .finish = "{\"choices\":[{\"text\":\"\",\"index\":%d,\"logprobs\":null,"
                        "\"finish_reason\":%f}]," TEXT_TAIL "," USAGE
                        ",\"id\":\"%i\",\"timings\":%x}",
-             .whole = "{\"choices\":[{\"text\":%t,\"index\":0,\"logprobs\":null,"
-                      "\"finish_reason\":%f}]," TEXT_TAIL "," USAGE ",\"id\":\"%i\","
+             .choice = "{\"text\":%t,\"index\":%d,\"logprobs\":null,\"finish_reason\":%f}",
+             .whole = "{\"choices\":[%C]," TEXT_TAIL "," USAGE ",\"id\":\"%i\","
                       "\"timings\":%x}"},
     .failures =
         {
@@ -96,6 +97,8 @@ const struct sim_dialect sim_dialect_llamacpp = {
                       "\"type\":\"exceed_context_size_error\",\"n_prompt_tokens\":%v,"
                       "\"n_ctx\":%L}}"},
             [SIM_FAILURE_MAX_TOKENS] = {0, NULL},
+            [SIM_FAILURE_CHOICES] = {400, "{\"error\":{\"code\":400,\"message\":\"n is %v, but there "
+                                          "are %L slots\",\"type\":\"invalid_request_error\"}}"},
             [SIM_FAILURE_OVERLOADED] = {503, "{\"error\":{\"code\":503,\"message\":\"no slot "
                                              "available\",\"type\":\"unavailable_error\"}}"},
             [SIM_FAILURE_SHUTTING_DOWN] = {503, "{\"error\":{\"code\":503,\"message\":\"shutting "
@@ -122,6 +125,7 @@ const struct sim_dialect sim_dialect_llamacpp = {
     .close_after_stream = true,
     .close_after_error = true,
     .head_method_ok = true,
+    .choices_are_slots = true,
     .abort_whole = SIM_ABORT_NEVER,
     .term = SIM_TERM_RAGGED,
     .labels = "",

@@ -178,28 +178,28 @@ const struct sim_dialect sim_dialect_sglang = {
     .metrics_path = "/metrics",
     .metrics_type = "text/plain; version=0.0.4; charset=utf-8",
     .headers = SIM_HEADERS_UVICORN,
-    .chat = {.role = HEAD "{\"index\":0,\"delta\":{\"reasoning_content\":null,"
+    .chat = {.role = HEAD "{\"index\":%d,\"delta\":{\"reasoning_content\":null,"
                           "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,"
                           "\"finish_reason\":null,\"matched_stop\":null}]}",
-             .token = HEAD "{\"index\":0,\"delta\":{\"reasoning_content\":null,\"content\":%t},"
+             .token = HEAD "{\"index\":%d,\"delta\":{\"reasoning_content\":null,\"content\":%t},"
                            "\"logprobs\":null,\"finish_reason\":null,\"matched_stop\":null}]%u}",
-             .finish = HEAD "{\"index\":0,\"delta\":{\"reasoning_content\":null},"
+             .finish = HEAD "{\"index\":%d,\"delta\":{\"reasoning_content\":null},"
                             "\"logprobs\":null,\"finish_reason\":%f,\"matched_stop\":null}]}",
              .usage = HEAD "]," USAGE "}",
              .whole = "{\"id\":\"%i\",\"object\":\"chat.completion\",\"created\":%c,\"model\":%m,"
-                      "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
-                      "\"content\":%t,\"reasoning_content\":null,\"tool_calls\":null},"
-                      "\"logprobs\":null,\"finish_reason\":%f,\"matched_stop\":null}]," USAGE
-                      "," META "}"},
-    .text = {.token = TEXT_HEAD "{\"index\":0,\"text\":%t,\"logprobs\":null,"
+                      "\"choices\":[%C]," USAGE "," META "}",
+             .choice = "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":%t,"
+                       "\"reasoning_content\":null,\"tool_calls\":null},\"logprobs\":null,"
+                       "\"finish_reason\":%f,\"matched_stop\":null}"},
+    .text = {.token = TEXT_HEAD "{\"index\":%d,\"text\":%t,\"logprobs\":null,"
                                 "\"finish_reason\":null,\"matched_stop\":null}],\"usage\":null}",
-             .last_token = TEXT_HEAD "{\"index\":0,\"text\":%t,\"logprobs\":null,"
+             .last_token = TEXT_HEAD "{\"index\":%d,\"text\":%t,\"logprobs\":null,"
                                      "\"finish_reason\":%f,\"matched_stop\":null}],"
                                      "\"usage\":null}",
              .usage = TEXT_HEAD "]," USAGE "}",
-             .whole = TEXT_HEAD "{\"index\":0,\"text\":%t,\"logprobs\":null,"
-                                "\"finish_reason\":%f,\"matched_stop\":null}]," USAGE "," META
-                                "}"},
+             .whole = TEXT_HEAD "%C]," USAGE "," META "}",
+             .choice = "{\"index\":%d,\"text\":%t,\"logprobs\":null,\"finish_reason\":%f,"
+                       "\"matched_stop\":null}"},
     .every_usage = "," USAGE,
     .failures =
         {
@@ -240,6 +240,8 @@ const struct sim_dialect sim_dialect_sglang = {
                 {400, FLAT("max_completion_tokens is too large: %v.This model supports at most %L "
                            "completion tokens.",
                            "BadRequestError", "400")},
+            [SIM_FAILURE_CHOICES] = {400, FLAT("n is %v, but must be from 1 to %L.",
+                                               "BadRequestError", "400")},
             [SIM_FAILURE_OVERLOADED] = {503, FLAT("The request queue is full.", "503", "503")},
             [SIM_FAILURE_SHUTTING_DOWN] = {503, FLAT("The server is shutting down.", "503",
                                                      "503")},
@@ -257,6 +259,8 @@ const struct sim_dialect sim_dialect_sglang = {
     .id_text = "",
     .head_at_once = true,
     .error_needs_head = true,
+    .finish_together = true,
+    .choice_ids = true,
     .done_after_error = true,
     .abort_whole = SIM_ABORT_LATE,
     .term = SIM_TERM_SERVE,

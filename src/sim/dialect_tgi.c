@@ -91,6 +91,8 @@ const struct sim_dialect sim_dialect_tgi = {
                                                  "`max_new_tokens` must be <= %L. Given: %v "
                                                  "`max_new_tokens`",
                                                  "validation"),
+            [SIM_FAILURE_CHOICES] = TGI_ERROR(422, "Input validation error: n is %v, but must be from "
+                                                   "1 to %L", "validation"),
             [SIM_FAILURE_OVERLOADED] = TGI_ERROR(429, "Model is overloaded", "overloaded"),
             [SIM_FAILURE_SHUTTING_DOWN] = TGI_ERROR(503, "Shutting down", "generation"),
             [SIM_FAILURE_OTHER] = TGI_ERROR(500, "Request failed during generation: simulated "

@@ -12,15 +12,15 @@
     "different instance."
 
 #define VLLM_TEXTS                                                                                 \
-    .chat = {.role = CHUNK "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"     \
+    .chat = {.role = CHUNK "{\"index\":%d,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"    \
                            "\"logprobs\":null,\"finish_reason\":null}]%u,"                         \
                            "\"prompt_token_ids\":null,\"prompt_text\":null}",                      \
-             .token = CHUNK "{\"index\":0,\"delta\":{\"content\":%t},\"logprobs\":null,"           \
+             .token = CHUNK "{\"index\":%d,\"delta\":{\"content\":%t},\"logprobs\":null,"          \
                             "\"finish_reason\":null,\"token_ids\":null}]%u}",                      \
-             .last_token = CHUNK "{\"index\":0,\"delta\":{\"content\":%t},\"logprobs\":null,"      \
+             .last_token = CHUNK "{\"index\":%d,\"delta\":{\"content\":%t},\"logprobs\":null,"     \
                                  "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null}]"  \
                                  "%u}",                                                            \
-             .last_plain = CHUNK "{\"index\":0,\"delta\":{\"content\":%t},\"logprobs\":null,"      \
+             .last_plain = CHUNK "{\"index\":%d,\"delta\":{\"content\":%t},\"logprobs\":null,"     \
                                  "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null}]," \
                                  FINGERPRINT "}",                                                  \
              .usage = CHUNK "],\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,"               \
@@ -28,35 +28,36 @@
                             "{\"cached_tokens\":%k,\"created_cache_tokens\":%n}}," FINGERPRINT     \
                             "}",                                                                   \
              .whole = "{\"id\":\"%i\",\"object\":\"chat.completion\",\"created\":%c,\"model\":%m," \
-                      "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","             \
-                      "\"content\":%t,\"refusal\":null,\"annotations\":null,\"audio\":null,"       \
-                      "\"function_call\":null,\"reasoning\":null},\"logprobs\":null,"              \
-                      "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null,"              \
-                      "\"routed_experts\":null}],\"service_tier\":null," FINGERPRINT               \
+                      "\"choices\":[%C],\"service_tier\":null," FINGERPRINT                        \
                       ",\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,"                      \
                       "\"completion_tokens\":%o,\"prompt_tokens_details\":{\"cached_tokens\":%k,"  \
                       "\"created_cache_tokens\":%n,\"multimodal_tokens\":null},"                   \
                       "\"completion_tokens_details\":null},\"prompt_logprobs\":null,"              \
                       "\"prompt_token_ids\":null,\"prompt_text\":null,"                            \
                       "\"kv_transfer_params\":null,\"ec_transfer_params\":null,"                   \
-                      "\"metrics\":null}"},                                                        \
-    .text = {.token = TEXT_CHUNK "{\"index\":0,\"text\":%t,\"logprobs\":null,"                     \
+                      "\"metrics\":null}",                                                         \
+             .choice = "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":%t,"         \
+                       "\"refusal\":null,\"annotations\":null,\"audio\":null,"                     \
+                       "\"function_call\":null,\"reasoning\":null},\"logprobs\":null,"             \
+                       "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null,"             \
+                       "\"routed_experts\":null}"},                                                \
+    .text = {.token = TEXT_CHUNK "{\"index\":%d,\"text\":%t,\"logprobs\":null,"                    \
                                  "\"finish_reason\":null,\"stop_reason\":null,"                    \
                                  "\"prompt_token_ids\":null,\"token_ids\":null}]%u}",              \
-             .last_token = TEXT_CHUNK "{\"index\":0,\"text\":%t,\"logprobs\":null,"                \
+             .last_token = TEXT_CHUNK "{\"index\":%d,\"text\":%t,\"logprobs\":null,"               \
                                       "\"finish_reason\":%f,\"stop_reason\":null,"                 \
                                       "\"prompt_token_ids\":null,\"token_ids\":null}]%u}",         \
-             .last_plain = TEXT_CHUNK "{\"index\":0,\"text\":%t,\"logprobs\":null,"                \
+             .last_plain = TEXT_CHUNK "{\"index\":%d,\"text\":%t,\"logprobs\":null,"               \
                                       "\"finish_reason\":%f,\"stop_reason\":null,"                 \
                                       "\"prompt_token_ids\":null,\"token_ids\":null}],"            \
                                       FINGERPRINT "}",                                             \
              .usage = TEXT_CHUNK "],\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,"          \
                                  "\"completion_tokens\":%o,\"prompt_tokens_details\":"             \
                                  "{\"cached_tokens\":%k}}," FINGERPRINT "}",                       \
-             .whole = TEXT_CHUNK "{\"index\":0,\"text\":%t,\"logprobs\":null,"                     \
-                                 "\"finish_reason\":%f,\"stop_reason\":null,\"token_ids\":null,"   \
-                                 "\"prompt_logprobs\":null,\"prompt_token_ids\":null,"             \
-                                 "\"routed_experts\":null}],\"service_tier\":null," FINGERPRINT    \
+             .choice = "{\"index\":%d,\"text\":%t,\"logprobs\":null,\"finish_reason\":%f,"         \
+                       "\"stop_reason\":null,\"token_ids\":null,\"prompt_logprobs\":null,"         \
+                       "\"prompt_token_ids\":null,\"routed_experts\":null}",                       \
+             .whole = TEXT_CHUNK "%C],\"service_tier\":null," FINGERPRINT                          \
                                  ",\"usage\":{\"prompt_tokens\":%p,\"total_tokens\":%T,"           \
                                  "\"completion_tokens\":%o,\"prompt_tokens_details\":"             \
                                  "{\"cached_tokens\":%k,\"created_cache_tokens\":null,"            \
@@ -107,6 +108,9 @@
                   "max_model_len=%L. Please request fewer output tokens. "                         \
                   "(parameter=max_tokens, value=%v)\",\"type\":\"BadRequestError\","               \
                   "\"param\":\"max_tokens\",\"code\":400}}"},                                      \
+        [SIM_FAILURE_CHOICES] =                                                                    \
+            {400, "{\"error\":{\"message\":\"n is %v, but must be from 1 to %L.\",\"type\":"       \
+                  "\"BadRequestError\",\"param\":\"n\",\"code\":400}}"},                           \
         [SIM_FAILURE_OVERLOADED] =                                                                 \
             {503, "{\"error\":{\"message\":\"" BUSY "\",\"type\":\"Service Unavailable\","         \
                   "\"param\":null,\"code\":503}}"},                                                \
@@ -287,6 +291,7 @@ static const struct sim_family old_families[] = {
     .owned_by = "vllm", .health = "", .health_paths = "/ping", .metrics_path = "/metrics",         \
     .metrics_type = "text/plain; version=1.0.0; charset=utf-8", .headers = SIM_HEADERS_UVICORN,    \
     .id_chat = "chatcmpl-", .id_text = "cmpl-", .head_at_once = true, .burst_error_event = true,   \
+    .roles_together = true,                                                                        \
     .echo_request_id = true, .orca = true, .done_after_error = true, .term = SIM_TERM_SILENT,      \
     .float_values = true, .created_series = true, .name_filter = SIM_NAMES_CHOSEN
 

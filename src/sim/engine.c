@@ -101,10 +101,13 @@ static bool take_blocks(struct sim_engine *engine, struct sim_request *request, 
     return true;
 }
 
-static void publish_blocks(struct sim_engine *engine, struct sim_request *request, uint32_t from)
+// As soon as they are scheduled, as vLLM does it (kv_cache_manager.py): requests that are admitted
+// in the same step with the same prompt, such as the choices of one request, share it already.
+static void publish_blocks(struct sim_engine *engine, struct sim_request *request, uint32_t tokens)
 {
-    uint32_t full = request->computed / engine->config.block_size;
-    for (uint32_t i = from / engine->config.block_size; i < full && i < request->hash_count; i++) {
+    uint32_t size = engine->config.block_size;
+    uint32_t full = (request->computed + tokens) / size;
+    for (uint32_t i = request->computed / size; i < full && i < request->hash_count; i++) {
         sim_kv_publish(&engine->kv, request->blocks[i], request->hashes[i]);
     }
 }
@@ -171,7 +174,7 @@ int sim_engine_submit(struct sim_engine *engine, struct sim_request *request, ui
         request->max_tokens > context - request->prompt_tokens) {
         return -E2BIG;
     }
-    if (is_full(engine, engine->running_count + engine->waiting_count)) {
+    if (!request->sibling && is_full(engine, engine->running_count + engine->waiting_count)) {
         engine->stats.rejections++;
         return -EAGAIN;
     }
@@ -207,8 +210,10 @@ static void preempt(struct sim_engine *engine, struct sim_request *request)
     engine->stats.preemptions++;
 }
 
-static void plan(struct step *step, struct sim_request *request, uint32_t tokens)
+static void plan(struct sim_engine *engine, struct step *step, struct sim_request *request,
+                 uint32_t tokens)
 {
+    publish_blocks(engine, request, tokens);
     request->scheduled = tokens;
     step->budget -= tokens;
     if (request->output > 0 && tokens == 1) {
@@ -237,7 +242,7 @@ static bool schedule_running(struct sim_engine *engine, struct step *step)
             preempt(engine, last);
         }
         if (tokens > 0) {
-            plan(step, request, tokens);
+            plan(engine, step, request, tokens);
         }
     }
     return preempted;
@@ -296,7 +301,7 @@ static void schedule_waiting(struct sim_engine *engine, struct step *step, uint6
         engine->waiting_count--;
         engine->running_count++;
         account_admission(engine, request, now_ns);
-        plan(step, request, tokens);
+        plan(engine, step, request, tokens);
     }
 }
 
@@ -374,7 +379,6 @@ static void advance(struct sim_engine *engine, struct sim_request *request, uint
     uint32_t before = request->computed;
     request->computed += request->scheduled;
     request->scheduled = 0;
-    publish_blocks(engine, request, before);
     if (before < request->prompt_tokens) {
         engine->stats.computed_prompt_tokens +=
             MIN_OF(request->computed, request->prompt_tokens) - before;

@@ -47,6 +47,7 @@ struct sim_request {
     enum sim_finish finish; // why it ends when max_tokens are there: stop or length
     uint64_t *hashes;       // of the full blocks of the prompt, each covering all before it; owner's
     uint32_t hash_count;
+    bool sibling;           // a further choice of a request that is in: the queue limit let it pass
     // Set by the engine; the owner may read them.
     enum sim_request_state state;
     uint32_t output;      // tokens generated so far

@@ -9,7 +9,6 @@
 enum {
     ARENA_CHUNK = 512,
     ARENA_MAX = 1 << 20,
-    BATCH_BYTES = 16384,       // written at a time to a client that fell behind
     LATE_ABORT_MS = 3000,      // SGLang and whole answers, as seen
     REQUEST_ID_MAX = 128,
 };
@@ -22,8 +21,15 @@ static void exchange_free(struct task *task, void *arg)
     struct sim_exchange *exchange = arg;
     strbuf_fini(&exchange->body);
     arena_fini(&exchange->arena);
-    free(exchange->request.hashes);
+    free(exchange->first.request.hashes);
     free(exchange);
+}
+
+void sim_exchange_abort(struct sim_exchange *exchange)
+{
+    for (uint32_t i = 0; i < exchange->choice_count; i++) {
+        sim_engine_abort(&exchange->pod->engine, &exchange->choices[i].request);
+    }
 }
 
 void sim_exchange_end(struct sim_exchange *exchange)
@@ -33,7 +39,7 @@ void sim_exchange_end(struct sim_exchange *exchange)
     }
     exchange->freed = true;
     struct sim_pod *pod = exchange->pod;
-    sim_engine_abort(&pod->engine, &exchange->request);
+    sim_exchange_abort(exchange);
     sim_pace_drop(exchange);
     loop_timer_cancel(pod->server->loop, &exchange->timer);
     list_remove(&exchange->node);
@@ -43,8 +49,7 @@ void sim_exchange_end(struct sim_exchange *exchange)
     sim_server_maybe_exit(pod->server);
 }
 
-// The answer is out.
-static void complete(struct sim_exchange *exchange, bool keep_alive)
+void sim_exchange_complete(struct sim_exchange *exchange, bool keep_alive)
 {
     struct sim_conn *conn = exchange->conn;
     sim_exchange_end(exchange);
@@ -106,6 +111,9 @@ struct sim_exchange *sim_exchange_new(struct sim_conn *conn, const struct http_r
     struct sim_pod *pod = conn->pod;
     exchange->pod = pod;
     exchange->conn = conn;
+    exchange->first.exchange = exchange;
+    exchange->choices = &exchange->first;
+    exchange->choice_count = 1;
     arena_init(&exchange->arena, ARENA_CHUNK, ARENA_MAX);
     strbuf_init(&exchange->body, pod->server->options->max_body);
     list_init(&exchange->pace_node);
@@ -163,7 +171,7 @@ void sim_exchange_client_gone(struct sim_exchange *exchange)
 
 struct sim_fill sim_exchange_fill(const struct sim_exchange *exchange)
 {
-    const struct sim_request *request = &exchange->request;
+    const struct sim_request *request = &exchange->choices[0].request;
     struct sim_server *server = exchange->pod->server;
     return (struct sim_fill){
         .id = exchange->id,
@@ -180,8 +188,7 @@ struct sim_fill sim_exchange_fill(const struct sim_exchange *exchange)
     };
 }
 
-// Adds "connection: close" once the process is ending.
-static bool stays(const struct sim_exchange *exchange)
+bool sim_exchange_stays(const struct sim_exchange *exchange)
 {
     return exchange->keep_alive && !exchange->pod->server->terminating;
 }
@@ -198,13 +205,13 @@ static void reply(struct sim_exchange *exchange, unsigned status, const char *co
     if (exchange->conn != NULL) {
         sim_conn_send(exchange->conn, strbuf_slice(out));
     }
-    complete(exchange, keep_alive);
+    sim_exchange_complete(exchange, keep_alive);
 }
 
 void sim_exchange_reply(struct sim_exchange *exchange, unsigned status, const char *content_type,
                         struct slice body)
 {
-    reply(exchange, status, content_type, body, stays(exchange));
+    reply(exchange, status, content_type, body, sim_exchange_stays(exchange));
 }
 
 void sim_exchange_fail(struct sim_exchange *exchange, enum sim_failure failure,
@@ -217,7 +224,7 @@ void sim_exchange_fail(struct sim_exchange *exchange, enum sim_failure failure,
     struct strbuf *text = &exchange->pod->server->text;
     strbuf_reset(text);
     sim_fill_text(text, row->body, &own);
-    bool keep_alive = stays(exchange) && !dialect->close_after_error;
+    bool keep_alive = sim_exchange_stays(exchange) && !dialect->close_after_error;
     bool is_json = text->len > 0 && text->ptr[0] == '{';
     const char *type = text->len > 0 ? "text/plain; charset=utf-8" : NULL;
     type = is_json ? sim_exchange_json_type(exchange) : type;
@@ -226,76 +233,82 @@ void sim_exchange_fail(struct sim_exchange *exchange, enum sim_failure failure,
 
 // ---- generated answers, whole -----------------------------------------------------------------
 
-static const char *finish_name(const struct sim_exchange *exchange)
+struct sim_fill sim_choice_fill(const struct sim_choice *choice)
 {
-    return exchange->request.finish == SIM_FINISH_STOP ? "stop" : "length";
+    const struct sim_request *request = &choice->request;
+    struct sim_fill fill = sim_exchange_fill(choice->exchange);
+    fill.id = choice->id.len > 0 ? choice->id : fill.id;
+    fill.index = (uint32_t)(choice - choice->exchange->choices);
+    fill.output_tokens = choice->sent;
+    fill.cached_tokens = request->cached;
+    fill.prompt_ms = (double)(request->first_token_ns - request->admitted_ns) * 1e-6;
+    fill.output_ms = (double)(request->last_token_ns - request->first_token_ns) * 1e-6;
+    return fill;
 }
 
-static void fill_times(const struct sim_exchange *exchange, struct sim_fill *fill)
+const char *sim_choice_finish(const struct sim_choice *choice)
 {
-    const struct sim_request *request = &exchange->request;
-    fill->prompt_ms = (double)(request->first_token_ns - request->admitted_ns) * 1e-6;
-    fill->output_ms = (double)(request->last_token_ns - request->first_token_ns) * 1e-6;
+    return choice->request.finish == SIM_FINISH_STOP ? "stop" : "length";
 }
 
-static const struct sim_texts *texts_of(const struct sim_exchange *exchange)
+const struct sim_texts *sim_exchange_texts(const struct sim_exchange *exchange)
 {
     const struct sim_dialect *dialect = exchange->pod->server->dialect;
     return exchange->api == SIM_API_TEXT ? &dialect->text : &dialect->chat;
 }
 
-void sim_exchange_text(const struct sim_exchange *exchange, struct strbuf *out)
+void sim_choice_text(const struct sim_choice *choice, struct strbuf *out)
 {
-    for (uint32_t i = 0; i < exchange->sent; i++) {
-        strbuf_add(out, sim_word(exchange->seed, i));
+    for (uint32_t i = 0; i < choice->sent; i++) {
+        strbuf_add(out, sim_word(choice->seed, i));
     }
+}
+
+static void write_choices(const struct sim_exchange *exchange, struct strbuf *out)
+{
+    struct strbuf words;
+    strbuf_init(&words, 64u << 20);
+    for (uint32_t i = 0; i < exchange->choice_count; i++) {
+        const struct sim_choice *choice = &exchange->choices[i];
+        struct sim_fill fill = sim_choice_fill(choice);
+        strbuf_reset(&words);
+        sim_choice_text(choice, &words);
+        fill.text = strbuf_slice(&words);
+        fill.finish = sim_choice_finish(choice);
+        strbuf_add_str(out, i > 0 ? "," : "");
+        sim_fill_text(out, sim_exchange_texts(exchange)->choice, &fill);
+    }
+    strbuf_fini(&words);
 }
 
 static void send_whole(struct sim_exchange *exchange)
 {
-    struct strbuf words;
+    struct strbuf choices;
     struct strbuf body;
-    strbuf_init(&words, 64u << 20);
+    strbuf_init(&choices, 64u << 20);
     strbuf_init(&body, 64u << 20);
-    exchange->sent = exchange->request.output;
+    for (uint32_t i = 0; i < exchange->choice_count; i++) {
+        exchange->choices[i].sent = exchange->choices[i].request.output;
+        exchange->sent += exchange->choices[i].sent;
+    }
     if (exchange->api == SIM_API_EMBEDDINGS) {
         sim_api_write_embeddings(exchange, &body);
     } else if (exchange->api == SIM_API_RESPONSES) {
         sim_responses_whole(exchange, &body);
     } else {
-        sim_exchange_text(exchange, &words);
-        struct sim_fill fill = sim_exchange_fill(exchange);
-        fill.text = strbuf_slice(&words);
-        fill.finish = finish_name(exchange);
-        fill_times(exchange, &fill);
-        sim_fill_text(&body, texts_of(exchange)->whole, &fill);
+        write_choices(exchange, &choices);
+        struct sim_fill fill = sim_choice_fill(&exchange->choices[0]);
+        fill.output_tokens = exchange->sent;
+        fill.choices = strbuf_slice(&choices);
+        sim_fill_text(&body, sim_exchange_texts(exchange)->whole, &fill);
     }
-    reply(exchange, 200, sim_exchange_json_type(exchange), strbuf_slice(&body), stays(exchange));
-    strbuf_fini(&words);
+    reply(exchange, 200, sim_exchange_json_type(exchange), strbuf_slice(&body),
+          sim_exchange_stays(exchange));
+    strbuf_fini(&choices);
     strbuf_fini(&body);
 }
 
-// ---- streams ----------------------------------------------------------------------------------
-
-void sim_exchange_chunk(struct strbuf *out, struct slice event)
-{
-    char size[H1_CHUNK_HEAD_MAX];
-    strbuf_add(out, slice_of(size, h1_chunk_head(size, event.len)));
-    strbuf_add(out, event);
-    strbuf_add_str(out, "\r\n");
-}
-
-// One event as one chunk.
-static void add_event(struct sim_exchange *exchange, struct strbuf *out, const char *text,
-                      const struct sim_fill *fill)
-{
-    struct strbuf *event = &exchange->pod->server->text;
-    strbuf_reset(event);
-    strbuf_add_str(event, "data: ");
-    sim_fill_text(event, text, fill);
-    strbuf_add_str(event, "\n\n");
-    sim_exchange_chunk(out, strbuf_slice(event));
-}
+// ---- going on --------------------------------------------------------------------------------
 
 static void on_held(struct timer *timer, void *arg)
 {
@@ -305,7 +318,7 @@ static void on_held(struct timer *timer, void *arg)
     sim_exchange_pump(exchange);
 }
 
-static void hold(struct sim_exchange *exchange, uint32_t ms)
+void sim_exchange_hold(struct sim_exchange *exchange, uint32_t ms)
 {
     exchange->held = true;
     if (ms > 0) {
@@ -313,207 +326,15 @@ static void hold(struct sim_exchange *exchange, uint32_t ms)
     }
 }
 
-static bool holds_slow_head(struct sim_exchange *exchange)
+bool sim_exchange_holds_head(struct sim_exchange *exchange)
 {
     uint64_t due = exchange->arrived_ms + exchange->fault.slow_head_ms;
     uint64_t now = loop_now_ms(exchange->pod->server->loop);
     if (exchange->fault.slow_head_ms == 0 || now >= due) {
         return false;
     }
-    hold(exchange, (uint32_t)(due - now));
+    sim_exchange_hold(exchange, (uint32_t)(due - now));
     return true;
-}
-
-static bool step_head(struct sim_exchange *exchange, struct strbuf *out)
-{
-    const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    bool has_data = exchange->request.output > 0 || exchange->finished || exchange->overloaded;
-    if ((!dialect->head_at_once && !has_data) || holds_slow_head(exchange)) {
-        return false;
-    }
-    bool plain = dialect->headers == SIM_HEADERS_LLAMACPP;
-    sim_exchange_head(exchange, out, 200,
-                      plain ? "text/event-stream" : "text/event-stream; charset=utf-8", -1,
-                      stays(exchange));
-    exchange->stage = SIM_STAGE_ROLE;
-    return true;
-}
-
-static bool step_error_event(struct sim_exchange *exchange, struct strbuf *out, const char *text,
-                             unsigned status)
-{
-    struct sim_fill fill = sim_exchange_fill(exchange);
-    fill.status = status;
-    add_event(exchange, out, text, &fill);
-    exchange->stage = exchange->pod->server->dialect->done_after_error ? SIM_STAGE_DONE
-                                                                       : SIM_STAGE_END;
-    exchange->finished = true;
-    sim_engine_abort(&exchange->pod->engine, &exchange->request);
-    return true;
-}
-
-static bool step_role(struct sim_exchange *exchange, struct strbuf *out)
-{
-    const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    if (exchange->overloaded) {
-        return step_error_event(exchange, out, dialect->overload_event, 503);
-    }
-    if (exchange->fault.action == SIM_FAULT_ERROR_EVENT && exchange->fault.error_after == 0) {
-        return step_error_event(exchange, out, dialect->error_event, exchange->fault.status);
-    }
-    if (exchange->request.output == 0) {
-        return false;
-    }
-    if (exchange->api == SIM_API_RESPONSES) {
-        sim_responses_begin(exchange, out);
-    } else if (texts_of(exchange)->role != NULL) {
-        struct sim_fill fill = sim_exchange_fill(exchange);
-        add_event(exchange, out, texts_of(exchange)->role, &fill);
-    }
-    exchange->stage = SIM_STAGE_TOKENS;
-    return true;
-}
-
-// Faults that strike after a number of tokens. True: nothing more is written now.
-static bool strikes(struct sim_exchange *exchange, struct strbuf *out)
-{
-    const struct sim_fault *fault = &exchange->fault;
-    struct sim_conn *conn = exchange->conn;
-    if (exchange->sent == fault->reset_after || exchange->sent == fault->close_after) {
-        bool reset = exchange->sent == fault->reset_after;
-        struct slice rest = strbuf_slice(out);
-        sim_conn_send(conn, rest);
-        strbuf_reset(out);
-        if (reset) {
-            sim_conn_reset(conn);
-        } else {
-            sim_conn_close(conn);
-        }
-        return true;
-    }
-    if (exchange->sent == fault->stall_after && !exchange->stalled) {
-        exchange->stalled = true;
-        hold(exchange, fault->stall_ms);
-        return true;
-    }
-    return false;
-}
-
-static bool step_token(struct sim_exchange *exchange, struct strbuf *out)
-{
-    const struct sim_fault *fault = &exchange->fault;
-    const struct sim_texts *texts = texts_of(exchange);
-    if (strikes(exchange, out)) {
-        return false;
-    }
-    if (fault->action == SIM_FAULT_ERROR_EVENT && exchange->sent >= fault->error_after) {
-        return step_error_event(exchange, out, exchange->pod->server->dialect->error_event,
-                                fault->status);
-    }
-    if (exchange->sent == exchange->request.output) {
-        if (!exchange->finished) {
-            return false;
-        }
-        exchange->stage = SIM_STAGE_FINISH;
-        return true;
-    }
-    uint32_t index = exchange->sent++;
-    if (exchange->api == SIM_API_RESPONSES) {
-        sim_responses_token(exchange, out, sim_word(exchange->seed, index));
-        return true;
-    }
-    struct sim_fill fill = sim_exchange_fill(exchange);
-    fill.text = sim_word(exchange->seed, index);
-    bool last = exchange->finished && exchange->sent == exchange->request.output &&
-                texts->last_token != NULL;
-    fill.finish = last ? finish_name(exchange) : NULL;
-    const char *text = last ? texts->last_token : texts->token;
-    if (last && !exchange->include_usage && texts->last_plain != NULL) {
-        text = texts->last_plain;
-    }
-    add_event(exchange, out, text, &fill);
-    return true;
-}
-
-static bool step_finish(struct sim_exchange *exchange, struct strbuf *out)
-{
-    if (exchange->api == SIM_API_RESPONSES) {
-        sim_responses_end(exchange, out);
-        exchange->stage = SIM_STAGE_END; // no usage of its own, no [DONE]
-        return true;
-    }
-    const struct sim_texts *texts = texts_of(exchange);
-    const char *text = exchange->include_usage && texts->finish_usage != NULL ? texts->finish_usage
-                                                                              : texts->finish;
-    if (text != NULL) {
-        struct sim_fill fill = sim_exchange_fill(exchange);
-        fill.finish = finish_name(exchange);
-        fill_times(exchange, &fill);
-        add_event(exchange, out, text, &fill);
-    }
-    exchange->stage = SIM_STAGE_USAGE;
-    return true;
-}
-
-static bool step_usage(struct sim_exchange *exchange, struct strbuf *out)
-{
-    const char *text = texts_of(exchange)->usage;
-    if (exchange->include_usage && text != NULL) {
-        struct sim_fill fill = sim_exchange_fill(exchange);
-        fill_times(exchange, &fill);
-        add_event(exchange, out, text, &fill);
-    }
-    exchange->stage = SIM_STAGE_DONE;
-    return true;
-}
-
-static bool step_done(struct sim_exchange *exchange, struct strbuf *out)
-{
-    struct sim_fill fill = {0};
-    add_event(exchange, out, "[DONE]", &fill);
-    exchange->stage = SIM_STAGE_END;
-    return true;
-}
-
-static bool step_end(struct sim_exchange *exchange, struct strbuf *out)
-{
-    strbuf_add(out, H1_LAST_CHUNK);
-    exchange->stage = SIM_STAGE_ENDED;
-    return true;
-}
-
-typedef bool step_fn(struct sim_exchange *exchange, struct strbuf *out);
-
-static step_fn *const steps[] = {
-    [SIM_STAGE_HEAD] = step_head,     [SIM_STAGE_ROLE] = step_role,
-    [SIM_STAGE_TOKENS] = step_token,  [SIM_STAGE_FINISH] = step_finish,
-    [SIM_STAGE_USAGE] = step_usage,   [SIM_STAGE_DONE] = step_done,
-    [SIM_STAGE_END] = step_end,
-};
-
-static void pump_stream(struct sim_exchange *exchange)
-{
-    struct strbuf *out = &exchange->pod->server->out;
-    bool more = true;
-    while (more && exchange->conn != NULL && !sim_conn_is_congested(exchange->conn)) {
-        strbuf_reset(out);
-        // The last chunk goes out by itself, as uvicorn does it.
-        while (more && exchange->conn != NULL && out->len < BATCH_BYTES &&
-               exchange->stage != SIM_STAGE_ENDED) {
-            if (exchange->stage == SIM_STAGE_END && out->len > 0) {
-                break;
-            }
-            more = steps[exchange->stage](exchange, out);
-        }
-        if (exchange->conn != NULL && !exchange->conn->closed) {
-            sim_conn_send(exchange->conn, strbuf_slice(out));
-        }
-        if (exchange->stage == SIM_STAGE_ENDED) {
-            const struct sim_dialect *dialect = exchange->pod->server->dialect;
-            complete(exchange, stays(exchange) && !dialect->close_after_stream);
-            return;
-        }
-    }
 }
 
 void sim_exchange_pump(struct sim_exchange *exchange)
@@ -528,8 +349,8 @@ void sim_exchange_pump(struct sim_exchange *exchange)
         return;
     }
     if (exchange->stream) {
-        pump_stream(exchange);
-    } else if (exchange->finished && !holds_slow_head(exchange)) {
+        sim_stream_pump(exchange);
+    } else if (exchange->finished && !sim_exchange_holds_head(exchange)) {
         send_whole(exchange);
     }
 }
@@ -537,8 +358,12 @@ void sim_exchange_pump(struct sim_exchange *exchange)
 void sim_exchange_on_progress(struct sim_request *request, void *arg)
 {
     (void)arg;
-    struct sim_exchange *exchange = container_of(request, struct sim_exchange, request);
-    exchange->finished = request->state == SIM_REQUEST_FINISHED;
+    struct sim_choice *choice = container_of(request, struct sim_choice, request);
+    struct sim_exchange *exchange = choice->exchange;
+    exchange->finished = true;
+    for (uint32_t i = 0; i < exchange->choice_count && exchange->finished; i++) {
+        exchange->finished = exchange->choices[i].request.state == SIM_REQUEST_FINISHED;
+    }
     sim_exchange_pump(exchange);
 }
 

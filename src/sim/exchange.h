@@ -19,6 +19,17 @@ enum sim_stage {
     SIM_STAGE_ENDED,
 };
 
+// One of the answers to a request that asks for n of them; a sequence of its own for the engine.
+struct sim_choice {
+    struct sim_exchange *exchange;
+    struct sim_request request; // all choices borrow the hashes of the first
+    uint64_t seed;
+    struct slice id; // empty: the exchange's
+    uint32_t sent;   // tokens written
+    bool has_role;
+    bool has_finish;
+};
+
 struct sim_exchange {
     struct sim_pod *pod;
     struct sim_conn *conn; // NULL when the client left
@@ -48,17 +59,18 @@ struct sim_exchange {
     bool stream;
     bool include_usage;
     bool every_usage;
-    struct sim_request request;
-    uint64_t seed;
+    struct sim_choice first;
+    struct sim_choice *choices; // in the arena, or `first`
+    uint32_t choice_count;
     uint64_t created;
     struct slice id;
     struct slice model;
     struct slice adapter;
     struct slice embeddings; // the JSON text of the data array's elements
     enum sim_stage stage;
-    uint32_t sent; // tokens written
+    uint32_t sent; // tokens written, of all choices
     uint32_t sequence; // events written (responses API)
-    bool finished; // the engine is through
+    bool finished; // the engine is through with all choices
     bool overloaded;
     const char *allow; // the Allow header; NULL: none
     bool held;     // by a fault: nothing is written now
@@ -85,6 +97,9 @@ void sim_exchange_client_gone(struct sim_exchange *exchange);
 
 // The engine's callback.
 void sim_exchange_on_progress(struct sim_request *request, void *arg);
+
+// Ends what the engine still does for it.
+void sim_exchange_abort(struct sim_exchange *exchange);
 
 // Takes it out of everything; freed at the end of the turn.
 void sim_exchange_end(struct sim_exchange *exchange);
@@ -113,8 +128,34 @@ void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsign
 // The body of an event ("data: …" and what else, with the blank line) as one chunk.
 void sim_exchange_chunk(struct strbuf *out, struct slice event);
 
-// The whole text of the answer so far.
-void sim_exchange_text(const struct sim_exchange *exchange, struct strbuf *out);
+// ---- for the parts that write generated answers (stream.c, responses.c)
+
+// The answer is out.
+void sim_exchange_complete(struct sim_exchange *exchange, bool keep_alive);
+
+// Whether the connection outlives the answer; not once the process is ending.
+bool sim_exchange_stays(const struct sim_exchange *exchange);
+
+// The texts of this API in the engine's form.
+const struct sim_texts *sim_exchange_texts(const struct sim_exchange *exchange);
+
+// Nothing is written for so long; 0: for ever.
+void sim_exchange_hold(struct sim_exchange *exchange, uint32_t ms);
+
+// Whether the fault `slow-head` holds the first byte back; it is asked again when that is over.
+bool sim_exchange_holds_head(struct sim_exchange *exchange);
+
+// A fill for what is about one choice.
+struct sim_fill sim_choice_fill(const struct sim_choice *choice);
+
+// Why it ended.
+const char *sim_choice_finish(const struct sim_choice *choice);
+
+// The text of a choice so far.
+void sim_choice_text(const struct sim_choice *choice, struct strbuf *out);
+
+// Writes what can be written now of a streamed answer (stream.c). It may be over when this returns.
+void sim_stream_pump(struct sim_exchange *exchange);
 
 // The events and the answer of the responses API (responses.c). `word` is the next token's text.
 void sim_responses_begin(struct sim_exchange *exchange, struct strbuf *out);

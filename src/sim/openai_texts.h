@@ -12,25 +12,25 @@
     "{\"id\":\"%i\",\"object\":\"text_completion\",\"created\":%c,\"model\":%m,\"choices\":["
 
 #define SIM_OPENAI_TEXTS                                                                           \
-    .chat = {.role = SIM_OPENAI_CHUNK "{\"index\":0,\"delta\":{\"role\":\"assistant\","            \
+    .chat = {.role = SIM_OPENAI_CHUNK "{\"index\":%d,\"delta\":{\"role\":\"assistant\","           \
                                       "\"content\":\"\"},\"logprobs\":null,"                       \
                                       "\"finish_reason\":null}]%u}",                               \
-             .token = SIM_OPENAI_CHUNK "{\"index\":0,\"delta\":{\"content\":%t},"                  \
+             .token = SIM_OPENAI_CHUNK "{\"index\":%d,\"delta\":{\"content\":%t},"                 \
                                        "\"logprobs\":null,\"finish_reason\":null}]%u}",            \
-             .finish = SIM_OPENAI_CHUNK "{\"index\":0,\"delta\":{},\"logprobs\":null,"             \
+             .finish = SIM_OPENAI_CHUNK "{\"index\":%d,\"delta\":{},\"logprobs\":null,"            \
                                         "\"finish_reason\":%f}]%u}",                               \
              .usage = SIM_OPENAI_CHUNK "]," SIM_OPENAI_USAGE "}",                                  \
              .whole = "{\"id\":\"%i\",\"object\":\"chat.completion\",\"created\":%c,\"model\":%m," \
-                      "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","             \
-                      "\"content\":%t},\"logprobs\":null,\"finish_reason\":%f}],"                  \
-                      SIM_OPENAI_USAGE "}"},                                                       \
-    .text = {.token = SIM_OPENAI_TEXT "{\"index\":0,\"text\":%t,\"logprobs\":null,"                \
+                      "\"choices\":[%C]," SIM_OPENAI_USAGE "}",                                    \
+             .choice = "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":%t},"        \
+                       "\"logprobs\":null,\"finish_reason\":%f}"},                                 \
+    .text = {.token = SIM_OPENAI_TEXT "{\"index\":%d,\"text\":%t,\"logprobs\":null,"               \
                                       "\"finish_reason\":null}]%u}",                               \
-             .last_token = SIM_OPENAI_TEXT "{\"index\":0,\"text\":%t,\"logprobs\":null,"           \
+             .last_token = SIM_OPENAI_TEXT "{\"index\":%d,\"text\":%t,\"logprobs\":null,"          \
                                            "\"finish_reason\":%f}]%u}",                            \
              .usage = SIM_OPENAI_TEXT "]," SIM_OPENAI_USAGE "}",                                   \
-             .whole = SIM_OPENAI_TEXT "{\"index\":0,\"text\":%t,\"logprobs\":null,"                \
-                                      "\"finish_reason\":%f}]," SIM_OPENAI_USAGE "}"},             \
+             .whole = SIM_OPENAI_TEXT "%C]," SIM_OPENAI_USAGE "}",                                 \
+             .choice = "{\"index\":%d,\"text\":%t,\"logprobs\":null,\"finish_reason\":%f}"},       \
     .every_usage = "," SIM_OPENAI_USAGE
 
 #define SIM_OPENAI_ERROR(status, message, type, param)                                             \
@@ -64,6 +64,8 @@
         [SIM_FAILURE_MAX_TOKENS] = SIM_OPENAI_ERROR(400, "max_tokens (%v) does not fit the "       \
                                                          "context of %L tokens",                   \
                                                     "invalid_request_error", "\"max_tokens\""),    \
+        [SIM_FAILURE_CHOICES] = SIM_OPENAI_ERROR(400, "n is %v, but must be from 1 to %L",         \
+                                                 "invalid_request_error", "\"n\""),                \
         [SIM_FAILURE_OVERLOADED] = SIM_OPENAI_ERROR(503, "the queue is full",                      \
                                                     "service_unavailable", "null"),                \
         [SIM_FAILURE_SHUTTING_DOWN] = SIM_OPENAI_ERROR(503, "shutting down",                       \

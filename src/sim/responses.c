@@ -14,7 +14,7 @@ static void write_item(const struct sim_exchange *exchange, struct strbuf *out, 
     strbuf_printf(out, "{\"id\":\"msg_%s\",\"content\":[", item_id(exchange));
     if (complete) {
         strbuf_add_str(out, "{\"annotations\":[],\"text\":\"");
-        sim_exchange_text(exchange, out);
+        sim_choice_text(&exchange->choices[0], out);
         strbuf_add_str(out, "\",\"type\":\"output_text\",\"logprobs\":null}");
     }
     strbuf_printf(out, "],\"role\":\"assistant\",\"status\":\"%s\",\"type\":\"message\"}",
@@ -23,7 +23,7 @@ static void write_item(const struct sim_exchange *exchange, struct strbuf *out, 
 
 static void write_usage(const struct sim_exchange *exchange, struct strbuf *out)
 {
-    const struct sim_request *request = &exchange->request;
+    const struct sim_request *request = &exchange->choices[0].request;
     strbuf_printf(out,
                   "{\"input_tokens\":%u,\"input_tokens_details\":{\"cached_tokens\":%u},"
                   "\"output_tokens\":%u,\"output_tokens_details\":{\"reasoning_tokens\":0},"
@@ -34,7 +34,7 @@ static void write_usage(const struct sim_exchange *exchange, struct strbuf *out)
 
 static void write_response(const struct sim_exchange *exchange, struct strbuf *out, bool complete)
 {
-    bool cut = exchange->request.finish == SIM_FINISH_LENGTH;
+    bool cut = exchange->choices[0].request.finish == SIM_FINISH_LENGTH;
     strbuf_printf(out,
                   "{\"id\":\"%.*s\",\"created_at\":%llu,\"incomplete_details\":%s,"
                   "\"instructions\":null,\"metadata\":null,\"model\":",
@@ -51,7 +51,7 @@ static void write_response(const struct sim_exchange *exchange, struct strbuf *o
                   "\"tools\":[],\"top_p\":1.0,\"background\":false,\"max_output_tokens\":%u,"
                   "\"service_tier\":\"auto\",\"status\":\"%s\",\"truncation\":\"disabled\","
                   "\"usage\":",
-                  exchange->request.max_tokens, status);
+                  exchange->choices[0].request.max_tokens, status);
     if (complete) {
         write_usage(exchange, out);
     } else {
@@ -102,7 +102,7 @@ static void add_text_event(struct sim_exchange *exchange, struct strbuf *out, co
     strbuf_printf(event, "\"item_id\":\"msg_%s\",\"output_index\":0,\"content_index\":0,%s",
                   item_id(exchange), is_part ? "\"part\":{\"annotations\":[],\"text\":\""
                                              : "\"logprobs\":[],\"text\":\"");
-    sim_exchange_text(exchange, event);
+    sim_choice_text(&exchange->choices[0], event);
     strbuf_add_str(event, is_part ? "\",\"type\":\"output_text\",\"logprobs\":null}" : "\"");
     close_event(event, out);
 }

@@ -14,6 +14,7 @@ static struct sim_fill example(const struct sim_dialect *dialect)
 {
     return (struct sim_fill){.id = SLICE("chatcmpl-1"),
                              .model = SLICE("we\"ird\\mo\ndel"),
+                             .choices = SLICE("{\"index\":0},{\"index\":1}"),
                              .text = SLICE(" words"),
                              .all_models = SLICE("a, \"b\""),
                              .dialect = dialect,
@@ -62,10 +63,11 @@ static void every_text_of_every_dialect_is_json(void **state)
         for (size_t a = 0; a < 2; a++) {
             assert_non_null(apis[a]->token);
             assert_non_null(apis[a]->whole);
+            assert_non_null(apis[a]->choice);
             assert_true(apis[a]->last_token != NULL || apis[a]->finish != NULL);
             const char *texts[] = {apis[a]->role,       apis[a]->token,        apis[a]->last_token,
                                    apis[a]->last_plain, apis[a]->finish,       apis[a]->finish_usage,
-                                   apis[a]->usage,      apis[a]->whole};
+                                   apis[a]->usage,      apis[a]->whole,        apis[a]->choice};
             for (size_t t = 0; t < ARRAY_LEN(texts); t++) {
                 check_json(texts[t], &fill);
             }
@@ -83,6 +85,7 @@ static void every_text_of_every_dialect_is_json(void **state)
         }
         assert_non_null(dialect->failures[SIM_FAILURE_NO_ROUTE].body);
         assert_non_null(dialect->failures[SIM_FAILURE_BAD_JSON].body);
+        assert_non_null(dialect->failures[SIM_FAILURE_CHOICES].body);
         assert_non_null(dialect->failures[SIM_FAILURE_OVERLOADED].body);
         assert_non_null(dialect->failures[SIM_FAILURE_OTHER].body);
     }

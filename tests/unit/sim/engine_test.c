@@ -192,6 +192,39 @@ static void an_equal_prefix_is_found_in_the_cache_by_blocks(void **state)
     sim_engine_fini(&bench.engine);
 }
 
+static void equal_prompts_of_one_step_share_their_blocks(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sim_engine_config config = plain();
+    config.max_queued = 0;
+    config.max_num_seqs = 2;
+    setup(&bench, config);
+    uint64_t hashes[6] = {11, 12, 13, 14, 15, 16};
+    struct sim_request requests[3];
+    for (unsigned i = 0; i < 3; i++) {
+        requests[i] = ask(100, 4);
+        requests[i].hashes = hashes;
+        requests[i].hash_count = 6;
+        requests[i].sibling = i > 0; // of the first, which the queue let in
+        assert_int_equal(sim_engine_submit(&bench.engine, &requests[i], bench.now_ns), 0);
+    }
+    struct sim_request other = ask(10, 1);
+    assert_int_equal(sim_engine_submit(&bench.engine, &other, bench.now_ns), -EAGAIN);
+    sim_engine_run(&bench.engine, bench.now_ns);
+    assert_int_equal(bench.engine.running_count, 2);
+    assert_int_equal(requests[0].cached, 0);
+    assert_int_equal(requests[1].cached, 96);
+    // Six blocks for both and one for the rest of each.
+    assert_int_equal(bench.engine.kv.count - bench.engine.kv.free_count, 8);
+    run_dry(&bench);
+    assert_int_equal(requests[2].cached, 96);
+    assert_int_equal(bench.engine.stats.computed_prompt_tokens, 100 + 4 + 4);
+    assert_int_equal(bench.finished, 3);
+    assert_true(sim_kv_usage(&bench.engine.kv) == 0);
+    sim_engine_fini(&bench.engine);
+}
+
 static void the_cache_forgets_the_least_recently_used(void **state)
 {
     (void)state;
@@ -347,6 +380,7 @@ int main(void)
         cmocka_unit_test(decode_slows_with_the_batch),
         cmocka_unit_test(a_full_queue_refuses_and_the_front_end_learns_it_with_the_next_step),
         cmocka_unit_test(an_equal_prefix_is_found_in_the_cache_by_blocks),
+        cmocka_unit_test(equal_prompts_of_one_step_share_their_blocks),
         cmocka_unit_test(the_cache_forgets_the_least_recently_used),
         cmocka_unit_test(kv_shortage_preempts_the_latest_and_everyone_completes),
         cmocka_unit_test(an_abort_frees_blocks_at_once_even_from_a_callback),
