@@ -57,8 +57,9 @@ static void answer_health(struct sim_exchange *exchange)
     unsigned status = pod->health_status != 0 ? pod->health_status : failing ? 503 : 200;
     struct slice body = status == 200 ? slice_of_str(dialect->health) : SLICE("");
     bool is_json = body.len > 0 && body.ptr[0] == '{';
-    sim_exchange_reply(exchange, status,
-                       is_json ? "application/json" : body.len > 0 ? "text/plain" : NULL, body);
+    const char *type = body.len > 0 ? "text/plain" : NULL;
+    type = is_json ? sim_exchange_json_type(exchange) : type;
+    sim_exchange_reply(exchange, status, type, body);
 }
 
 // Adapters of requests in a list, comma between.
@@ -303,23 +304,33 @@ static bool list_has(const struct sim_list *list, struct slice name)
 static const char *id_prefix(const struct sim_exchange *exchange)
 {
     const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    return exchange->api == SIM_API_RESPONSES ? "resp_"
-           : exchange->api == SIM_API_TEXT    ? dialect->id_text
-                                              : dialect->id_chat;
+    return exchange->events != NULL         ? exchange->events->id_prefix
+           : exchange->api == SIM_API_TEXT ? dialect->id_text
+                                           : dialect->id_chat;
 }
 
 static struct slice new_id(struct sim_exchange *exchange)
 {
-    struct slice id = arena_printf(&exchange->arena, "%s%016llx", id_prefix(exchange),
-                                   (unsigned long long)rand_u64(&exchange->pod->server->rng));
-    return id.ptr != NULL ? id : SLICE("resp_out-of-memory");
+    static const char alphabet[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    enum sim_id_form form = exchange->pod->server->dialect->id_form;
+    struct rand_state *rng = &exchange->pod->server->rng;
+    uint32_t letters = form == SIM_ID_LETTERS ? sizeof(alphabet) - 1 : 16;
+    char random[32];
+    size_t len = form == SIM_ID_HEX ? sizeof(random) / 2 : sizeof(random);
+    for (size_t i = 0; i < len; i++) {
+        random[i] = alphabet[rand_below(rng, letters)];
+    }
+    struct slice id = arena_printf(&exchange->arena, "%s%.*s", id_prefix(exchange), (int)len,
+                                   random);
+    return id.ptr != NULL ? id : SLICE("chatcmpl-out-of-memory");
 }
 
 static void make_id(struct sim_exchange *exchange)
 {
     // vLLM builds the id from what the client sent. Only plain bytes may enter the JSON texts.
     struct slice sent = exchange->request_id;
-    bool plain = sent.len > 0 && exchange->pod->server->dialect->echo_request_id;
+    bool plain = sent.len > 0 && exchange->pod->server->dialect->request_ids &&
+                 exchange->api != SIM_API_RESPONSES;
     for (size_t i = 0; plain && i < sent.len; i++) {
         char c = sent.ptr[i];
         plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
@@ -559,7 +570,11 @@ static void answer_post(struct sim_exchange *exchange, enum sim_api api)
 {
     struct slice body = strbuf_slice(&exchange->body);
     size_t offset = 0;
+    const struct sim_dialect *dialect = exchange->pod->server->dialect;
     exchange->api = api;
+    exchange->events = api == SIM_API_RESPONSES  ? dialect->responses
+                       : api == SIM_API_MESSAGES ? dialect->messages
+                                                 : NULL;
     if (exchange->too_large) {
         sim_exchange_reply(exchange, 413, "text/plain", SLICE("the body is too large\n"));
         return;
@@ -600,6 +615,7 @@ void sim_api_route(struct sim_exchange *exchange)
         {SLICE("/v1/completions"), SIM_API_TEXT},
         {SLICE("/v1/embeddings"), SIM_API_EMBEDDINGS},
         {SLICE("/v1/responses"), SIM_API_RESPONSES},
+        {SLICE("/v1/messages"), SIM_API_MESSAGES},
     };
     const struct sim_server *server = exchange->pod->server;
     if (slice_has_prefix(exchange->path, SLICE("/sim/"))) {
@@ -621,7 +637,8 @@ void sim_api_route(struct sim_exchange *exchange)
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(posts); i++) {
-        if (slice_eq(exchange->path, posts[i].path)) {
+        if (slice_eq(exchange->path, posts[i].path) &&
+            (posts[i].api != SIM_API_MESSAGES || server->dialect->messages != NULL)) {
             if (exchange->method == HTTP_METHOD_POST) {
                 answer_post(exchange, posts[i].api);
             } else {

@@ -82,6 +82,28 @@ static uint64_t created_cache_tokens(const struct sim_fill *fill)
     return full > fill->cached_tokens ? full - fill->cached_tokens : 0;
 }
 
+static bool is_cut(const struct sim_fill *fill)
+{
+    return fill->finish != NULL && strcmp(fill->finish, "length") == 0;
+}
+
+// Those of the responses and the messages API; false: not one of them.
+static bool add_event_directive(struct strbuf *out, char directive, const struct sim_fill *fill)
+{
+    switch (directive) {
+    case 'j': strbuf_add(out, fill->item_id); return true;
+    case 'q': add_u64(out, fill->sequence); return true;
+    case 'M': add_u64(out, fill->max_tokens); return true;
+    case 'N': add_u64(out, fill->prompt_tokens - fill->cached_tokens); return true;
+    case 'w': strbuf_add_str(out, is_cut(fill) ? "incomplete" : "completed"); return true;
+    case 'D':
+        strbuf_add_str(out, is_cut(fill) ? "{\"reason\":\"max_output_tokens\"}" : "null");
+        return true;
+    case 'S': strbuf_add_str(out, is_cut(fill) ? "max_tokens" : "end_turn"); return true;
+    default: return false;
+    }
+}
+
 static void add_directive(struct strbuf *out, char directive, const struct sim_fill *fill);
 
 // Directives inside %u are expanded too; %u inside it is not.
@@ -135,7 +157,11 @@ static void add_directive(struct strbuf *out, char directive, const struct sim_f
     case 'v': add_u64(out, fill->value); break;
     case 'L': add_u64(out, fill->limit); break;
     case 'a': add_escaped(out, fill->all_models); break;
-    default: strbuf_add_char(out, directive); break;
+    default:
+        if (!add_event_directive(out, directive, fill)) {
+            strbuf_add_char(out, directive);
+        }
+        break;
     }
 }
 

@@ -34,6 +34,9 @@ enum sim_failure {
 //   %p prompt tokens  %o output tokens  %T their sum  %k cached prompt tokens  %n created cache
 //   %K "prompt_tokens_details":{"cached_tokens":…}, when there are any
 //   %d index of the choice   %C all choices, comma between
+//   %N uncached prompt tokens  %M most tokens asked for   %j random part of the id
+//   %q number of the event     %w completed or incomplete  %D why incomplete: an object or null
+//   %S end_turn or max_tokens
 //   %u ,"usage":{…} when it goes on every chunk       %x llama.cpp's timings object
 //   %s status  %r reason phrase  %P field  %v value  %L limit  %a models, comma between  %% percent
 struct sim_failure_row {
@@ -53,6 +56,25 @@ struct sim_texts {
     const char *whole;      // the answer that is not streamed
     const char *choice;     // one of the %C in it
 };
+
+// An event with a name. Both texts have directives.
+struct sim_event {
+    const char *name;
+    const char *text;
+};
+
+// An API whose streams have named events (responses, messages): no usage of its own, no [DONE].
+struct sim_events {
+    const char *id_prefix;
+    const struct sim_event *begin; // all before the first token; the last has no name
+    struct sim_event token;
+    const struct sim_event *end; // with all the text in %t
+    const char *whole;
+    bool no_cache; // heads of streams have cache-control: no-cache and connection: keep-alive
+};
+
+// What ids look like behind their prefix.
+enum sim_id_form { SIM_ID_HEX, SIM_ID_LONG_HEX, SIM_ID_LETTERS };
 
 enum sim_header_style {
     SIM_HEADERS_UVICORN,  // vLLM, SGLang, …: lower-case names, date, server
@@ -95,6 +117,8 @@ struct sim_dialect {
 
     struct sim_texts chat;
     struct sim_texts text;
+    const struct sim_events *responses; // POST /v1/responses; NULL: no such route
+    const struct sim_events *messages;  // POST /v1/messages; NULL: no such route
     const char *every_usage; // what %u becomes
     struct sim_failure_row failures[SIM_FAILURE_COUNT];
     const char *error_event; // %s %r: an error inside a stream
@@ -104,6 +128,7 @@ struct sim_dialect {
     const char *models_names; // one element of a list before that (llama.cpp); NULL: none
     const char *id_chat;      // prefixes of ids
     const char *id_text;
+    enum sim_id_form id_form;
 
     bool head_at_once;       // the head of a stream goes out while the request waits
     bool error_needs_head;   // a full queue answers streams with 200 and an error event, always
@@ -115,7 +140,7 @@ struct sim_dialect {
     bool close_after_stream;
     bool close_after_error;
     bool head_method_ok;     // HEAD works where GET does
-    bool echo_request_id;    // x-request-id of the client, also in the id
+    bool request_ids;        // x-request-id of the client is in the id; echoed where asked for
     bool orca;
     bool done_after_error;   // [DONE] follows an error event
     enum sim_abort_manner abort_whole; // the client of an answer that is not streamed goes away
@@ -141,6 +166,7 @@ struct sim_fill {
     struct slice id;
     struct slice model;
     struct slice choices; // JSON
+    struct slice item_id;
     struct slice text; // plain ASCII without anything to escape
     struct slice all_models;
     const struct sim_dialect *dialect;
@@ -150,6 +176,8 @@ struct sim_fill {
     uint64_t value;
     uint64_t limit;
     uint32_t index;
+    uint32_t sequence;
+    uint32_t max_tokens;
     uint32_t prompt_tokens;
     uint32_t output_tokens;
     uint32_t cached_tokens;

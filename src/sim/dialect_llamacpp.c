@@ -37,6 +37,74 @@ static const struct sim_family families[] = {
                BUSY_SLOTS),
 };
 
+// ---- named events ------------------------------------------------------------------------------
+
+#define ITEM                                                                                       \
+    "{\"type\":\"message\",\"status\":\"completed\",\"id\":\"msg_%j\",\"content\":[" PART          \
+    "],\"role\":\"assistant\"}"
+#define PART "{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":%t}"
+#define COMPLETE                                                                                   \
+    "{\"id\":\"%i\",\"object\":\"response\",\"created_at\":%c,\"status\":\"completed\",\"model\":%m," \
+    "\"output\":[" ITEM "],\"usage\":{\"input_tokens\":%p,\"output_tokens\":%o,\"total_tokens\":%T," \
+    "\"input_tokens_details\":{\"cached_tokens\":%k}}}"
+#define BEGUN "{\"id\":\"%i\",\"object\":\"response\",\"status\":\"in_progress\"}"
+#define TYPE(type) "{\"type\":\"response." type "\","
+#define AT_ITEM "\"item_id\":\"msg_%j\","
+
+static const struct sim_event responses_begin[] = {
+    {"response.created", TYPE("created") "\"response\":" BEGUN "}"},
+    {"response.in_progress", TYPE("in_progress") "\"response\":" BEGUN "}"},
+    {"response.output_item.added", TYPE("output_item.added")
+     "\"item\":{\"content\":[],\"id\":\"msg_%j\",\"role\":\"assistant\",\"status\":\"in_progress\","
+     "\"type\":\"message\"}}"},
+    {"response.content_part.added", TYPE("content_part.added") AT_ITEM
+     "\"part\":{\"type\":\"output_text\",\"text\":\"\"}}"},
+    {NULL, NULL},
+};
+static const struct sim_event responses_end[] = {
+    {"response.output_text.done", TYPE("output_text.done") AT_ITEM "\"text\":%t}"},
+    {"response.content_part.done", TYPE("content_part.done") AT_ITEM "\"part\":" PART "}"},
+    {"response.output_item.done", TYPE("output_item.done") "\"item\":" ITEM "}"},
+    {"response.completed", TYPE("completed") "\"response\":" COMPLETE ",\"timings\":%x}"},
+    {NULL, NULL},
+};
+static const struct sim_events responses = {
+    .id_prefix = "resp_",
+    .begin = responses_begin,
+    .token = {"response.output_text.delta", TYPE("output_text.delta") AT_ITEM "\"delta\":%t}"},
+    .end = responses_end,
+    .whole = COMPLETE,
+};
+
+static const struct sim_event messages_begin[] = {
+    {"message_start", "{\"type\":\"message_start\",\"message\":{\"id\":\"%i\",\"type\":\"message\","
+                      "\"role\":\"assistant\",\"content\":[],\"model\":%m,\"stop_reason\":null,"
+                      "\"stop_sequence\":null,\"usage\":{\"cache_read_input_tokens\":%k,"
+                      "\"input_tokens\":%N,\"output_tokens\":0}}}"},
+    {"content_block_start", "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{"
+                            "\"type\":\"text\",\"text\":\"\"}}"},
+    {NULL, NULL},
+};
+static const struct sim_event messages_end[] = {
+    {"content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}"},
+    {"message_delta", "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%S\","
+                      "\"stop_sequence\":null},"
+                      "\"usage\":{\"output_tokens\":%o}}"},
+    {"message_stop", "{\"type\":\"message_stop\"}"},
+    {NULL, NULL},
+};
+static const struct sim_events messages = {
+    .id_prefix = "chatcmpl-",
+    .begin = messages_begin,
+    .token = {"content_block_delta", "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{"
+                                     "\"type\":\"text_delta\",\"text\":%t}}"},
+    .end = messages_end,
+    .whole = "{\"id\":\"%i\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":"
+             "\"text\",\"text\":%t}],\"model\":%m,\"stop_reason\":\"%S\",\"stop_sequence\":null,"
+             "\"usage\":{\"cache_read_input_tokens\":%k,\"input_tokens\":%N,"
+             "\"output_tokens\":%o}}",
+};
+
 const struct sim_dialect sim_dialect_llamacpp = {
     .name = "llamacpp",
     .owned_by = "llamacpp",
@@ -122,6 +190,9 @@ const struct sim_dialect sim_dialect_llamacpp = {
                     "\"size\":2491648,\"ftype\":\"all F32\"}}",
     .id_chat = "chatcmpl-",
     .id_text = "chatcmpl-",
+    .id_form = SIM_ID_LETTERS,
+    .responses = &responses,
+    .messages = &messages,
     .close_after_stream = true,
     .close_after_error = true,
     .head_method_ok = true,

@@ -18,7 +18,7 @@
 #define L "engine_type=\"unified\",model_name=\"%m\""
 #define R L ",moe_ep_rank=\"0\",pp_rank=\"0\",tp_rank=\"0\""
 #define MODE(mode)                                                                                 \
-    "engine_type=\"unified\",mode=\"" mode "\",model_name=\"%m\",moe_ep_rank=\"0\","                \
+    "engine_type=\"unified\",mode=\"" mode "\",model_name=\"%m\",moe_ep_rank=\"0\","               \
     "pp_rank=\"0\",tp_rank=\"0\""
 #define CATEGORY(category) "category=\"" category "\"," R
 #define STAGE(stage)                                                                               \
@@ -49,10 +49,10 @@ static const double stage_bounds[] = {
     1.3890735, 2.250299, 3.6454844, 5.9056848, 9.5672093, 15.498879, 25.108184, 40.675258,
     65.893919, 106.74815, 172.932, 280.14984, 453.84274, 735.22524, 1191.0649, 0};
 
-#define RANKED_DISTRIBUTION(name_, help_, labels_, histogram_, bounds_)                           \
-    {                                                                                             \
-        .name = (name_), .help = (help_), .type = SIM_HISTOGRAM_TYPE, .labels = (labels_),        \
-        .bounds = (bounds_), .histogram = SIM_HISTOGRAM_##histogram_, .scale = SIM_NS             \
+#define RANKED_DISTRIBUTION(name_, help_, labels_, histogram_, bounds_)                            \
+    {                                                                                              \
+        .name = (name_), .help = (help_), .type = SIM_HISTOGRAM_TYPE, .labels = (labels_),         \
+        .bounds = (bounds_), .histogram = SIM_HISTOGRAM_##histogram_, .scale = SIM_NS              \
     }
 
 static const struct sim_family families[] = {
@@ -170,6 +170,94 @@ static const struct sim_family families[] = {
                GENERATION_TOKENS),
 };
 
+// ---- named events ------------------------------------------------------------------------------
+
+#define RESPONSE(details, output, status, text, usage)                                             \
+    "{\"id\":\"%i\",\"access_programs\":null,\"created_at\":%c.0,\"error\":null,"                  \
+    "\"incomplete_details\":" details ",\"instructions\":null,\"metadata\":{},\"model\":%m,"       \
+    "\"object\":\"response\",\"output\":[" output "],\"parallel_tool_calls\":true,"                \
+    "\"temperature\":null,\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":null,\"background\":null," \
+    "\"completed_at\":null,\"conversation\":null,\"image\":null,\"input_transformations\":null,"   \
+    "\"max_output_tokens\":%M,\"max_tool_calls\":null,\"moderation\":null,"                        \
+    "\"previous_response_id\":null,\"prompt\":null,\"prompt_cache_diagnostics\":null,"             \
+    "\"prompt_cache_key\":null,\"prompt_cache_options\":null,\"prompt_cache_retention\":null,"     \
+    "\"reasoning\":{\"context\":null,\"effort\":null,\"generate_summary\":null,\"mode\":null,"     \
+    "\"summary\":null},\"safety_identifier\":null,\"service_tier\":null,\"status\":\"" status      \
+    "\",\"text\":" text ",\"tool_usage\":null,\"top_logprobs\":null,\"truncation\":\"disabled\","  \
+    "\"usage\":" usage ",\"user\":null,\"store\":true}"
+#define BEGUN RESPONSE("null", "", "in_progress", "null", "null")
+#define ITEM(content, status)                                                                      \
+    "{\"id\":\"msg_%j\",\"content\":[" content "],\"role\":\"assistant\",\"status\":\"" status     \
+    "\",\"type\":\"message\",\"phase\":\"final_answer\"}"
+#define PART "{\"annotations\":[],\"text\":%t,\"type\":\"output_text\",\"logprobs\":null}"
+#define COMPLETE                                                                                   \
+    RESPONSE("%D", ITEM(PART, "completed"), "%w",                                                  \
+             "{\"format\":{\"type\":\"text\"},\"verbosity\":null}",                                \
+             "{\"input_tokens\":%p,\"input_tokens_details\":{\"cache_write_tokens\":0,"            \
+             "\"cached_tokens\":%k,\"cache_write_tokens_details\":null},\"output_tokens\":%o,"     \
+             "\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":%T}")
+#define NUMBERED(type) ",\"sequence_number\":%q,\"type\":\"response." type "\"}"
+#define AT_ITEM "\"item_id\":\"msg_%j\","
+#define AT_CONTENT "{\"content_index\":0,"
+
+static const struct sim_event responses_begin[] = {
+    {"response.created", "{\"response\":" BEGUN NUMBERED("created")},
+    {"response.in_progress", "{\"response\":" BEGUN NUMBERED("in_progress")},
+    {"response.output_item.added",
+     "{\"item\":" ITEM("", "in_progress") ",\"output_index\":0" NUMBERED("output_item.added")},
+    {"response.content_part.added",
+     AT_CONTENT AT_ITEM "\"output_index\":0,\"part\":" PART NUMBERED("content_part.added")},
+    {NULL, NULL},
+};
+static const struct sim_event responses_end[] = {
+    {"response.output_text.done",
+     AT_CONTENT AT_ITEM "\"logprobs\":[],\"output_index\":0,\"sequence_number\":%q,\"text\":%t,"
+                        "\"type\":\"response.output_text.done\"}"},
+    {"response.content_part.done",
+     AT_CONTENT AT_ITEM "\"output_index\":0,\"part\":" PART NUMBERED("content_part.done")},
+    {"response.output_item.done", "{\"item\":" ITEM(PART, "completed") ",\"output_index\":0"
+     NUMBERED("output_item.done")},
+    {"response.%w", "{\"response\":" COMPLETE NUMBERED("%w")},
+    {NULL, NULL},
+};
+static const struct sim_events responses = {
+    .id_prefix = "resp_",
+    .begin = responses_begin,
+    .token = {"response.output_text.delta",
+              AT_CONTENT "\"delta\":%t," AT_ITEM "\"logprobs\":[],\"output_index\":0"
+              NUMBERED("output_text.delta")},
+    .end = responses_end,
+    .whole = COMPLETE,
+    .no_cache = true,
+};
+
+static const struct sim_event messages_begin[] = {
+    {"message_start", "{\"type\":\"message_start\",\"message\":{\"id\":\"%i\",\"type\":\"message\","
+                      "\"role\":\"assistant\",\"content\":[],\"model\":%m,\"usage\":{"
+                      "\"input_tokens\":%N,\"output_tokens\":0,\"cache_read_input_tokens\":%k}}}"},
+    {"content_block_start", "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{"
+                            "\"type\":\"text\",\"text\":\"\"}}"},
+    {NULL, NULL},
+};
+static const struct sim_event messages_end[] = {
+    {"content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}"},
+    {"message_delta", "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%S\"},"
+                      "\"usage\":{\"output_tokens\":%o}}"},
+    {"message_stop", "{\"type\":\"message_stop\"}"},
+    {NULL, NULL},
+};
+static const struct sim_events messages = {
+    .id_prefix = "msg_",
+    .begin = messages_begin,
+    .token = {"content_block_delta", "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{"
+                                     "\"type\":\"text_delta\",\"text\":%t}}"},
+    .end = messages_end,
+    .whole = "{\"id\":\"%i\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":"
+             "\"text\",\"text\":%t}],\"model\":%m,\"stop_reason\":\"%S\",\"stop_sequence\":null,"
+             "\"usage\":{\"input_tokens\":%N,\"output_tokens\":%o,"
+             "\"cache_read_input_tokens\":%k}}",
+};
+
 const struct sim_dialect sim_dialect_sglang = {
     .name = "sglang",
     .owned_by = "sglang",
@@ -257,6 +345,9 @@ const struct sim_dialect sim_dialect_sglang = {
                     "\"root\":%m,\"parent\":null,\"max_model_len\":%L}",
     .id_chat = "",
     .id_text = "",
+    .id_form = SIM_ID_LONG_HEX,
+    .responses = &responses,
+    .messages = &messages,
     .head_at_once = true,
     .error_needs_head = true,
     .finish_together = true,

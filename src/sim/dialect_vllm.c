@@ -287,12 +287,102 @@ static const struct sim_family old_families[] = {
               1),
 };
 
+// ---- named events ------------------------------------------------------------------------------
+
+#define RESPONSE(details, output, status, usage)                                                   \
+    "{\"id\":\"%i\",\"created_at\":%c,\"incomplete_details\":" details                             \
+    ",\"instructions\":null,\"metadata\":null,\"model\":%m,\"object\":\"response\",\"output\":["   \
+    output "],\"parallel_tool_calls\":true,\"temperature\":1.0,\"tool_choice\":\"none\","          \
+    "\"tools\":[],\"top_p\":1.0,\"background\":false,\"max_output_tokens\":%M,"                    \
+    "\"max_tool_calls\":null,\"previous_response_id\":null,\"prompt\":null,\"reasoning\":null,"    \
+    "\"service_tier\":\"auto\",\"status\":\"" status "\",\"text\":null,\"top_logprobs\":null,"     \
+    "\"truncation\":\"disabled\",\"usage\":" usage ",\"user\":null,\"presence_penalty\":0.0,"      \
+    "\"frequency_penalty\":0.0,\"kv_transfer_params\":null,\"ec_transfer_params\":null,"           \
+    "\"input_messages\":null,\"output_messages\":null}"
+#define ITEM(content, status)                                                                      \
+    "{\"id\":\"msg_%j\",\"content\":[" content "],\"role\":\"assistant\",\"status\":\"" status     \
+    "\",\"type\":\"message\",\"phase\":null}"
+#define PART(logprobs)                                                                             \
+    "{\"annotations\":[],\"text\":%t,\"type\":\"output_text\",\"logprobs\":" logprobs "}"
+#define RESPONSE_USAGE                                                                             \
+    "{\"input_tokens\":%p,\"input_tokens_details\":{\"cached_tokens\":%k,"                         \
+    "\"cache_write_tokens\":0,\"input_tokens_per_turn\":[],\"cached_tokens_per_turn\":[]},"        \
+    "\"output_tokens\":%o,\"output_tokens_details\":{\"reasoning_tokens\":0,"                      \
+    "\"tool_output_tokens\":0,\"output_tokens_per_turn\":[],\"tool_output_tokens_per_turn\":[]},"  \
+    "\"total_tokens\":%T}"
+#define COMPLETE RESPONSE("%D", ITEM(PART("null"), "completed"), "%w", RESPONSE_USAGE)
+#define NUMBERED(type) ",\"sequence_number\":%q,\"type\":\"response." type "\"}"
+#define AT_ITEM "\"item_id\":\"msg_%j\","
+#define AT_CONTENT "{\"content_index\":0,"
+
+static const struct sim_event responses_begin[] = {
+    {"response.created",
+     "{\"response\":" RESPONSE("null", "", "in_progress", "null") NUMBERED("created")},
+    {"response.in_progress",
+     "{\"response\":" RESPONSE("null", "", "in_progress", "null") NUMBERED("in_progress")},
+    {"response.output_item.added",
+     "{\"item\":" ITEM("", "in_progress") ",\"output_index\":0" NUMBERED("output_item.added")},
+    {"response.content_part.added",
+     AT_CONTENT AT_ITEM "\"output_index\":0,\"part\":" PART("[]") NUMBERED("content_part.added")},
+    {NULL, NULL},
+};
+static const struct sim_event responses_end[] = {
+    {"response.output_text.done",
+     AT_CONTENT AT_ITEM "\"logprobs\":[],\"output_index\":0,\"sequence_number\":%q,\"text\":%t,"
+                        "\"type\":\"response.output_text.done\"}"},
+    {"response.content_part.done",
+     AT_CONTENT AT_ITEM "\"output_index\":0,\"part\":" PART("null") NUMBERED("content_part.done")},
+    {"response.output_item.done", "{\"item\":" ITEM(PART("null"), "completed") ",\"output_index\":0"
+     NUMBERED("output_item.done")},
+    {"response.completed", "{\"response\":" COMPLETE NUMBERED("completed")},
+    {NULL, NULL},
+};
+const struct sim_events sim_vllm_responses = {
+    .id_prefix = "resp_",
+    .begin = responses_begin,
+    .token = {"response.output_text.delta",
+              AT_CONTENT "\"delta\":%t," AT_ITEM "\"logprobs\":[],\"output_index\":0"
+              NUMBERED("output_text.delta")},
+    .end = responses_end,
+    .whole = COMPLETE,
+};
+
+static const struct sim_event messages_begin[] = {
+    {"message_start", "{\"type\":\"message_start\",\"message\":{\"id\":\"%i\",\"type\":\"message\","
+                      "\"role\":\"assistant\",\"content\":[],\"model\":%m,\"stop_reason\":null,"
+                      "\"stop_sequence\":null,\"usage\":{\"input_tokens\":%N,"
+                      "\"output_tokens\":0}}}"},
+    {"content_block_start", "{\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\","
+                            "\"text\":\"\"},\"index\":0}"},
+    {NULL, NULL},
+};
+#define MESSAGE_USAGE                                                                              \
+    "\"usage\":{\"input_tokens\":%N,\"output_tokens\":%o,\"cache_creation_input_tokens\":0,"       \
+    "\"cache_read_input_tokens\":%k}"
+static const struct sim_event messages_end[] = {
+    {"content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}"},
+    {"message_delta", "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%S\","
+                      "\"stop_sequence\":null}," MESSAGE_USAGE "}"},
+    {"message_stop", "{\"type\":\"message_stop\"}"},
+    {NULL, NULL},
+};
+static const struct sim_events messages = {
+    .id_prefix = "chatcmpl-",
+    .begin = messages_begin,
+    .token = {"content_block_delta", "{\"type\":\"content_block_delta\",\"delta\":{\"type\":"
+                                     "\"text_delta\",\"text\":%t},\"index\":0}"},
+    .end = messages_end,
+    .whole = "{\"id\":\"%i\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":"
+             "\"text\",\"text\":%t}],\"model\":%m,\"stop_reason\":\"%S\",\"stop_sequence\":null,"
+             MESSAGE_USAGE "}",
+};
+
 #define VLLM_MANNERS                                                                               \
     .owned_by = "vllm", .health = "", .health_paths = "/ping", .metrics_path = "/metrics",         \
     .metrics_type = "text/plain; version=1.0.0; charset=utf-8", .headers = SIM_HEADERS_UVICORN,    \
     .id_chat = "chatcmpl-", .id_text = "cmpl-", .head_at_once = true, .burst_error_event = true,   \
-    .roles_together = true,                                                                        \
-    .echo_request_id = true, .orca = true, .done_after_error = true, .term = SIM_TERM_SILENT,      \
+    .roles_together = true, .responses = &sim_vllm_responses, .messages = &messages,               \
+    .request_ids = true, .orca = true, .done_after_error = true, .term = SIM_TERM_SILENT,          \
     .float_values = true, .created_series = true, .name_filter = SIM_NAMES_CHOSEN
 
 const struct sim_dialect sim_dialect_vllm = {

@@ -4,6 +4,7 @@
 
 #include "sim/dialect.h"
 
+extern const struct sim_events sim_vllm_responses; // also of engines that were not seen
 extern const struct sim_dialect sim_dialect_vllm;
 extern const struct sim_dialect sim_dialect_vllm_old;
 extern const struct sim_dialect sim_dialect_sglang;

@@ -293,8 +293,8 @@ static void send_whole(struct sim_exchange *exchange)
     }
     if (exchange->api == SIM_API_EMBEDDINGS) {
         sim_api_write_embeddings(exchange, &body);
-    } else if (exchange->api == SIM_API_RESPONSES) {
-        sim_responses_whole(exchange, &body);
+    } else if (exchange->events != NULL) {
+        sim_named_whole(exchange, &body);
     } else {
         write_choices(exchange, &choices);
         struct sim_fill fill = sim_choice_fill(&exchange->choices[0]);

@@ -5,7 +5,7 @@
 #include "http/message.h"
 #include "sim/conn.h"
 
-enum sim_api { SIM_API_CHAT, SIM_API_TEXT, SIM_API_EMBEDDINGS, SIM_API_RESPONSES };
+enum sim_api { SIM_API_CHAT, SIM_API_TEXT, SIM_API_EMBEDDINGS, SIM_API_RESPONSES, SIM_API_MESSAGES };
 
 // How a streamed answer has got on.
 enum sim_stage {
@@ -55,6 +55,7 @@ struct sim_exchange {
 
     // The answer.
     enum sim_api api;
+    const struct sim_events *events; // of an API with named events; else NULL
     bool generates; // the engine has it
     bool stream;
     bool include_usage;
@@ -69,7 +70,7 @@ struct sim_exchange {
     struct slice embeddings; // the JSON text of the data array's elements
     enum sim_stage stage;
     uint32_t sent; // tokens written, of all choices
-    uint32_t sequence; // events written (responses API)
+    uint32_t sequence; // events written, where they are numbered
     bool finished; // the engine is through with all choices
     bool overloaded;
     const char *allow; // the Allow header; NULL: none
@@ -128,7 +129,7 @@ void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsign
 // The body of an event ("data: …" and what else, with the blank line) as one chunk.
 void sim_exchange_chunk(struct strbuf *out, struct slice event);
 
-// ---- for the parts that write generated answers (stream.c, responses.c)
+// ---- for the parts that write generated answers (stream.c, named.c)
 
 // The answer is out.
 void sim_exchange_complete(struct sim_exchange *exchange, bool keep_alive);
@@ -157,11 +158,11 @@ void sim_choice_text(const struct sim_choice *choice, struct strbuf *out);
 // Writes what can be written now of a streamed answer (stream.c). It may be over when this returns.
 void sim_stream_pump(struct sim_exchange *exchange);
 
-// The events and the answer of the responses API (responses.c). `word` is the next token's text.
-void sim_responses_begin(struct sim_exchange *exchange, struct strbuf *out);
-void sim_responses_token(struct sim_exchange *exchange, struct strbuf *out, struct slice word);
-void sim_responses_end(struct sim_exchange *exchange, struct strbuf *out);
-void sim_responses_whole(struct sim_exchange *exchange, struct strbuf *out);
+// Named events and the whole answer of such an API (named.c). `word` is the next token's text.
+void sim_named_begin(struct sim_exchange *exchange, struct strbuf *out);
+void sim_named_token(struct sim_exchange *exchange, struct strbuf *out, struct slice word);
+void sim_named_end(struct sim_exchange *exchange, struct strbuf *out);
+void sim_named_whole(struct sim_exchange *exchange, struct strbuf *out);
 
 // Routes a complete request (api.c).
 void sim_api_route(struct sim_exchange *exchange);

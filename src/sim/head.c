@@ -23,6 +23,19 @@ static void write_length(struct strbuf *out, const char *name, int64_t body_len)
     }
 }
 
+// vLLM with --enable-request-id-headers: that of the client, or one of its own.
+static void write_request_id(struct sim_exchange *exchange, struct strbuf *out)
+{
+    struct rand_state *rng = &exchange->pod->server->rng;
+    if (exchange->request_id.len > 0) {
+        h1_write_header(out, SLICE("x-request-id"), exchange->request_id);
+    } else {
+        unsigned long long high = rand_u64(rng);
+        strbuf_printf(out, "x-request-id: %016llx%016llx\r\n", high,
+                      (unsigned long long)rand_u64(rng));
+    }
+}
+
 static void write_uvicorn_head(struct sim_exchange *exchange, struct strbuf *out,
                                const char *content_type, int64_t body_len, bool keep_alive)
 {
@@ -38,6 +51,11 @@ static void write_uvicorn_head(struct sim_exchange *exchange, struct strbuf *out
     if (generated && server->dialect->orca && exchange->orca_format.ptr != NULL) {
         write_orca(exchange, out);
     }
+    bool no_cache = body_len < 0 && exchange->events != NULL && exchange->events->no_cache;
+    if (no_cache) {
+        strbuf_add_str(out, "cache-control: no-cache\r\n");
+        strbuf_add_str(out, keep_alive ? "connection: keep-alive\r\n" : "");
+    }
     write_length(out, "content-length", body_len);
     if (content_type != NULL) {
         h1_write_header(out, SLICE("content-type"), slice_of_str(content_type));
@@ -45,8 +63,8 @@ static void write_uvicorn_head(struct sim_exchange *exchange, struct strbuf *out
     if (server->dialect->headers == SIM_HEADERS_UVICORN) {
         strbuf_add_str(out, "vary: Origin\r\n");
     }
-    if (server->dialect->echo_request_id && exchange->request_id.len > 0) {
-        h1_write_header(out, SLICE("x-request-id"), exchange->request_id);
+    if (server->dialect->request_ids && server->options->request_id_headers) {
+        write_request_id(exchange, out);
     }
     if (!keep_alive) {
         strbuf_add_str(out, "connection: close\r\n");
@@ -56,8 +74,8 @@ static void write_uvicorn_head(struct sim_exchange *exchange, struct strbuf *out
     }
 }
 
-static void write_llamacpp_head(struct strbuf *out, const char *content_type, int64_t body_len,
-                                bool keep_alive)
+static void write_llamacpp_head(const struct sim_exchange *exchange, struct strbuf *out,
+                                const char *content_type, int64_t body_len, bool keep_alive)
 {
     strbuf_add_str(out, "Server: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n");
     if (body_len < 0) {
@@ -73,6 +91,9 @@ static void write_llamacpp_head(struct strbuf *out, const char *content_type, in
     // A stream promises to stay, and goes all the same.
     strbuf_add_str(out, keep_alive || body_len < 0 ? "Keep-Alive: timeout=5, max=100\r\n"
                                                    : "Connection: close\r\n");
+    if (exchange->method == HTTP_METHOD_HEAD) {
+        strbuf_add_str(out, "Accept-Ranges: bytes\r\n");
+    }
 }
 
 void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsigned status,
@@ -81,7 +102,7 @@ void sim_exchange_head(struct sim_exchange *exchange, struct strbuf *out, unsign
     struct sim_server *server = exchange->pod->server;
     h1_write_status(out, status);
     if (server->dialect->headers == SIM_HEADERS_LLAMACPP) {
-        write_llamacpp_head(out, content_type, body_len, keep_alive);
+        write_llamacpp_head(exchange, out, content_type, body_len, keep_alive);
     } else {
         write_uvicorn_head(exchange, out, content_type, body_len, keep_alive);
     }

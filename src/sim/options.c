@@ -45,6 +45,8 @@ static const struct option_row rows[] = {
     {"max-model-len", KIND_U32, AT(config.max_model_len), "N", "prompt and output (32768)"},
     {"time-scale", KIND_DOUBLE, AT(config.time_scale), "X", "multiplies all durations (1)"},
     {"keep-alive", KIND_MS, AT(keep_alive_ms), "TIME", "idle connections are closed after (5s)"},
+    {"request-id-headers", KIND_BOOL, AT(request_id_headers), NULL,
+     "vllm: answers carry x-request-id, as with its --enable-request-id-headers"},
     {"max-body", KIND_U64, AT(max_body), "BYTES", "of a request (67108864)"},
     {"fault", KIND_TEXT, AT(fault), "LIST", "a fault for every request, as in x-sim-fault"},
     {"shutdown", KIND_TEXT, AT(shutdown), "MANNER",

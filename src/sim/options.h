@@ -32,6 +32,7 @@ struct sim_options {
     uint32_t pods;
     struct sim_engine_config config;
     uint32_t keep_alive_ms;
+    bool request_id_headers;
     uint64_t max_body;
     bool instant;
     uint32_t reply_bytes;

@@ -125,7 +125,9 @@ int sim_prompt_text(struct json_object *body, enum sim_api api, struct strbuf *t
         [SIM_API_TEXT] = "prompt",
         [SIM_API_EMBEDDINGS] = "input",
         [SIM_API_RESPONSES] = "input",
+        [SIM_API_MESSAGES] = "messages",
     };
+    struct json_object *system = NULL;
     struct json_object *value = NULL;
     *ret_field = fields[api];
     *ret_tokens = 0;
@@ -133,7 +135,12 @@ int sim_prompt_text(struct json_object *body, enum sim_api api, struct strbuf *t
         return -ENOENT;
     }
     bool is_text = json_object_is_type(value, json_type_string);
-    if (api == SIM_API_CHAT || (api == SIM_API_RESPONSES && !is_text)) {
+    if (api == SIM_API_MESSAGES && json_object_object_get_ex(body, "system", &system) &&
+        add_content(text, system) != 0) {
+        *ret_field = "system";
+        return -EINVAL;
+    }
+    if (api == SIM_API_CHAT || api == SIM_API_MESSAGES || (api == SIM_API_RESPONSES && !is_text)) {
         return add_messages(text, value);
     }
     return add_prompt(text, value, ret_tokens);

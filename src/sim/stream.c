@@ -85,8 +85,8 @@ static bool step_role(struct sim_exchange *exchange, struct strbuf *out)
     if (!has_output(exchange)) {
         return false;
     }
-    if (exchange->api == SIM_API_RESPONSES) {
-        sim_responses_begin(exchange, out);
+    if (exchange->events != NULL) {
+        sim_named_begin(exchange, out);
     } else if (dialect->roles_together) {
         for (uint32_t i = 0; i < exchange->choice_count; i++) {
             add_role(&exchange->choices[i], out);
@@ -187,9 +187,9 @@ static bool step_token(struct sim_exchange *exchange, struct strbuf *out)
         exchange->stage = exchange->finished ? SIM_STAGE_FINISH : exchange->stage;
         return exchange->finished;
     }
-    if (exchange->api == SIM_API_RESPONSES) {
+    if (exchange->events != NULL) {
         exchange->sent++;
-        sim_responses_token(exchange, out, sim_word(choice->seed, choice->sent++));
+        sim_named_token(exchange, out, sim_word(choice->seed, choice->sent++));
         return true;
     }
     add_token(choice, out);
@@ -201,8 +201,8 @@ static bool step_token(struct sim_exchange *exchange, struct strbuf *out)
 
 static bool step_finish(struct sim_exchange *exchange, struct strbuf *out)
 {
-    if (exchange->api == SIM_API_RESPONSES) {
-        sim_responses_end(exchange, out);
+    if (exchange->events != NULL) {
+        sim_named_end(exchange, out);
         exchange->stage = SIM_STAGE_END; // no usage of its own, no [DONE]
         return true;
     }

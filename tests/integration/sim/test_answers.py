@@ -90,6 +90,13 @@ def test_cached_tokens_are_in_the_usage(t):
        ["prompt_tokens_details"]["cached_tokens"], 0)
 
 
+def test_sglang_counts_cached_tokens_only_where_there_are_some(t):
+    sim = t.sim(engine="sglang", block_size=1, **QUICK)
+    eq("prompt_tokens_details" in t.chat(sim.port).json()["usage"], False)
+    usage = t.chat(sim.port).json()["usage"]
+    eq(usage["prompt_tokens_details"], {"cached_tokens": usage["prompt_tokens"] - 1})
+
+
 def test_embeddings(t):
     sim = t.sim(**QUICK)
     body = {"model": "tiny", "input": ["one", "two"], "dimensions": 8}
@@ -131,11 +138,44 @@ def test_responses_api(t):
     eq(events[-1].json()["response"]["output"][0]["content"][0]["text"], text)
 
 
+def test_vllm_echoes_request_ids_where_it_was_told_to(t):
+    sim = t.sim(request_id_headers=True, **QUICK)
+    answer = t.chat(sim.port, headers={"x-request-id": "abc-123"})
+    eq(answer.headers["x-request-id"], "abc-123")
+    eq(answer.json()["id"], "chatcmpl-abc-123")
+    answers = [t.chat(sim.port), t.request(sim.port, "GET", "/health"), t.chat(sim.port, n=0)]
+    eq(len({a.headers["x-request-id"] for a in answers}), 3)
+    eq({len(a.headers["x-request-id"]) for a in answers}, {32})
+    assert answers[0].headers["x-request-id"] not in answers[0].json()["id"]
+    other = t.sim(engine="sglang", request_id_headers=True, **QUICK)
+    eq(t.chat(other.port, headers={"x-request-id": "a"}).headers.get("x-request-id"), None)
+
+
+def test_messages_api_where_the_engine_has_it(t):
+    body = {"model": "tiny", "max_tokens": 3, "system": "be brief",
+            "messages": [{"role": "user", "content": "hello"}]}
+    for engine in ENGINES:
+        sim = t.sim(engine=engine, **QUICK)
+        whole = t.request(sim.port, "POST", "/v1/messages", body=body)
+        if engine not in ("vllm", "vllm-old", "sglang", "llamacpp"):
+            eq(whole.status, 404, engine)
+            continue
+        eq(whole.json()["stop_reason"], "max_tokens")
+        eq(whole.json()["usage"]["output_tokens"], 3)
+        text = whole.json()["content"][0]["text"]
+        events = t.request(sim.port, "POST", "/v1/messages", body=dict(body, stream=True)).events()
+        eq([e.event for e in events], ["message_start", "content_block_start"] +
+           ["content_block_delta"] * 3 + ["content_block_stop", "message_delta", "message_stop"])
+        eq("".join(e.json()["delta"]["text"] for e in events[2:5]), text, engine)
+        eq(t.request(sim.port, "POST", "/v1/messages", body={"model": "tiny"}).status, 400)
+        sim.stop()
+
+
 def test_vllm_details(t):
     sim = t.sim(model=["tiny", "second"], **QUICK)
     answer = t.chat(sim.port, stream=True, max_tokens=2, headers={"x-request-id": "abc-123"},
                     stream_options={"include_usage": True})
-    eq(answer.headers["x-request-id"], "abc-123")
+    eq(answer.headers.get("x-request-id"), None)
     eq(answer.headers["server"], "uvicorn")
     events = answer.events()
     eq({e.json()["id"] for e in events[:-1]}, {"chatcmpl-abc-123"})

@@ -16,6 +16,7 @@ static struct sim_fill example(const struct sim_dialect *dialect)
                              .model = SLICE("we\"ird\\mo\ndel"),
                              .choices = SLICE("{\"index\":0},{\"index\":1}"),
                              .text = SLICE(" words"),
+                             .item_id = SLICE("1"),
                              .all_models = SLICE("a, \"b\""),
                              .dialect = dialect,
                              .finish = "stop",
@@ -53,6 +54,21 @@ static void check_json(const char *text, const struct sim_fill *fill)
     }
 }
 
+static void check_events(const struct sim_events *events, const struct sim_fill *fill)
+{
+    if (events == NULL) {
+        return;
+    }
+    check_json(events->whole, fill);
+    check_json(events->token.text, fill);
+    const struct sim_event *lists[] = {events->begin, events->end};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        for (const struct sim_event *event = lists[i]; event->name != NULL; event++) {
+            check_json(event->text, fill);
+        }
+    }
+}
+
 static void every_text_of_every_dialect_is_json(void **state)
 {
     (void)state;
@@ -72,6 +88,8 @@ static void every_text_of_every_dialect_is_json(void **state)
                 check_json(texts[t], &fill);
             }
         }
+        check_events(dialect->responses, &fill);
+        check_events(dialect->messages, &fill);
         check_json(dialect->error_event, &fill);
         check_json(dialect->overload_event, &fill);
         check_json(dialect->models_entry, &fill);
