@@ -24,6 +24,37 @@ static void conn_free(struct task *task, void *arg)
     free(conn);
 }
 
+// A server with a thread for each connection, and few of them, lets the others wait unread, health
+// checks too: so it was seen of llama.cpp.
+static void take_thread(struct sim_conn *conn)
+{
+    uint32_t limit = conn->pod->server->options->http_threads;
+    conn->waits = limit > 0 && conn->pod->busy_threads >= limit;
+    conn->pod->busy_threads += !conn->waits;
+}
+
+// The connection has left the pod's list; the one that waited longest is next.
+static void give_thread(struct sim_conn *conn)
+{
+    struct sim_pod *pod = conn->pod;
+    if (conn->waits) {
+        return;
+    }
+    pod->busy_threads--;
+    if (pod->server->options->http_threads == 0) {
+        return;
+    }
+    list_for_each(&pod->conns, at) {
+        struct sim_conn *next = container_of(at, struct sim_conn, node);
+        if (next->waits) {
+            next->waits = false;
+            pod->busy_threads++;
+            sim_conn_resume(next);
+            return;
+        }
+    }
+}
+
 void sim_conn_close(struct sim_conn *conn)
 {
     if (conn->closed) {
@@ -39,6 +70,7 @@ void sim_conn_close(struct sim_conn *conn)
     close(fd);
     list_remove(&conn->node);
     pod->conn_count--;
+    give_thread(conn);
     if (conn->exchange != NULL) {
         struct sim_exchange *exchange = conn->exchange;
         conn->exchange = NULL;
@@ -281,10 +313,10 @@ static void receive(struct sim_conn *conn)
 // After anything happened: go on reading, notice a client that left, close what is to be closed.
 static void proceed(struct sim_conn *conn)
 {
-    if (!conn->closed && !conn->closing && !conn->pod->hang) {
+    if (!conn->closed && !conn->closing && !conn->waits && !conn->pod->hang) {
         receive(conn);
     }
-    if (conn->closed) {
+    if (conn->closed || conn->waits) {
         return;
     }
     // A half-close counts as leaving, as it does for the servers that are imitated.
@@ -375,5 +407,6 @@ void sim_conn_accept(struct sim_pod *pod, int fd)
     pod->conn_count++;
     pod->connections++;
     conn->readable = true;
+    take_thread(conn);
     proceed(conn);
 }

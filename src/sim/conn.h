@@ -26,6 +26,7 @@ struct sim_conn {
     bool closing;     // after `out` is sent
     bool closed;
     bool served;    // at least one request
+    bool waits;     // for an HTTP thread: nothing is read until there is one
     bool consuming; // inside the loop over received bytes
 };
 

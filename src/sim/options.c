@@ -47,6 +47,8 @@ static const struct option_row rows[] = {
     {"keep-alive", KIND_MS, AT(keep_alive_ms), "TIME", "idle connections are closed after (5s)"},
     {"request-id-headers", KIND_BOOL, AT(request_id_headers), NULL,
      "vllm: answers carry x-request-id, as with its --enable-request-id-headers"},
+    {"http-threads", KIND_U32, AT(http_threads), "N",
+     "connections that are served at a time, others wait, as llama.cpp's (0: all)"},
     {"max-body", KIND_U64, AT(max_body), "BYTES", "of a request (67108864)"},
     {"fault", KIND_TEXT, AT(fault), "LIST", "a fault for every request, as in x-sim-fault"},
     {"shutdown", KIND_TEXT, AT(shutdown), "MANNER",

@@ -33,6 +33,7 @@ struct sim_options {
     struct sim_engine_config config;
     uint32_t keep_alive_ms;
     bool request_id_headers;
+    uint32_t http_threads; // connections served at a time; 0: all
     uint64_t max_body;
     bool instant;
     uint32_t reply_bytes;

@@ -19,6 +19,7 @@ enum {
     ACCEPT_BATCH = 64,
     ACCEPT_PAUSE_MS = 20, // when descriptors ran out
     BACKLOG = 4096,
+    DRAINED_MS = 5000, // vLLM refuses so long after its last stream, as seen, before it ends
 };
 
 // ---- pods ---------------------------------------------------------------------------------------
@@ -304,9 +305,17 @@ static bool is_idle(const struct sim_server *server)
     return true;
 }
 
+static bool lingers(struct sim_server *server)
+{
+    uint64_t now_ms = loop_now_ms(server->loop);
+    server->drained_ms = server->drained_ms != 0 ? server->drained_ms : now_ms;
+    return server->options->shutdown_manner == SIM_SHUTDOWN_DRAIN &&
+           now_ms < server->drained_ms + DRAINED_MS;
+}
+
 void sim_server_maybe_exit(struct sim_server *server)
 {
-    if (server->terminating && is_idle(server)) {
+    if (server->terminating && is_idle(server) && !lingers(server)) {
         loop_task_set(server->loop, &server->exit_task, on_exit_task, server);
     }
 }

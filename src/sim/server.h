@@ -35,6 +35,7 @@ struct sim_pod {
     struct timer restore_timer; // ends `refuse-for` and `down-for`
     struct list_node conns;
     uint32_t conn_count;
+    uint32_t busy_threads; // connections that are served, where --http-threads limits them
     struct list_node exchanges;
     uint32_t exchange_count; // requests under way, clients gone or not
 
@@ -84,6 +85,7 @@ struct sim_server {
     int signal_fd;
     struct io signal_io;
     bool terminating;
+    uint64_t drained_ms; // when nothing was left to wait for; 0: not yet
     struct task exit_task;
     struct timer exit_timer;
 };

@@ -132,7 +132,53 @@ def test_sigterm_drain_as_vllm_with_a_timeout(t):
     eq(refusal.json()["error"]["message"], "cannot schedule new futures after shutdown")
     eq(t.request(sim.port, "GET", "/health").status, 200)
     assert list(events)[-1].done
+    # Some seconds more it is healthy, idle, and of no use.
+    eq(t.request(sim.port, "GET", "/health").status, 200)
+    eq(t.chat(sim.port).status, 500)
+    eq(sim.wait(10), 0)
+
+
+def test_sigterm_as_llamacpp_cuts_streams_or_leaves_them_silent(t):
+    sim = t.sim(engine="llamacpp", decode_step=10, shutdown="engine")
+    streams = [begin_stream(t, sim, max_tokens=4000) for _ in range(8)]
+    sim.signal(signal.SIGTERM)
+    t.eventually(lambda: refused(sim.port), 3, "the listener is closed")
+    ends = []
+    for conn, response, _ in streams:
+        try:
+            list(conn.iter_events(response, timeout=0.5))
+            ends.append("finished")
+        except HttpError as error:
+            ends.append("silent" if "timed out" in str(error) else "cut")
+        assert not response.complete
+    eq(set(ends), {"silent", "cut"})
+    assert sim.alive()
+    for conn, _, _ in streams:
+        conn.close()
     eq(sim.wait(3), 0)
+
+
+def test_few_http_threads_let_health_checks_wait(t):
+    sim = t.sim(pods=2, engine="llamacpp", max_num_seqs=2, http_threads=4, decode_step=200,
+                jitter=0)
+    streams = [t.connect(sim.port) for _ in range(6)]
+    for conn in streams:
+        conn.send_request("POST", "/v1/chat/completions", None,
+                          t.chat_body(max_tokens=60, stream=True))
+    state = t.eventually(lambda: (lambda s: s if s["connections"] == 6 else None)(
+        sim.config(1, pod=sim.names[0])), 5, "all are connected")
+    t.eventually(lambda: sim.config(1, pod=sim.names[0])["requests-open"] == 4, 5, "four have one")
+    health = t.connect(sim.port)
+    health.send_request("GET", "/health")
+    try:
+        health.read_head(timeout=0.3)
+        raise AssertionError("an answer without a thread: %r" % state)
+    except HttpError as error:
+        contains(str(error), "timed out")
+    sim.config(1, pod=sim.names[0], decode_step=1)
+    for conn in streams:
+        assert list(conn.iter_events(conn.read_head()))[-1].done
+    eq(health.read_response().status, 200)
 
 
 def test_keep_alive_pipelining_and_idle_end(t):
