@@ -13,6 +13,7 @@
 #include "sim/prompt.h"
 #include "sim/words.h"
 
+enum { HEALTH_LATE_MS = 20000 }; // SGLang, as seen
 enum { CHOICES_MAX = 128 }; // of `n`, as OpenAI has it
 enum { EMBEDDING_DEFAULT = 64, EMBEDDING_MAX = 4096, EMBEDDING_INPUTS_MAX = 2048 };
 
@@ -49,17 +50,36 @@ static void answer_models(struct sim_exchange *exchange)
     strbuf_fini(&body);
 }
 
-static void answer_health(struct sim_exchange *exchange)
+static void reply_health(struct sim_exchange *exchange, bool failing)
 {
     struct sim_pod *pod = exchange->pod;
     const struct sim_dialect *dialect = pod->server->dialect;
-    bool failing = pod->server->terminating && dialect->term == SIM_TERM_SERVE;
     unsigned status = pod->health_status != 0 ? pod->health_status : failing ? 503 : 200;
     struct slice body = status == 200 ? slice_of_str(dialect->health) : SLICE("");
     bool is_json = body.len > 0 && body.ptr[0] == '{';
     const char *type = body.len > 0 ? "text/plain" : NULL;
     type = is_json ? sim_exchange_json_type(exchange) : type;
     sim_exchange_reply(exchange, status, type, body);
+}
+
+static void on_health_late(struct timer *timer, void *arg)
+{
+    (void)timer;
+    struct sim_exchange *exchange = arg;
+    reply_health(exchange, exchange->pod->engine.frozen);
+}
+
+static void answer_health(struct sim_exchange *exchange)
+{
+    struct sim_pod *pod = exchange->pod;
+    const struct sim_dialect *dialect = pod->server->dialect;
+    if (dialect->health_generates && pod->engine.frozen && pod->health_status == 0) {
+        double ms = HEALTH_LATE_MS * pod->engine.config.time_scale;
+        loop_timer_set(pod->server->loop, &exchange->timer, ms < 1 ? 1 : (uint64_t)ms,
+                       on_health_late, exchange);
+        return;
+    }
+    reply_health(exchange, pod->server->terminating && dialect->term == SIM_TERM_SERVE);
 }
 
 // Adapters of requests in a list, comma between.

@@ -141,6 +141,7 @@ struct sim_dialect {
     bool close_after_error;
     bool head_method_ok;     // HEAD works where GET does
     bool request_ids;        // x-request-id of the client is in the id; echoed where asked for
+    bool health_generates;   // /health is a generation: 503 after a while when the engine is stuck
     bool orca;
     bool done_after_error;   // [DONE] follows an error event
     enum sim_abort_manner abort_whole; // the client of an answer that is not streamed goes away

@@ -352,6 +352,7 @@ const struct sim_dialect sim_dialect_sglang = {
     .error_needs_head = true,
     .finish_together = true,
     .choice_ids = true,
+    .health_generates = true,
     .done_after_error = true,
     .abort_whole = SIM_ABORT_LATE,
     .term = SIM_TERM_SERVE,

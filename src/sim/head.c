@@ -1,5 +1,17 @@
 // Heads of answers, in the order and the spelling of each kind of server.
+#include <stdio.h>
+#include <string.h>
+
 #include "sim/exchange.h"
+
+// As Python writes it: 0.0, 0.25.
+static void write_float(struct strbuf *out, double value)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%.15g", value);
+    strbuf_add(out, slice_of(text, (size_t)len));
+    strbuf_add_str(out, strpbrk(text, ".e") == NULL ? ".0" : "");
+}
 
 static void write_orca(struct sim_exchange *exchange, struct strbuf *out)
 {
@@ -10,10 +22,12 @@ static void write_orca(struct sim_exchange *exchange, struct strbuf *out)
     }
     strbuf_printf(out,
                   json ? "endpoint-load-metrics: JSON {\"named_metrics\": {"
-                         "\"num_requests_waiting\": %.1f, \"kv_cache_usage_perc\": %.6g}}\r\n"
+                         "\"num_requests_waiting\": %.1f, \"kv_cache_usage_perc\": "
                        : "endpoint-load-metrics: TEXT named_metrics.num_requests_waiting=%.1f, "
-                         "named_metrics.kv_cache_usage_perc=%.6g\r\n",
-                  sim_pod_waiting(pod), sim_pod_kv_usage(pod));
+                         "named_metrics.kv_cache_usage_perc=",
+                  sim_pod_waiting(pod));
+    write_float(out, sim_pod_kv_usage(pod));
+    strbuf_add_str(out, json ? "}}\r\n" : "\r\n");
 }
 
 static void write_length(struct strbuf *out, const char *name, int64_t body_len)

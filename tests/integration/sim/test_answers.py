@@ -225,10 +225,11 @@ def test_orca_header_on_whole_answers_only(t):
     sim = t.sim(**QUICK)
     text = t.chat(sim.port, headers={"endpoint-load-metrics-format": "TEXT"})
     eq(text.headers["endpoint-load-metrics"],
-       "TEXT named_metrics.num_requests_waiting=0.0, named_metrics.kv_cache_usage_perc=0")
-    sim.config(waiting=3)
+       "TEXT named_metrics.num_requests_waiting=0.0, named_metrics.kv_cache_usage_perc=0.0")
+    sim.config(waiting=3, kv=0.25)
     as_json = t.chat(sim.port, headers={"endpoint-load-metrics-format": "JSON"})
-    contains(as_json.headers["endpoint-load-metrics"], '"num_requests_waiting": 3.0')
+    eq(as_json.headers["endpoint-load-metrics"],
+       'JSON {"named_metrics": {"num_requests_waiting": 3.0, "kv_cache_usage_perc": 0.25}}')
     streamed = t.chat(sim.port, stream=True, headers={"endpoint-load-metrics-format": "TEXT"})
     assert "endpoint-load-metrics" not in streamed.headers
     assert "endpoint-load-metrics" not in t.chat(sim.port).headers

@@ -146,6 +146,17 @@ def test_frozen_engine_answers_health_and_keeps_its_gauges(t):
     assert error is None and rest[-1].done, error
 
 
+def test_sglang_health_fails_while_its_scheduler_stands_still(t):
+    sim = t.sim(engine="sglang", time_scale=0.01, decode_step=1)
+    sim.config(freeze=True)
+    eq(t.request(sim.port, "GET", "/health").status, 503)
+    conn = t.connect(sim.port)
+    conn.send_request("GET", "/health")
+    conn.close()  # one that leaves while it waits
+    sim.config(freeze=False)
+    eq(t.request(sim.port, "GET", "/health").status, 200)
+
+
 def test_a_hanging_pod_accepts_and_says_nothing(t):
     sim = t.sim(pods=2, **QUICK)
     sim.config(1, hang=True)
