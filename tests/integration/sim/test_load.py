@@ -254,11 +254,14 @@ def chaos_client(t, sim, seed, until):
             continue
         try:
             fault = rng.choice(faults)
-            conn.send_request("POST", rng.choice(["/v1/chat/completions", "/v1/completions"]),
+            conn.send_request("POST", "/v1/" + rng.choice(["chat/completions", "completions",
+                                                           "responses", "messages"]),
                               {"x-sim-fault": fault} if fault else None,
                               dict(t.chat_body("y" * rng.randrange(3000),
                                                max_tokens=rng.randrange(1, 40),
-                                               stream=rng.random() < 0.7), prompt="z" * 500))
+                                               stream=rng.random() < 0.7,
+                                               n=rng.choice([1, 1, 2, 4])),
+                                   prompt="z" * 500, input="z" * 300))
             if rng.random() < 0.3:
                 time.sleep(rng.random() * 0.03)
             else:
