@@ -490,6 +490,18 @@ static double mean_prompt_update(struct backend_state *backend, uint64_t tokens)
     return (double)next;
 }
 
+// All but the mean prompt, which a pick moves and a preview leaves alone.
+static struct scan scan_of(struct backend_state *backend, const struct pick_request *request)
+{
+    return (struct scan){
+        .backend = backend,
+        .request = request,
+        .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
+        .tie_seed = rand_u64(request->rng),
+        .fading = sample_fading_of(backend),
+    };
+}
+
 int pick_endpoint(struct backend_state *backend, const struct pick_request *request,
                   bool allow_tried, struct reservation *ret, struct pick_trace *trace)
 {
@@ -497,13 +509,7 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
     if (set->count == 0) {
         return -ENOENT;
     }
-    struct scan scan = {
-        .backend = backend,
-        .request = request,
-        .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
-        .tie_seed = rand_u64(request->rng),
-        .fading = sample_fading_of(backend),
-    };
+    struct scan scan = scan_of(backend, request);
     scan.mean_prompt = mean_prompt_update(backend, scan.prompt_tokens);
 
     struct ranking ranking;
@@ -546,13 +552,7 @@ int pick_preview(struct backend_state *backend, const struct pick_request *reque
     if (set->count == 0) {
         return -ENOENT;
     }
-    struct scan scan = {
-        .backend = backend,
-        .request = request,
-        .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
-        .tie_seed = rand_u64(request->rng),
-        .fading = sample_fading_of(backend),
-    };
+    struct scan scan = scan_of(backend, request);
     uint32_t mean = atomic_load_explicit(&backend->mean_prompt_tokens, memory_order_relaxed);
     scan.mean_prompt = mean != 0 ? (double)mean : (double)scan.prompt_tokens;
     struct ranking ranking;
