@@ -100,6 +100,18 @@ int slice_to_u64(struct slice s, uint64_t *ret_value)
     return 0;
 }
 
+size_t slice_print_u64(uint64_t value, char *out)
+{
+    char digits[SLICE_U64_MAX];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    memcpy(out, digits + at, sizeof(digits) - at);
+    return sizeof(digits) - at;
+}
+
 static bool parse_special(struct slice s, double *value)
 {
     bool negative = s.len > 0 && s.ptr[0] == '-';

@@ -83,6 +83,12 @@ bool slice_split(struct slice *rest, char sep, struct slice *ret_part);
 // Plain decimal digits only: no sign, no space. 0, -EINVAL (empty, other bytes), -ERANGE (overflow).
 MUST_CHECK int slice_to_u64(struct slice s, uint64_t *ret_value);
 
+enum { SLICE_U64_MAX = 20 }; // digits of UINT64_MAX
+
+// Writes the number's digits, without a NUL; out has room for SLICE_U64_MAX. Returns how many. For
+// where printf costs too much: the access log, a simulator's answers.
+size_t slice_print_u64(uint64_t value, char *out);
+
 // A decimal number as Prometheus and JSON write it: sign, fraction, exponent, NaN, Inf, +Inf, -Inf.
 // 0 or -EINVAL. Independent of the locale.
 MUST_CHECK int slice_to_double(struct slice s, double *ret_value);

@@ -135,13 +135,7 @@ static char *put(char *out, const char *text, size_t len)
 
 static char *put_u64(char *out, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    return put(out, digits + at, sizeof(digits) - at);
+    return out + slice_print_u64(value, out);
 }
 
 // Nanoseconds as milliseconds with three decimals.

@@ -28,13 +28,8 @@ const struct sim_dialect *sim_dialect_find(struct slice name)
 
 static void add_u64(struct strbuf *out, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    strbuf_add(out, slice_of(digits + at, sizeof(digits) - at));
+    char digits[SLICE_U64_MAX];
+    strbuf_add(out, slice_of(digits, slice_print_u64(value, digits)));
 }
 
 static void add_quoted(struct strbuf *out, struct slice plain)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -78,6 +79,21 @@ static void unsigned_integers(void **state)
     assert_int_equal(value, UINT64_MAX);
 }
 
+static void printed_integers_read_back(void **state)
+{
+    (void)state;
+    static const uint64_t values[] = {0, 7, 9, 10, 99, 100, 1234567890, UINT64_MAX - 1, UINT64_MAX};
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        char text[SLICE_U64_MAX + 1];
+        char wanted[32];
+        memset(text, '#', sizeof(text));
+        size_t len = slice_print_u64(values[i], text);
+        assert_int_equal(text[len], '#');
+        snprintf(wanted, sizeof(wanted), "%llu", (unsigned long long)values[i]);
+        assert_true(slice_eq_str(slice_of(text, len), wanted));
+    }
+}
+
 static void doubles(void **state)
 {
     (void)state;
@@ -123,8 +139,13 @@ static void copies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comparison),        cmocka_unit_test(cutting), cmocka_unit_test(splitting),
-        cmocka_unit_test(unsigned_integers), cmocka_unit_test(doubles), cmocka_unit_test(copies),
+        cmocka_unit_test(comparison),
+        cmocka_unit_test(cutting),
+        cmocka_unit_test(splitting),
+        cmocka_unit_test(unsigned_integers),
+        cmocka_unit_test(printed_integers_read_back),
+        cmocka_unit_test(doubles),
+        cmocka_unit_test(copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
