@@ -288,11 +288,6 @@ void controller_synced(struct controller *controller)
 
 // ---- out ----
 
-bool controller_is_ready(const struct controller *controller)
-{
-    return controller->is_ready;
-}
-
 void controller_repeat_status(struct controller *controller)
 {
     controller->repeat_status = true;

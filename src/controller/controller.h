@@ -75,13 +75,11 @@ void controller_delete(struct controller *controller, enum object_kind kind, str
 // Later calls do nothing.
 void controller_synced(struct controller *controller);
 
-// A snapshot from a fully synced source was published.
-bool controller_is_ready(const struct controller *controller);
-
 // Compiles now, if anything is waiting (tests, shutdown).
 void controller_flush(struct controller *controller);
 
-// Says every status again (a writer that just became the leader knows nothing).
+// Says every status again: a writer that just became the leader knows nothing. For leader election,
+// which is not there yet.
 void controller_repeat_status(struct controller *controller);
 
 const struct controller_counters *controller_counters(const struct controller *controller);

@@ -44,11 +44,6 @@ static const struct token_row tokens[HTTP_TOKEN_COUNT] = {
     [HTTP_TOKEN_X_REQUEST_ID] = {.name = SLICE("x-request-id")},
 };
 
-struct slice http_token_name(enum http_token token)
-{
-    return (unsigned)token < HTTP_TOKEN_COUNT ? tokens[token].name : tokens[0].name;
-}
-
 bool http_token_is_hop_by_hop(enum http_token token)
 {
     return (unsigned)token < HTTP_TOKEN_COUNT && tokens[token].hop_by_hop;

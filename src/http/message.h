@@ -45,9 +45,6 @@ enum http_token {
     HTTP_TOKEN_COUNT,
 };
 
-// The lower-case name of a token ("" for unknown).
-struct slice http_token_name(enum http_token token);
-
 // Case-insensitive; HTTP_TOKEN_UNKNOWN when not in the table.
 enum http_token http_token_find(struct slice name);
 

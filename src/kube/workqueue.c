@@ -118,11 +118,6 @@ void kube_work_add_after(struct kube_workqueue *q, struct kube_work *work, uint6
     }
 }
 
-void kube_work_add(struct kube_workqueue *q, struct kube_work *work)
-{
-    kube_work_add_after(q, work, 0);
-}
-
 static void stop_running(struct kube_work *work)
 {
     BUG_ON(!work->is_running);

@@ -61,10 +61,8 @@ void kube_workqueue_fini(struct kube_workqueue *queue);
 // While paused nothing begins; what is added waits.
 void kube_workqueue_pause(struct kube_workqueue *queue, bool paused);
 
-// Run it soon: not before a pause after a failure is over, and again if it runs now.
-void kube_work_add(struct kube_workqueue *queue, struct kube_work *work);
-
-// As kube_work_add, after a delay. An item that is queued or waits already keeps its time.
+// Run it after a delay (0: soon), but not before a pause after a failure is over, and again if it
+// runs now. An item that is queued or waits already keeps its time.
 void kube_work_add_after(struct kube_workqueue *queue, struct kube_work *work, uint64_t delay_ms);
 
 // The work ended well: it starts over with short pauses. If it was added meanwhile it runs again,

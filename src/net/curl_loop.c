@@ -32,7 +32,6 @@ struct curl_loop {
     struct list_node transfers; // running
     struct list_node queued;    // added from inside a libcurl callback
     struct list_node dropped;   // dropped from inside a libcurl callback
-    size_t running;
     unsigned int inside; // > 0: libcurl is on the stack and must not be entered again
     bool dispatching;    // done callbacks are being called
     bool freed;          // by one of them; the memory goes when they are through
@@ -71,9 +70,6 @@ int curl_loop_new(struct loop *loop, struct curl_loop **ret_curl, struct error *
 static void transfer_free(struct curl_loop *curl, struct transfer *t)
 {
     list_remove(&t->node);
-    if (t->state == TRANSFER_RUNNING) {
-        curl->running--;
-    }
     if (t->state != TRANSFER_QUEUED) {
         curl->inside++;
         curl_multi_remove_handle(curl->multi, t->easy);
@@ -146,7 +142,6 @@ static void start(struct curl_loop *curl, struct transfer *t)
     list_remove(&t->node);
     list_push_back(&curl->transfers, &t->node);
     t->state = TRANSFER_RUNNING;
-    curl->running++;
     curl->inside++;
     CURLMcode rc = curl_multi_add_handle(curl->multi, t->easy);
     curl->inside--;
@@ -298,16 +293,6 @@ int curl_loop_add(struct curl_loop *curl, CURL *easy, curl_loop_done *done, void
     return 0;
 }
 
-void curl_loop_remove(struct curl_loop *curl, CURL *easy)
-{
-    struct transfer *t = NULL;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
-    if (t != NULL) {
-        BUG_ON(curl->inside != 0 && t->state == TRANSFER_RUNNING);
-        transfer_free(curl, t);
-    }
-}
-
 static size_t refuse(char *data, size_t size, size_t count, void *arg)
 {
     (void)data;
@@ -337,7 +322,6 @@ void curl_loop_drop(struct curl_loop *curl, CURL *easy)
         return;
     }
     t->state = TRANSFER_DROPPED;
-    curl->running--;
     list_remove(&t->node);
     list_push_back(&curl->dropped, &t->node);
     // Nothing of the maker's may be touched from here on.
@@ -346,11 +330,6 @@ void curl_loop_drop(struct curl_loop *curl, CURL *easy)
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
     loop_task_set(curl->loop, &curl->kick, on_kick, curl);
-}
-
-size_t curl_loop_running(const struct curl_loop *curl)
-{
-    return curl->running;
 }
 
 CURL *curl_loop_easy(void)

@@ -2,7 +2,7 @@
 // For everything that is a client of something else off the request path: the API server, scrapes.
 //
 // Ownership: an easy handle belongs to its maker; the loop only borrows it between curl_loop_add
-// and the done callback (or curl_loop_remove). CURLOPT_PRIVATE is used here and is not the maker's.
+// and the done callback (or curl_loop_drop). CURLOPT_PRIVATE is used here and is not the maker's.
 #pragma once
 
 #include <curl/curl.h>
@@ -28,17 +28,10 @@ void curl_loop_free(struct curl_loop *curl);
 // callback. 0, -EBUSY (the handle is running already) or -ENOMEM.
 MUST_CHECK int curl_loop_add(struct curl_loop *curl, CURL *easy, curl_loop_done *done, void *arg);
 
-// Takes a running transfer off: done does not come. Must not be called from inside a libcurl
-// callback (write, header, …). A handle that is not running is ignored.
-void curl_loop_remove(struct curl_loop *curl, CURL *easy);
-
-// As curl_loop_remove, and frees the handle; may be called from anywhere. When that is inside one
-// of the transfer's own libcurl callbacks, the callback must then return an error value to libcurl
-// and touch the handle no more. NULL is fine.
+// Takes a transfer off, running or not, and frees the handle: done does not come. May be called from
+// anywhere. When that is inside one of the transfer's own libcurl callbacks, the callback must then
+// return an error value to libcurl and touch the handle no more. NULL is fine.
 void curl_loop_drop(struct curl_loop *curl, CURL *easy);
-
-// Number of transfers that run.
-size_t curl_loop_running(const struct curl_loop *curl);
 
 // A new handle with what every client of ours wants: no signals, http and https only, no redirects,
 // no environment proxy, TCP keep-alive. NULL when out of memory.

@@ -55,7 +55,7 @@ void status_writer_gone(struct status_writer *writer, enum object_kind kind, str
                         struct slice name);
 
 // Only the leader writes. While closed, wishes are kept (the newest for each object) and written once
-// it opens. Open at first.
+// it opens. Open at first, and for good until there is leader election.
 void status_writer_set_open(struct status_writer *writer, bool is_open);
 
 void status_writer_counters(const struct status_writer *writer, struct status_writer_counters *ret);

@@ -10,11 +10,42 @@
 
 #include "base/macros.h"
 
+static const struct slice token_names[HTTP_TOKEN_COUNT] = {
+    [HTTP_TOKEN_ACCEPT] = SLICE("accept"),
+    [HTTP_TOKEN_ACCEPT_ENCODING] = SLICE("accept-encoding"),
+    [HTTP_TOKEN_AUTHORIZATION] = SLICE("authorization"),
+    [HTTP_TOKEN_CONNECTION] = SLICE("connection"),
+    [HTTP_TOKEN_CONTENT_ENCODING] = SLICE("content-encoding"),
+    [HTTP_TOKEN_CONTENT_LENGTH] = SLICE("content-length"),
+    [HTTP_TOKEN_CONTENT_TYPE] = SLICE("content-type"),
+    [HTTP_TOKEN_DATE] = SLICE("date"),
+    [HTTP_TOKEN_ENDPOINT_LOAD_METRICS] = SLICE("endpoint-load-metrics"),
+    [HTTP_TOKEN_EXPECT] = SLICE("expect"),
+    [HTTP_TOKEN_FORWARDED] = SLICE("forwarded"),
+    [HTTP_TOKEN_HOST] = SLICE("host"),
+    [HTTP_TOKEN_KEEP_ALIVE] = SLICE("keep-alive"),
+    [HTTP_TOKEN_PROXY_AUTHENTICATE] = SLICE("proxy-authenticate"),
+    [HTTP_TOKEN_PROXY_AUTHORIZATION] = SLICE("proxy-authorization"),
+    [HTTP_TOKEN_PROXY_CONNECTION] = SLICE("proxy-connection"),
+    [HTTP_TOKEN_RETRY_AFTER] = SLICE("retry-after"),
+    [HTTP_TOKEN_SERVER] = SLICE("server"),
+    [HTTP_TOKEN_TE] = SLICE("te"),
+    [HTTP_TOKEN_TRAILER] = SLICE("trailer"),
+    [HTTP_TOKEN_TRANSFER_ENCODING] = SLICE("transfer-encoding"),
+    [HTTP_TOKEN_UPGRADE] = SLICE("upgrade"),
+    [HTTP_TOKEN_USER_AGENT] = SLICE("user-agent"),
+    [HTTP_TOKEN_VIA] = SLICE("via"),
+    [HTTP_TOKEN_X_FORWARDED_FOR] = SLICE("x-forwarded-for"),
+    [HTTP_TOKEN_X_FORWARDED_HOST] = SLICE("x-forwarded-host"),
+    [HTTP_TOKEN_X_FORWARDED_PROTO] = SLICE("x-forwarded-proto"),
+    [HTTP_TOKEN_X_REQUEST_ID] = SLICE("x-request-id"),
+};
+
 static void every_token_is_found_in_any_case(void **state)
 {
     (void)state;
     for (int token = 1; token < HTTP_TOKEN_COUNT; token++) {
-        struct slice name = http_token_name((enum http_token)token);
+        struct slice name = token_names[token];
         assert_true(name.len > 0 && name.len < 64);
         char *copy = malloc(name.len);
         memcpy(copy, name.ptr, name.len);
@@ -32,7 +63,7 @@ static void a_name_that_differs_in_one_bit_is_not_found(void **state)
     (void)state;
     char copy[64];
     for (int token = 1; token < HTTP_TOKEN_COUNT; token++) {
-        struct slice name = http_token_name((enum http_token)token);
+        struct slice name = token_names[token];
         for (size_t i = 0; i < name.len; i++) {
             for (int bit = 0; bit < 8; bit++) {
                 memcpy(copy, name.ptr, name.len);

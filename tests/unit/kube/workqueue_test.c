@@ -65,12 +65,12 @@ static int teardown(void **state)
 static void an_item_is_queued_once_and_never_runs_twice_at_a_time(void **state)
 {
     struct fixture *f = *state;
-    kube_work_add(&f->queue, &f->work[0]);
-    kube_work_add(&f->queue, &f->work[0]);
+    kube_work_add_after(&f->queue, &f->work[0], 0);
+    kube_work_add_after(&f->queue, &f->work[0], 0);
     advance(f, 1);
     assert_int_equal(f->runs, 1);
-    kube_work_add(&f->queue, &f->work[0]); // while it runs
-    kube_work_add(&f->queue, &f->work[0]);
+    kube_work_add_after(&f->queue, &f->work[0], 0); // while it runs
+    kube_work_add_after(&f->queue, &f->work[0], 0);
     advance(f, 1);
     assert_int_equal(f->runs, 1);
     kube_work_done(&f->work[0], 50);
@@ -87,7 +87,7 @@ static void no_more_than_the_maximum_run(void **state)
 {
     struct fixture *f = *state;
     for (int i = 0; i < 4; i++) {
-        kube_work_add(&f->queue, &f->work[i]);
+        kube_work_add_after(&f->queue, &f->work[i], 0);
     }
     advance(f, 1);
     assert_int_equal(f->runs, 2);
@@ -104,7 +104,7 @@ static void the_rate_holds_after_the_burst(void **state)
     struct fixture *f = *state;
     f->end_at_once = true;
     for (size_t i = 0; i < 30; i++) {
-        kube_work_add(&f->queue, &f->work[i]);
+        kube_work_add_after(&f->queue, &f->work[i], 0);
     }
     advance(f, 1);
     assert_int_equal(f->runs, 5);
@@ -117,7 +117,7 @@ static void the_rate_holds_after_the_burst(void **state)
 static void failures_wait_up_to_the_cap_and_success_forgets_them(void **state)
 {
     struct fixture *f = *state;
-    kube_work_add(&f->queue, &f->work[0]);
+    kube_work_add_after(&f->queue, &f->work[0], 0);
     advance(f, 1);
     static const uint64_t least[] = {100, 200, 400, 800, 1000, 1000};
     for (size_t i = 0; i < ARRAY_LEN(least); i++) {
@@ -142,8 +142,8 @@ static void nothing_begins_while_paused(void **state)
 {
     struct fixture *f = *state;
     kube_workqueue_pause(&f->queue, true);
-    kube_work_add(&f->queue, &f->work[0]);
-    kube_work_add(&f->queue, &f->work[1]);
+    kube_work_add_after(&f->queue, &f->work[0], 0);
+    kube_work_add_after(&f->queue, &f->work[1], 0);
     advance(f, 1000);
     assert_int_equal(f->runs, 0);
     kube_work_forget(&f->work[1]);
