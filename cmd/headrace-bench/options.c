@@ -9,6 +9,7 @@
 #include "json/write.h"
 
 enum { DAY_MS = 86400000, TEXT_MAX = 65536, URL_MAX = 1536, GROUPS_MAX = 1000000 };
+static const char ENV_PREFIX[] = "HEADRACE_BENCH";
 
 // What the table fills, before it means anything.
 struct raw {
@@ -115,13 +116,17 @@ static int add_field(const char *value, void *target, struct error *err)
     return body->failed ? error_set(err, -E2BIG, "too many fields") : 0;
 }
 
+// "--rate", or the variable that it came from.
+#define WHERE(name, text) \
+    options_where(ENV_PREFIX, (name), (text), (char[OPTIONS_WHERE_MAX]){""})
+
 static int to_number(const char *name, const char *text, double min, double max, double *ret_value,
                      struct error *err)
 {
     double value;
     if (slice_to_double(slice_of_str(text), &value) != 0 || !(value >= min && value <= max)) {
-        return error_set(err, -EINVAL, "--%s: \"%s\" is no number from %g to %g", name, text, min,
-                         max);
+        return error_set(err, -EINVAL, "%s: \"%s\" is no number from %g to %g", WHERE(name, text),
+                         text, min, max);
     }
     *ret_value = value;
     return 0;
@@ -131,7 +136,7 @@ static int to_dist(const char *name, const char *text, struct load_dist *ret_dis
                    struct error *err)
 {
     int rc = load_dist_parse(slice_of_str(text), ret_dist, err);
-    return rc != 0 ? error_prefix(err, rc, "--%s", name) : 0;
+    return rc != 0 ? error_prefix(err, rc, "%s", WHERE(name, text)) : 0;
 }
 
 // One of two words.
@@ -140,7 +145,8 @@ static int to_choice(const char *name, const char *text, const char *first, cons
 {
     *ret_second = strcmp(text, second) == 0;
     if (!*ret_second && strcmp(text, first) != 0) {
-        return error_set(err, -EINVAL, "--%s: %s or %s, not \"%s\"", name, first, second, text);
+        return error_set(err, -EINVAL, "%s: %s or %s, not \"%s\"", WHERE(name, text), first, second,
+                         text);
     }
     return 0;
 }
@@ -201,8 +207,8 @@ static int resolve(struct raw *raw, struct load_config *config, struct error *er
         return error_set(err, -EINVAL, "--url and --model are needed (see --help)");
     }
     if (load_api_parse(slice_of_str(raw->api), &config->api) != 0) {
-        return error_set(err, -EINVAL, "--api: chat, completions or embeddings, not \"%s\"",
-                         raw->api);
+        return error_set(err, -EINVAL, "%s: chat, completions or embeddings, not \"%s\"",
+                         WHERE("api", raw->api), raw->api);
     }
     int rc = resolve_numbers(raw, config, err);
     rc = rc ? rc : check(raw, config, err);
@@ -227,7 +233,7 @@ static void print_help(const struct option_row *rows, size_t count)
            "       headrace-bench --url URL --model NAME --concurrency N [OPTIONS]\n\n"
            "TOKENS is 128, uniform:64-256, exp:200, normal:200,50 or lognormal:200,0.8.\n\n",
            HEADRACE_VERSION);
-    options_help(rows, count, "HEADRACE_BENCH");
+    options_help(rows, count, ENV_PREFIX);
     printf("\nExit status: 0; 1 when nothing succeeded, or anything failed with --fail-on-error; "
            "2 for wrong options.\n");
 }
@@ -330,7 +336,7 @@ int options_read(struct options *options, int argc, char **argv, struct error *e
         {"version", "", "print the version", OPTION_SWITCH, &raw.version, 0, 0, NULL},
     };
     int words = 0;
-    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE_BENCH", argc, argv, &words, err);
+    int rc = options_parse(rows, ARRAY_LEN(rows), ENV_PREFIX, argc, argv, &words, err);
     if (rc == -EAGAIN) {
         print_help(rows, ARRAY_LEN(rows));
         return rc;

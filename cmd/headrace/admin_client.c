@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/options.h"
+
 enum { ANSWER_MAX = 64 * 1024 * 1024, URL_MAX = 16 * 1024, CONNECT_MS = 3000, TOTAL_MS = 15000 };
 
 static size_t on_data(char *data, size_t size, size_t count, void *arg)
@@ -160,7 +162,9 @@ int output_is_json(const char *output, bool *ret_json, struct error *err)
 {
     bool is_json = strcmp(output, "json") == 0;
     if (!is_json && strcmp(output, "table") != 0) {
-        return error_set(err, -EINVAL, "--output %s: want table or json", output);
+        char where[OPTIONS_WHERE_MAX];
+        return error_set(err, -EINVAL, "%s %s: want table or json",
+                         options_where("HEADRACE", "output", output, where), output);
     }
     *ret_json = is_json;
     return 0;

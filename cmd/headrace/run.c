@@ -11,6 +11,7 @@
 
 #include "admin/admin.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "cluster.h"
 #include "commands.h"
 #include "controller/controller.h"
@@ -209,14 +210,18 @@ static void raise_file_limit(void)
 
 static int setup_log(const struct run_options *options, struct error *err)
 {
+    char where[OPTIONS_WHERE_MAX];
     enum log_level level;
     if (log_level_parse(slice_of_str(options->log_level), &level) != 0) {
-        return error_set(err, -EINVAL, "--log-level %s: want debug, info, warn or error",
+        return error_set(err, -EINVAL, "%s %s: want debug, info, warn or error",
+                         options_where("HEADRACE", "log-level", options->log_level, where),
                          options->log_level);
     }
     bool json = strcmp(options->log_format, "json") == 0;
     if (!json && strcmp(options->log_format, "text") != 0) {
-        return error_set(err, -EINVAL, "--log-format %s: want text or json", options->log_format);
+        return error_set(err, -EINVAL, "%s %s: want text or json",
+                         options_where("HEADRACE", "log-format", options->log_format, where),
+                         options->log_format);
     }
     log_setup(level, json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
     return 0;
@@ -305,7 +310,10 @@ static int start_admin(struct run *run, struct error *err)
     struct proxy_address address;
     int rc = parse_listen_address(run->options.admin, &address, err);
     if (rc != 0) {
-        return error_prefix(err, rc, "--admin %s", run->options.admin);
+        char where[OPTIONS_WHERE_MAX];
+        return error_prefix(err, rc, "%s %s",
+                            options_where("HEADRACE", "admin", run->options.admin, where),
+                            run->options.admin);
     }
     const struct admin_config config = {
         .address = address.address,

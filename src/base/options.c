@@ -191,6 +191,17 @@ int options_parse(const struct option_row *rows, size_t count, const char *env_p
     return rc;
 }
 
+const char *options_where(const char *env_prefix, const char *name, const char *value,
+                          char where[OPTIONS_WHERE_MAX])
+{
+    char variable[ENV_NAME_MAX];
+    env_name(env_prefix, name, variable);
+    bool is_env = value != NULL && getenv(variable) == value; // the very text, not one like it
+    snprintf(where, OPTIONS_WHERE_MAX, "%s%s", is_env ? "environment variable " : "--",
+             is_env ? variable : name);
+    return where;
+}
+
 void options_help(const struct option_row *rows, size_t count, const char *env_prefix)
 {
     printf("Options (each also as an environment variable %s_NAME):\n", env_prefix);

@@ -35,6 +35,13 @@ struct option_row {
 MUST_CHECK int options_parse(const struct option_row *rows, size_t count, const char *env_prefix,
                              int argc, char **argv, int *ret_count, struct error *err);
 
+// For what is found wrong with an OPTION_STRING after options_parse: writes where the value came from,
+// "--name" or "environment variable PREFIX_NAME", into where and returns it. The value is the pointer
+// that options_parse stored.
+enum { OPTIONS_WHERE_MAX = 128 };
+const char *options_where(const char *env_prefix, const char *name, const char *value,
+                          char where[OPTIONS_WHERE_MAX]);
+
 // Prints the table to stdout.
 void options_help(const struct option_row *rows, size_t count, const char *env_prefix);
 

@@ -397,6 +397,20 @@ def test_wrong_options(t):
         contains(process.stderr, part)
 
 
+def test_a_wrong_value_from_the_environment_is_told_by_its_variable(t):
+    good_ones = {"HEADRACE_BENCH_URL": "http://127.0.0.1:1", "HEADRACE_BENCH_MODEL": "m",
+                 "HEADRACE_BENCH_RATE": "1"}
+    for name, value in (("RATE", "fast"), ("PROMPT_TOKENS", "many"), ("OUTPUT", "xml"),
+                        ("API", "chats"), ("SEED", "x"), ("DURATION", "long")):
+        process = t.process([program("headrace-bench")],
+                            env={**good_ones, "HEADRACE_BENCH_" + name: value})
+        eq(process.wait(), 2, name)
+        contains(process.stderr, "environment variable HEADRACE_BENCH_" + name)
+    process = t.process([program("headrace-bench"), "--rate", "fast"], env=good_ones)
+    eq(process.wait(), 2)
+    contains(process.stderr, "--rate: ")
+
+
 def test_interrupt_reports_what_was_measured(t):
     server = Server(t, good)
     process = t.process([program("headrace-bench"), "--url", server.url, "--model", "tiny", "--rate",
