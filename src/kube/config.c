@@ -409,6 +409,48 @@ static int read_exec(struct kube_config *config, struct json_object *exec, const
     return rc == 0 ? check_exec(spec, get_str(exec, "interactiveMode"), path, err) : rc;
 }
 
+static bool is_absent_or(struct json_object *node, const char *key, enum json_type type)
+{
+    struct json_object *value = get_node(node, key);
+    return value == NULL || json_object_is_type(value, type);
+}
+
+static int read_impersonation(struct kube_config *config, struct json_object *user,
+                              const char *path, struct error *err)
+{
+    static const char *const texts[] = {"as", "as-uid"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (!is_absent_or(user, texts[i], json_type_string)) {
+            return error_set(err, -EINVAL, "%s: %s must be a string", path, texts[i]);
+        }
+    }
+    struct json_object *groups = get_node(user, "as-groups");
+    bool is_list = is_absent_or(user, "as-groups", json_type_array);
+    size_t count = is_list && groups != NULL ? json_object_array_length(groups) : 0;
+    for (size_t i = 0; i < count; i++) {
+        is_list = is_list &&
+                  json_object_is_type(json_object_array_get_idx(groups, i), json_type_string);
+    }
+    if (!is_list) {
+        return error_set(err, -EINVAL, "%s: as-groups must be a list of strings", path);
+    }
+    struct json_object *extra = get_node(user, "as-user-extra");
+    if (extra != NULL && !(json_object_is_type(extra, json_type_object) &&
+                           json_object_object_length(extra) == 0)) {
+        return error_set(err, -EINVAL, "%s: as-user-extra is not supported; use as, as-groups and "
+                         "as-uid alone", path);
+    }
+    int rc = copy_str(user, "as", &config->as_user);
+    rc = rc != 0 ? rc : copy_str(user, "as-uid", &config->as_uid);
+    if (rc == 0 && count > 0) {
+        config->as_groups = read_strings(groups, &rc);
+    }
+    if (rc == 0 && config->as_user == NULL && (count > 0 || config->as_uid != NULL)) {
+        return error_set(err, -EINVAL, "%s: as-groups and as-uid need as", path);
+    }
+    return rc;
+}
+
 static int read_user(struct kube_config *config, struct json_object *user, const char *path,
                      struct error *err)
 {
@@ -420,11 +462,7 @@ static int read_user(struct kube_config *config, struct json_object *user, const
     rc = rc != 0 ? rc : copy_path(user, "tokenFile", path, &config->token_file);
     rc = rc != 0 ? rc : copy_str(user, "username", &config->username);
     rc = rc != 0 ? rc : copy_str(user, "password", &config->password);
-    rc = rc != 0 ? rc : copy_str(user, "as", &config->as_user);
-    rc = rc != 0 ? rc : copy_str(user, "as-uid", &config->as_uid);
-    if (rc == 0 && get_node(user, "as-groups") != NULL) {
-        config->as_groups = read_strings(get_node(user, "as-groups"), &rc);
-    }
+    rc = rc != 0 ? rc : read_impersonation(config, user, path, err);
     if (rc == 0 && get_node(user, "auth-provider") != NULL) {
         rc = error_set(err, -EINVAL, "%s: auth-provider was removed from Kubernetes in 1.26; use "
                        "exec", path);

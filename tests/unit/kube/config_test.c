@@ -118,6 +118,39 @@ static void a_kubeconfig_is_read_with_every_field(void **state)
     assert_false(c->insecure);
 }
 
+// To send requests as less, or as somebody else, than the file says would be worse than to send none.
+static void impersonation_that_cannot_be_had_is_refused(void **state)
+{
+    static const struct {
+        const char *user;
+        const char *text; // NULL: accepted
+    } cases[] = {
+        {"{as: joe, as-user-extra: {scopes: [a]}}", "as-user-extra is not supported"},
+        {"{as: joe, as-user-extra: {}}", NULL},
+        {"{as-groups: [a]}", "as-groups and as-uid need as"},
+        {"{as-uid: '7'}", "as-groups and as-uid need as"},
+        {"{as-groups: []}", NULL},
+        {"{as: joe, as-groups: a}", "as-groups must be a list of strings"},
+        {"{as: joe, as-groups: [1]}", "as-groups must be a list of strings"},
+        {"{as: [joe]}", "as must be a string"},
+        {"{as: joe, as-uid: 7}", "as-uid must be a string"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), CONTEXT CLUSTER "users: [{name: u, user: %s}]\n",
+                 cases[i].user);
+        put(f, "c", text);
+        struct kube_config_options options = {.kubeconfig = path_of(f, "c")};
+        int rc = load(f, &options);
+        if (cases[i].text == NULL) {
+            assert_int_equal(rc, 0);
+        } else if (rc != -EINVAL || strstr(f->err.text, cases[i].text) == NULL) {
+            fail_msg("%s: %d %s", cases[i].user, rc, f->err.text);
+        }
+    }
+}
+
 static void another_context_can_be_asked_for(void **state)
 {
     struct fixture *f = *state;
@@ -255,6 +288,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_kubeconfig_is_read_with_every_field),
+        CASE(impersonation_that_cannot_be_had_is_refused),
         CASE(another_context_can_be_asked_for),
         CASE(a_list_of_files_is_merged_and_the_first_wins),
         CASE(a_pod_finds_its_service_account),
