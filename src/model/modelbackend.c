@@ -43,7 +43,8 @@ static const struct schema_field label_item = {
     .pattern = PATTERN_LABEL_VALUE};
 static const struct schema_field selector_fields[] = {
     {.name = "matchLabels", .type = SCHEMA_STRING_MAP, .offset = FIELD(backend_selector, match_labels),
-     .required = true, .min_len = 1, .max_len = 16, .item = &label_item},
+     .required = true, .min_len = 1, .max_len = 16, .item = &label_item,
+     .check = SCHEMA_CHECK_LABEL_KEYS},
 };
 static const struct schema_object selector_schema =
     OBJECT_OF(struct backend_selector, selector_fields);

@@ -87,23 +87,13 @@ static void check_names(struct object *object, struct json_object *json, const c
     }
 }
 
-// A label's or an annotation's key: a name of at most 63 characters, perhaps behind a domain and a slash
-// (k8s.io/apimachinery pkg/util/validation, IsQualifiedName).
-static bool is_qualified_name(struct slice key)
-{
-    ptrdiff_t slash = slice_find_byte(key, '/');
-    struct slice name = slash >= 0 ? slice_skip(key, (size_t)slash + 1) : key;
-    return key.len - name.len <= 254 && name.len <= 63 &&
-           pattern_matches(PATTERN_QUALIFIED_NAME, key.ptr);
-}
-
 // An entry of labels, whose values are restricted, or of annotations, whose values are not.
 static void check_entry(struct object *object, int line, const char *path, const char *key,
                         struct json_object *value)
 {
     bool is_label = strcmp(path, "metadata.labels") == 0;
     const char *text = json_object_get_string(value);
-    if (!is_qualified_name(slice_of_str(key))) {
+    if (!pattern_is_label_key(slice_of_str(key))) {
         problems_add(&object->problems, line, path, "\"%.100s\" is not a name that a key may have",
                      key);
     } else if (value != NULL && !json_object_is_type(value, json_type_string)) {

@@ -4,6 +4,8 @@
 #include <regex.h>
 #include <string.h>
 
+#include "model/patterns.h"
+
 enum { PATTERNS_MAX = 32 };
 
 static struct {
@@ -33,4 +35,12 @@ static const regex_t *compiled(const char *pattern)
 bool pattern_matches(const char *pattern, const char *text)
 {
     return regexec(compiled(pattern), text, 0, NULL, 0) == 0;
+}
+
+bool pattern_is_label_key(struct slice key)
+{
+    ptrdiff_t slash = slice_find_byte(key, '/');
+    struct slice name = slash >= 0 ? slice_skip(key, (size_t)slash + 1) : key;
+    return key.len - name.len <= 254 && name.len <= 63 &&
+           pattern_matches(PATTERN_QUALIFIED_NAME, key.ptr);
 }

@@ -384,6 +384,11 @@ static int read_string_map(const struct schema_reader *reader, const struct sche
     int rc = 0;
     json_object_object_foreach(value, key, entry) {
         struct place inside = place_in(at, key, 0, entry);
+        if (field->check == SCHEMA_CHECK_LABEL_KEYS && !pattern_is_label_key(slice_of_str(key))) {
+            struct place here = place_in(at, "", 0, entry);
+            complain(reader, &here, "\"%.100s\": " SCHEMA_CHECK_LABEL_KEYS_MESSAGE, key);
+            rc = rc != -ENOMEM ? -EINVAL : rc;
+        }
         pairs[used].key = arena_dup(reader->arena, slice_of_str(key));
         int entry_rc = read_string(reader, field->item, entry, &inside, &pairs[used].value);
         if (pairs[used].key.ptr == NULL) {

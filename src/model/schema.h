@@ -37,8 +37,8 @@ enum schema_type {
 // x-kubernetes-list-type
 enum schema_list_type { SCHEMA_ATOMIC, SCHEMA_SET, SCHEMA_MAP };
 
-// Checks on a string that are CEL functions in the CRD.
-enum schema_check { SCHEMA_CHECK_NONE, SCHEMA_CHECK_IP };
+// Checks that are CEL rules at the field itself in the CRD: on a string, or on the keys of a map.
+enum schema_check { SCHEMA_CHECK_NONE, SCHEMA_CHECK_IP, SCHEMA_CHECK_LABEL_KEYS };
 
 #define SCHEMA_LIST(type)  \
     struct {               \
@@ -100,6 +100,9 @@ struct schema_object {
 };
 
 #define SCHEMA_CHECK_IP_MESSAGE "must be an IPv4 or IPv6 address"
+#define SCHEMA_CHECK_LABEL_KEYS_MESSAGE                                                            \
+    "the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', perhaps behind " \
+    "a domain and a slash"
 
 struct schema_reader {
     struct arena *arena;

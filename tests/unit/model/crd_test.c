@@ -343,6 +343,8 @@ static void compare_field(const struct schema_field *field, struct json_object *
     case SCHEMA_STRING_MAP:
         want_number(schema, "minProperties", (int64_t)field->min_len, 0, path);
         want_number(schema, "maxProperties", (int64_t)field->max_len, -1, path);
+        assert_int_equal(has_rule(schema, "", SCHEMA_CHECK_LABEL_KEYS_MESSAGE),
+                         field->check == SCHEMA_CHECK_LABEL_KEYS);
         compare_field(field->item, dig(schema, "additionalProperties"), path);
         break;
     }

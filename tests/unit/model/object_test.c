@@ -206,6 +206,8 @@ static void test_duplicates(void **state)
     object_unref(backend);
 }
 
+#define LABEL_63 "a23456789012345678901234567890123456789012345678901234567890123"
+
 // Each CEL rule of the CRDs: one object that keeps it, one that breaks it.
 static void test_rules(void **state)
 {
@@ -231,6 +233,23 @@ static void test_rules(void **state)
          "port goes with selector"},
         {OBJECT_MODELBACKEND, false, "{pool: {selector: {matchLabels: {a: ''}}, port: 80}}",
          "{pool: {selector: {matchLabels: {a: b}}}}", "spec.pool.port", "port goes with selector"},
+        {OBJECT_MODELBACKEND, false,
+         "{pool: {selector: {matchLabels: {app.kubernetes.io/name: b, A_b.c-d: ''}}, port: 80}}",
+         "{pool: {selector: {matchLabels: {a b: c}}, port: 80}}", "spec.pool.selector.matchLabels",
+         "\"a b\": the key of a label is"},
+        {OBJECT_MODELBACKEND, false,
+         "{pool: {selector: {matchLabels: {" LABEL_63 ": " LABEL_63 "}}, port: 80}}",
+         "{pool: {selector: {matchLabels: {" LABEL_63 "x: b}}, port: 80}}",
+         "spec.pool.selector.matchLabels", "the key of a label is"},
+        {OBJECT_MODELBACKEND, false, "{pool: {selector: {matchLabels: {e.f/g: b}}, port: 80}}",
+         "{pool: {selector: {matchLabels: {E.f/g: b}}, port: 80}}",
+         "spec.pool.selector.matchLabels", "the key of a label is"},
+        {OBJECT_MODELBACKEND, false, "{pool: {selector: {matchLabels: {e.f/g: b}}, port: 80}}",
+         "{pool: {selector: {matchLabels: {e/f/g: b}}, port: 80}}",
+         "spec.pool.selector.matchLabels", "the key of a label is"},
+        {OBJECT_MODELBACKEND, false, "{pool: {selector: {matchLabels: {e.f/g: b}}, port: 80}}",
+         "{pool: {selector: {matchLabels: {? '' : b}}, port: 80}}",
+         "spec.pool.selector.matchLabels", "the key of a label is"},
         {OBJECT_MODELBACKEND, true, ", engine: Generic, metrics: {mapping: {waiting: w}}}",
          ", engine: VLLM, metrics: {mapping: {waiting: w}}}", "spec.metrics", "only for engine Generic"},
         {OBJECT_MODELBACKEND, true, ", engine: Generic, metrics: {mapping: {running: w}}}",
