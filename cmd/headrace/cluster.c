@@ -146,6 +146,12 @@ void cluster_write_status(struct cluster *cluster, const struct object_status *s
     }
 }
 
+void cluster_withdraw_status(struct cluster *cluster, enum object_kind kind, struct slice namespace,
+                             struct slice name)
+{
+    status_writer_withdraw(cluster->writer, kind, namespace, name);
+}
+
 void cluster_forget_status(struct cluster *cluster, enum object_kind kind, struct slice namespace,
                            struct slice name)
 {

@@ -244,6 +244,15 @@ static void on_status_gone(void *arg, enum object_kind kind, struct slice namesp
     }
 }
 
+static void on_status_withdraw(void *arg, enum object_kind kind, struct slice namespace,
+                               struct slice name)
+{
+    struct run *run = arg;
+    if (run->cluster != NULL) {
+        cluster_withdraw_status(run->cluster, kind, namespace, name);
+    }
+}
+
 static int start_control(struct run *run, struct error *err)
 {
     epoch_init(&run->epoch);
@@ -265,6 +274,7 @@ static int start_control(struct run *run, struct error *err)
         .sink = {.publish = on_publish,
                  .status = on_status,
                  .status_gone = on_status_gone,
+                 .status_withdraw = on_status_withdraw,
                  .arg = run},
     };
     return controller_new(&config, &run->controller, err);

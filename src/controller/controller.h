@@ -30,6 +30,10 @@ struct controller_sink {
     void (*status)(void *arg, const struct object_status *status);
     // The object is gone: nothing more will be said of it. May be NULL.
     void (*status_gone)(void *arg, enum object_kind kind, struct slice namespace, struct slice name);
+    // The object is there, but of another class now: what was said of it is to be taken back. Only
+    // for objects of which something was said. May be NULL.
+    void (*status_withdraw)(void *arg, enum object_kind kind, struct slice namespace,
+                            struct slice name);
     void *arg;
 };
 

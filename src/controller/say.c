@@ -151,15 +151,20 @@ void say_again(struct controller *controller, const struct object *object)
     }
 }
 
-static void say_gone_key(struct controller *controller, enum object_kind kind,
-                         struct slice namespace, struct slice name, struct slice key)
+static void say_gone_key(struct controller *controller, enum object_kind kind, struct slice key)
 {
-    struct said *said = map_remove(&controller->said[kind], key);
+    bool is_there = resources_get(&controller->resources, kind, key) != NULL;
+    struct said *said = map_remove(&controller->said[kind], key); // the key may be the map's own
     if (said == NULL) {
         return;
     }
-    if (controller->config.sink.status_gone != NULL) {
-        controller->config.sink.status_gone(controller->config.sink.arg, kind, namespace, name);
+    const struct controller_sink *sink = &controller->config.sink;
+    struct slice namespace = slice_of_str(said->status.namespace);
+    struct slice name = slice_of_str(said->status.name);
+    if (is_there && sink->status_withdraw != NULL) {
+        sink->status_withdraw(sink->arg, kind, namespace, name);
+    } else if (!is_there && sink->status_gone != NULL) {
+        sink->status_gone(sink->arg, kind, namespace, name);
     }
     object_status_fini(&said->status);
     free(said);
@@ -168,11 +173,12 @@ static void say_gone_key(struct controller *controller, enum object_kind kind,
 void say_gone(struct controller *controller, enum object_kind kind, const struct object *object)
 {
     if (kind == OBJECT_AIROUTE || kind == OBJECT_MODELBACKEND) {
-        say_gone_key(controller, kind, object->namespace, object->name, object->key);
+        say_gone_key(controller, kind, object->key);
     }
 }
 
-// A route that went to another class is not ours to speak of any more.
+// A route that went to another class is not ours to speak of any more, nor is what we said of it still
+// true.
 static void forget_unseen(struct controller *controller, enum object_kind kind)
 {
     bool again = true;
@@ -182,8 +188,7 @@ static void forget_unseen(struct controller *controller, enum object_kind kind)
             struct said *said = e->value;
             if (said->seen != controller->compilation &&
                 map_get(&controller->current.by_key[kind], e->key) == NULL) {
-                say_gone_key(controller, kind, slice_of_str(said->status.namespace),
-                             slice_of_str(said->status.name), e->key);
+                say_gone_key(controller, kind, e->key);
                 again = true;
                 break;
             }

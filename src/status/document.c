@@ -197,23 +197,42 @@ bool status_document_is_current(struct json_object *document, struct json_object
     return same_conditions(document, current);
 }
 
-struct json_object *status_document_apply(const struct object_status *wanted, struct slice version,
-                                          struct json_object *document)
+bool status_document_is_ours(const struct object_status *wanted, struct json_object *current)
+{
+    struct json_object *observed = member(current, "observedGeneration");
+    return json_object_is_type(observed, json_type_int) &&
+           json_object_get_int64(observed) <= wanted->generation;
+}
+
+struct json_object *status_document_withdraw(const struct object_status *wanted,
+                                             struct slice version)
 {
     const struct object_kind_info *info = &object_kinds[wanted->kind];
     struct json_object *body = json_object_new_object();
     struct json_object *meta = json_object_new_object();
-    bool ok = body != NULL && meta != NULL && document != NULL;
+    bool ok = body != NULL && meta != NULL;
     ok = ok && add_text(meta, "name", wanted->name) && add_text(meta, "namespace", wanted->namespace);
     ok = ok && add(meta, "resourceVersion",
                    json_object_new_string_len(version.ptr, (int)version.len));
     ok = ok && add_text(body, "apiVersion", info->api_version) &&
-         add_text(body, "kind", info->kind) &&
-         add(body, "metadata", json_object_get(meta)) &&
-         add(body, "status", json_object_get(document));
+         add_text(body, "kind", info->kind) && add(body, "metadata", json_object_get(meta));
     json_object_put(meta);
-    json_object_put(document);
     if (!ok) {
+        json_object_put(body);
+        return NULL;
+    }
+    return body;
+}
+
+struct json_object *status_document_apply(const struct object_status *wanted, struct slice version,
+                                          struct json_object *document)
+{
+    struct json_object *body = document != NULL ? status_document_withdraw(wanted, version) : NULL;
+    if (body == NULL) {
+        json_object_put(document);
+        return NULL;
+    }
+    if (!add(body, "status", document)) {
         json_object_put(body);
         return NULL;
     }

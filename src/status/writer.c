@@ -31,6 +31,7 @@ struct item {
     uint64_t written_ms;        // 0 = never
     bool is_sent;               // the wish as it stands is on its way
     bool is_written;            // … and was taken by the server
+    bool is_withdrawing;        // not a wish any more: what was written of it is to go
     unsigned contests;          // how often in a row others undid it
     char refusal[160];          // what was logged last, so that it is logged once
 };
@@ -143,9 +144,10 @@ int status_writer_want(struct status_writer *w, const struct object_status *stat
         object_status_fini(&copy);
         return -ENOMEM;
     }
-    bool is_new_wish = !object_status_equal(&item->wanted, &copy);
+    bool is_new_wish = item->is_withdrawing || !object_status_equal(&item->wanted, &copy);
     object_status_fini(&item->wanted);
     item->wanted = copy;
+    item->is_withdrawing = false;
     bool held_up = item->work.failures > 0 || item->contests > 0;
     if (is_new_wish) {
         item->is_sent = false;
@@ -157,6 +159,33 @@ int status_writer_want(struct status_writer *w, const struct object_status *stat
     }
     kube_work_add_after(&w->queue, &item->work, pause_of(item));
     return 0;
+}
+
+static struct item *find(struct status_writer *w, enum object_kind kind, struct slice namespace,
+                         struct slice name)
+{
+    struct strbuf key;
+    bool ok = make_key(&key, kind, namespace, name);
+    struct item *item = ok ? map_get(&w->items, strbuf_slice(&key)) : NULL;
+    strbuf_fini(&key);
+    return item;
+}
+
+void status_writer_withdraw(struct status_writer *w, enum object_kind kind, struct slice namespace,
+                            struct slice name)
+{
+    struct item *item = find(w, kind, namespace, name);
+    if (item == NULL) {
+        return;
+    }
+    item->is_withdrawing = true;
+    item->is_sent = false;
+    item->is_written = false;
+    item->contests = 0;
+    if (item->work.is_waiting) {
+        kube_work_forget(&item->work); // what failed, or was undone, was something else
+    }
+    kube_work_add_after(&w->queue, &item->work, pause_of(item));
 }
 
 void status_writer_gone(struct status_writer *w, enum object_kind kind, struct slice namespace,
@@ -232,6 +261,14 @@ static void log_refusal(struct item *item, const struct kube_response *response)
              LOG_STR("why", text), LOG_STR("hint", hint));
 }
 
+// A withdrawal has ended: there is nothing more to be said of the object.
+static void drop(struct item *item)
+{
+    struct slice namespace = slice_of_str(item->wanted.namespace);
+    struct slice name = slice_of_str(item->wanted.name);
+    status_writer_gone(item->writer, item->wanted.kind, namespace, name);
+}
+
 static void on_written(struct item *item, const struct kube_response *response)
 {
     struct status_writer *w = item->writer;
@@ -250,9 +287,14 @@ static void on_done(const struct kube_response *response, void *arg)
     struct status_writer *w = item->writer;
     item->call = NULL;
     item->written_ms = loop_now_ms(w->loop);
-    if (response->rc == 0 && response->status >= 200 && response->status < 300) {
+    bool is_gone = response->rc == 0 && response->status == 404;
+    bool is_good = response->rc == 0 && response->status >= 200 && response->status < 300;
+    if (item->is_withdrawing && item->is_sent && (is_good || is_gone)) {
+        w->counters.written += is_good;
+        drop(item);
+    } else if (is_good) {
         on_written(item, response);
-    } else if (response->rc == 0 && response->status == 404) {
+    } else if (is_gone) {
         kube_work_done(&item->work, pause_of(item)); // deleted; we shall hear of it
     } else if (response->rc == 0 && response->status == 409) {
         w->counters.conflicts++;
@@ -306,31 +348,56 @@ static void note_contest(struct item *item)
     item->contests = peace ? 0 : item->contests + 1;
 }
 
+// What is to be sent about the object as the server has it; NULL with *ret_is_current when nothing is.
+static struct json_object *make_body(struct item *item, struct json_object *object,
+                                     struct slice version, bool *ret_is_current)
+{
+    struct json_object *status = NULL;
+    json_object_object_get_ex(object, "status", &status);
+    if (item->is_withdrawing) {
+        *ret_is_current = !status_document_is_ours(&item->wanted, status);
+        return *ret_is_current ? NULL : status_document_withdraw(&item->wanted, version);
+    }
+    int64_t now_s = (int64_t)(clock_wall_ns() / 1000000000u);
+    struct json_object *document = status_document(&item->wanted, status, now_s);
+    *ret_is_current = document != NULL && status_document_is_current(document, status);
+    if (*ret_is_current) {
+        json_object_put(document);
+        return NULL;
+    }
+    return status_document_apply(&item->wanted, version, document);
+}
+
+static void end_without_write(struct item *item)
+{
+    if (item->is_withdrawing) {
+        drop(item);
+    } else {
+        kube_work_done(&item->work, 0);
+    }
+}
+
 static void run(struct kube_work *work, void *arg)
 {
     struct item *item = container_of(work, struct item, work);
     struct status_writer *w = arg;
     struct json_object *object = newest(item);
-    struct json_object *status = NULL;
     struct kube_meta meta;
     if (object == NULL || !kube_meta_read(object, &meta) ||
         !slice_eq_str(meta.uid, item->wanted.uid != NULL ? item->wanted.uid : "")) {
-        kube_work_done(work, 0); // gone, or another one of that name: a wish for it will come
+        end_without_write(item); // gone, or another one of that name: a wish for it will come
         return;
     }
-    json_object_object_get_ex(object, "status", &status);
-    int64_t now_s = (int64_t)(clock_wall_ns() / 1000000000u);
-    struct json_object *document = status_document(&item->wanted, status, now_s);
-    if (document != NULL && status_document_is_current(document, status)) {
-        json_object_put(document);
+    bool is_current;
+    struct json_object *body = make_body(item, object, meta.version, &is_current);
+    if (is_current) {
         w->counters.unchanged++;
-        kube_work_done(work, 0);
+        end_without_write(item);
         return;
     }
     note_contest(item);
     item->is_sent = true;
     item->is_written = false;
-    struct json_object *body = status_document_apply(&item->wanted, meta.version, document);
     int rc = body != NULL ? send(item, body) : -ENOMEM;
     json_object_put(body);
     if (rc != 0) {

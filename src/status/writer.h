@@ -31,7 +31,7 @@ struct status_writer_options {
 
 struct status_writer_counters {
     uint64_t wishes;
-    uint64_t written;
+    uint64_t written;   // withdrawals among them
     uint64_t unchanged; // the server had it already
     uint64_t conflicts;
     uint64_t undone;    // found changed by others, and to be written again
@@ -49,6 +49,11 @@ void status_writer_free(struct status_writer *writer);
 // The status of an AIRoute or ModelBackend shall be this; copied. Replaces an earlier wish. 0 or
 // -ENOMEM.
 MUST_CHECK int status_writer_want(struct status_writer *writer, const struct object_status *status);
+
+// The object is not ours any more: takes back, once, what was written of it, unless somebody else has
+// written a status since. A later wish goes before. Of an object without a wish: nothing.
+void status_writer_withdraw(struct status_writer *writer, enum object_kind kind,
+                            struct slice namespace, struct slice name);
 
 // The object is gone.
 void status_writer_gone(struct status_writer *writer, enum object_kind kind, struct slice namespace,

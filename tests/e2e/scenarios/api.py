@@ -347,6 +347,31 @@ def foreign_class(env):
 
 
 @SUITE.scenario
+def moved_to_another_class(env):
+    """A route that moves to another ingress class loses the status that we wrote and keeps what
+    others wrote; back again, it is served and has a status as before."""
+    env.apply(service("llm"), slice_of("llm", [env.pod("moving")]), backend("llm", ["moving"]),
+              route("moving", rule("main", ["llm"], models=["moving"])))
+    env.wait_ready("airoute/moving")
+    theirs = {"type": "example.com/Seen", "status": "True", "reason": "Seen", "message": "",
+              "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    conditions = env.get("airoute/moving")["status"]["conditions"] + [theirs]
+    env.patch("airoute/moving", {"status": {"conditions": conditions}}, subresource="status")
+    env.apply(route("moving", rule("main", ["llm"], models=["moving"]), ingressClassName="other"))
+    wait_until("our status goes", lambda: not env.condition("airoute/moving", "Ready"))
+    status = env.get("airoute/moving").get("status")
+    check(status == {"conditions": [theirs]}, f"{status}")
+    version = env.get("airoute/moving")["metadata"]["resourceVersion"]
+    refused = env.send("POST", "/v1/chat/completions", chat("moving", 2, False))
+    check(refused.status == 404, f"{refused.status} {refused.body}")
+    time.sleep(2)
+    check(env.get("airoute/moving")["metadata"]["resourceVersion"] == version, "written again")
+    env.apply(route("moving", rule("main", ["llm"], models=["moving"])))
+    env.wait_ready("airoute/moving")
+    env.stream("moving", tokens=2)
+
+
+@SUITE.scenario
 def apiserver_crash(env):
     """The API server is killed under traffic and comes back: no request fails, and what is
     edited afterwards takes effect."""

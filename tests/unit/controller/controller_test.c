@@ -27,6 +27,7 @@ struct world {
     struct object_status said[SAID_MAX];
     size_t said_count;
     size_t gone_count;
+    size_t withdrawn_count;
     uint64_t now_ms;
 };
 
@@ -53,6 +54,15 @@ static void on_gone(void *arg, enum object_kind kind, struct slice namespace, st
     w->gone_count++;
 }
 
+static void on_withdraw(void *arg, enum object_kind kind, struct slice namespace,
+                        struct slice name)
+{
+    struct world *w = arg;
+    assert_int_equal(kind, OBJECT_AIROUTE);
+    assert_true(slice_eq_str(namespace, "d") && slice_eq_str(name, "r"));
+    w->withdrawn_count++;
+}
+
 static void forget_said(struct world *w)
 {
     for (size_t i = 0; i < w->said_count; i++) {
@@ -76,7 +86,11 @@ static int world_up(void **state)
         .loop = w->loop,
         .endpoints = w->table,
         .ingress_class = SLICE("headrace"),
-        .sink = {.publish = on_publish, .status = on_status, .status_gone = on_gone, .arg = w},
+        .sink = {.publish = on_publish,
+                 .status = on_status,
+                 .status_gone = on_gone,
+                 .status_withdraw = on_withdraw,
+                 .arg = w},
     };
     assert_int_equal(controller_new(&config, &w->controller, &err), 0);
     *state = w;
@@ -366,7 +380,28 @@ static void test_moving_to_another_class(void **state)
     controller_flush(w->controller);
     assert_int_equal(w->snapshot->host_count, 0);
     assert_null(said_of(w, OBJECT_AIROUTE, "r"));
-    assert_int_equal(w->gone_count, 1);
+    // What was said of it is to be taken back, once; when it goes nothing more is to be done.
+    assert_int_equal(w->withdrawn_count, 1);
+    assert_int_equal(w->gone_count, 0);
+    upsert(w, OBJECT_AIROUTE, "metadata: {name: r, generation: 3}\n"
+                              "spec: {ingressClassName: x, rules: [{name: c, backends: [{name: b}]}]}\n");
+    controller_flush(w->controller);
+    controller_delete(w->controller, OBJECT_AIROUTE, SLICE("d"), SLICE("r"));
+    controller_flush(w->controller);
+    assert_int_equal(w->withdrawn_count, 1);
+    assert_int_equal(w->gone_count, 0);
+}
+
+static void test_what_never_was_ours_is_left_alone(void **state)
+{
+    struct world *w = *state;
+    upsert(w, OBJECT_AIROUTE, "metadata: {name: r, generation: 1}\n"
+                              "spec: {ingressClassName: x, rules: [{name: a, backends: [{name: b}]}]}\n");
+    sync(w);
+    controller_delete(w->controller, OBJECT_AIROUTE, SLICE("d"), SLICE("r"));
+    controller_flush(w->controller);
+    assert_int_equal(w->withdrawn_count, 0);
+    assert_int_equal(w->gone_count, 0);
 }
 
 static void test_endpoint_state_survives_a_compilation(void **state)
@@ -441,6 +476,7 @@ int main(void)
         WORLD_TEST(test_a_bad_object_leaves_the_rest),
         WORLD_TEST(test_deletion),
         WORLD_TEST(test_moving_to_another_class),
+        WORLD_TEST(test_what_never_was_ours_is_left_alone),
         WORLD_TEST(test_endpoint_state_survives_a_compilation),
         WORLD_TEST(test_what_was_detected_is_said),
         WORLD_TEST(test_a_restart_unlearns_nothing),

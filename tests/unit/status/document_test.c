@@ -176,6 +176,42 @@ static void an_apply_names_the_object_and_the_version_looked_at(void **state)
     object_status_fini(&wanted);
 }
 
+static void an_apply_of_nothing_has_no_status(void **state)
+{
+    (void)state;
+    struct object_status wanted;
+    make(&wanted, OBJECT_AIROUTE);
+    struct json_object *body = status_document_withdraw(&wanted, SLICE("41"));
+    assert_string_equal(text_of(body),
+                        "{\"apiVersion\":\"headrace.dev\\/v1alpha1\",\"kind\":\"AIRoute\","
+                        "\"metadata\":{\"name\":\"chat\",\"namespace\":\"ml\","
+                        "\"resourceVersion\":\"41\"}}");
+    json_object_put(body);
+    assert_null(status_document_apply(&wanted, SLICE("41"), NULL)); // no withdrawal by mistake
+    object_status_fini(&wanted);
+}
+
+static void a_status_is_ours_up_to_our_generation(void **state)
+{
+    static const struct {
+        const char *status;
+        bool is_ours;
+    } cases[] = {
+        {"{\"observedGeneration\":2}", true},  {"{\"observedGeneration\":3}", true},
+        {"{\"observedGeneration\":4}", false}, {"{\"observedGeneration\":\"3\"}", false},
+        {"{\"conditions\":[]}", false},        {"null", false},
+    };
+    (void)state;
+    struct object_status wanted;
+    make(&wanted, OBJECT_AIROUTE);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct json_object *status = json_tokener_parse(cases[i].status);
+        assert_int_equal(status_document_is_ours(&wanted, status), cases[i].is_ours);
+        json_object_put(status);
+    }
+    object_status_fini(&wanted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +220,8 @@ int main(void)
         cmocka_unit_test(nothing_is_written_without_a_difference),
         cmocka_unit_test(a_backend_has_engine_endpoints_and_metrics),
         cmocka_unit_test(what_is_not_learnt_yet_stays),
+        cmocka_unit_test(an_apply_of_nothing_has_no_status),
+        cmocka_unit_test(a_status_is_ours_up_to_our_generation),
         cmocka_unit_test(an_apply_names_the_object_and_the_version_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -244,6 +244,90 @@ static void nothing_is_written_of_what_is_gone(void **state)
     status_writer_gone(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("never"));
 }
 
+// The server takes our only write and the watch brings it; then the object goes to another class.
+static void write_and_withdraw(struct fixture *f)
+{
+    want(f, "one");
+    advance(f, 150);
+    char *body = strdup(fake_call(&f->fake)->body);
+    accept_write(f, "11");
+    hear(f, "u1", "12", body);
+    free(body);
+    status_writer_withdraw(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("chat"));
+}
+
+static void a_status_that_is_ours_is_withdrawn_once(void **state)
+{
+    struct fixture *f = *state;
+    write_and_withdraw(f);
+    advance(f, 1100);
+    struct kube_call *call = fake_call(&f->fake);
+    assert_string_equal(call->options.method, "PATCH");
+    assert_non_null(strstr(call->path, "/chat/status?fieldManager=headrace&force=true"));
+    assert_string_equal(call->body, "{\"apiVersion\":\"headrace.dev/v1alpha1\",\"kind\":\"AIRoute\","
+                                    "\"metadata\":{\"name\":\"chat\",\"namespace\":\"ml\","
+                                    "\"resourceVersion\":\"12\"}}");
+    fake_status(&f->fake, 409, "Conflict", 0); // edited meanwhile
+    advance(f, 1000);
+    accept_write(f, "13");
+    status_writer_withdraw(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("chat"));
+    advance(f, 3600 * 1000);
+    assert_int_equal(f->fake.n_started, 3);
+    assert_int_equal(counters(f).pending, 0);
+}
+
+static void nothing_is_withdrawn_where_nothing_of_ours_is(void **state)
+{
+    struct fixture *f = *state;
+    status_writer_withdraw(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("never"));
+    want(f, "one"); // of which nothing was written yet
+    status_writer_withdraw(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("chat"));
+    advance(f, 5000);
+    assert_int_equal(f->fake.n_started, 0);
+    assert_int_equal(counters(f).pending, 0);
+}
+
+// Whoever has the object now, perhaps a Headrace of another class, has spoken already.
+static void a_status_of_the_next_owner_is_not_withdrawn(void **state)
+{
+    struct fixture *f = *state;
+    write_and_withdraw(f);
+    hear(f, "u1", "14", "{\"status\":{\"observedGeneration\":2}}");
+    advance(f, 5000);
+    assert_int_equal(f->fake.n_started, 1);
+    assert_int_equal(counters(f).pending, 0);
+}
+
+static void an_object_that_comes_back_keeps_its_status(void **state)
+{
+    struct fixture *f = *state;
+    write_and_withdraw(f);
+    want(f, "one");
+    advance(f, 5000);
+    assert_int_equal(f->fake.n_started, 1);
+    // While the withdrawal is on its way: what is wished then is written after it.
+    status_writer_withdraw(f->w, OBJECT_AIROUTE, SLICE("ml"), SLICE("chat"));
+    advance(f, 1100);
+    want(f, "one");
+    accept_write(f, "15");
+    advance(f, 1100);
+    assert_non_null(strstr(fake_call(&f->fake)->body, "\"message\":\"one\""));
+    assert_non_null(strstr(fake_call(&f->fake)->body, "\"resourceVersion\":\"15\""));
+    accept_write(f, "16");
+    assert_int_equal(counters(f).undone, 0);
+}
+
+static void a_withdrawal_ends_with_its_object(void **state)
+{
+    struct fixture *f = *state;
+    write_and_withdraw(f);
+    advance(f, 1100);
+    fake_status(&f->fake, 404, "NotFound", 0);
+    advance(f, 3600 * 1000);
+    assert_int_equal(f->fake.n_started, 2);
+    assert_int_equal(counters(f).pending, 0);
+}
+
 // Two replicas that see things differently would else write in turns for ever.
 static void what_others_undo_is_written_ever_more_rarely(void **state)
 {
@@ -331,6 +415,11 @@ int main(void)
         CASE(failures_wait_longer_and_longer_and_as_long_as_asked),
         CASE(a_successor_or_an_absent_object_is_left_alone),
         CASE(nothing_is_written_of_what_is_gone),
+        CASE(a_status_that_is_ours_is_withdrawn_once),
+        CASE(nothing_is_withdrawn_where_nothing_of_ours_is),
+        CASE(a_status_of_the_next_owner_is_not_withdrawn),
+        CASE(an_object_that_comes_back_keeps_its_status),
+        CASE(a_withdrawal_ends_with_its_object),
         CASE(what_others_undo_is_written_ever_more_rarely),
         CASE(a_closed_writer_keeps_the_newest_wish),
         CASE(only_so_many_are_written_at_once),
