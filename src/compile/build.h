@@ -27,6 +27,7 @@ void *build_alloc(struct build *build, size_t n, size_t size); // zeroed, snapsh
 struct match_outcome {
     size_t won;
     size_t lost;
+    const struct airoute_match *first_lost; // NULL also when the rule has no matches
     struct strbuf text; // what was lost, to whom
 };
 void build_matches(struct build *build, const struct object *route,

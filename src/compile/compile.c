@@ -85,8 +85,10 @@ void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_c
     }
 }
 
-// A name or alias that two models of the backend claim; empty when there is none.
-static struct slice duplicate_model(struct build *build, const struct modelbackend_spec *spec)
+// A name or alias that two models of the backend claim, and where for the second time; empty when there
+// is none.
+static struct slice duplicate_model(struct build *build, const struct modelbackend_spec *spec,
+                                    struct slice *ret_path)
 {
     struct map seen = {0};
     struct slice duplicate = SLICE_NULL;
@@ -98,7 +100,11 @@ static struct slice duplicate_model(struct build *build, const struct modelbacke
             if (map_put(&seen, name, (void *)(uintptr_t)model, &old) < 0) {
                 build->failed = true;
             }
-            duplicate = old != NULL ? name : SLICE_NULL;
+            if (old != NULL) {
+                duplicate = name;
+                *ret_path = a == 0 ? build_say(build, "spec.models[%zu].name", i)
+                                   : build_say(build, "spec.models[%zu].aliases[%zu]", i, a - 1);
+            }
         }
     }
     map_fini(&seen);
@@ -162,9 +168,10 @@ static void judge_backend(struct build *build, struct finding *finding)
         finding->accepted = invalid_object(build, object);
         return;
     }
-    struct slice duplicate = duplicate_model(build, object->modelbackend);
+    struct slice path = SLICE_NULL;
+    struct slice duplicate = duplicate_model(build, object->modelbackend, &path);
     if (duplicate.len > 0) {
-        finding->accepted = (struct verdict){.reason = REASON_DUPLICATE_MODEL};
+        finding->accepted = (struct verdict){.reason = REASON_DUPLICATE_MODEL, .path = path};
         finding->accepted.message =
             build_say(build, "spec.models: \"%.*s\" is named twice", SLICE_FMT(duplicate));
         return;
@@ -185,32 +192,49 @@ static struct snap_backend *find_backend(struct build *build, const struct objec
 struct references {
     struct strbuf missing; // of backends, for the message
     struct strbuf invalid;
+    struct slice missing_path; // of the first
+    struct slice invalid_path;
+};
+
+// A list of a rule: its backends or its fallbacks.
+struct target_list {
+    const struct object *route;
+    const struct airoute_rule *rule;
+    const char *name;
+    const struct airoute_backend *items;
+    size_t count;
 };
 
 static void note_unresolved(struct build *build, struct references *references, const char *key,
-                            struct slice rule)
+                            const struct target_list *list, size_t index)
 {
     bool exists =
         resources_get(build->input->resources, OBJECT_MODELBACKEND, slice_of_str(key)) != NULL;
     struct strbuf *text = exists ? &references->invalid : &references->missing;
+    if (text->len == 0) {
+        struct slice *path = exists ? &references->invalid_path : &references->missing_path;
+        *path = build_say(build, "spec.rules[%zu].%s[%zu].name",
+                          (size_t)(list->rule - list->route->airoute->rules.items), list->name,
+                          index);
+    }
     strbuf_printf(text, "%srule %.*s: ModelBackend %s %s", text->len > 0 ? "; " : "",
-                  SLICE_FMT(rule), key, exists ? "is not accepted" : "does not exist");
+                  SLICE_FMT(list->rule->name), key, exists ? "is not accepted" : "does not exist");
 }
 
-static struct snap_target *build_targets(struct build *build, const struct object *route,
-                                         struct slice rule, const struct airoute_backend *backends,
-                                         size_t count, struct references *references)
+static struct snap_target *build_targets(struct build *build, const struct target_list *list,
+                                         struct references *references)
 {
-    struct snap_target *targets = build_alloc(build, count, sizeof(struct snap_target));
-    for (size_t i = 0; i < count && !build->failed; i++) {
+    struct snap_target *targets = build_alloc(build, list->count, sizeof(struct snap_target));
+    for (size_t i = 0; i < list->count && !build->failed; i++) {
+        const struct airoute_backend *from = &list->items[i];
         char key[512];
-        targets[i].backend = find_backend(build, route, backends[i].name, key, sizeof(key));
-        targets[i].weight = (uint32_t)backends[i].weight;
-        if (backends[i].model.ptr != NULL) {
-            targets[i].model = build_keep(build, backends[i].model);
+        targets[i].backend = find_backend(build, list->route, from->name, key, sizeof(key));
+        targets[i].weight = (uint32_t)from->weight;
+        if (from->model.ptr != NULL) {
+            targets[i].model = build_keep(build, from->model);
         }
         if (targets[i].backend == NULL) {
-            note_unresolved(build, references, key, rule);
+            note_unresolved(build, references, key, list, i);
         }
     }
     return targets;
@@ -225,11 +249,19 @@ static struct snap_rule *build_rule(struct build *build, const struct object *ro
     }
     out->route_key = build_keep(build, route->key);
     out->name = build_keep(build, rule->name);
-    out->targets = build_targets(build, route, rule->name, rule->backends.items,
-                                 rule->backends.len, references);
+    const struct target_list backends = {.route = route,
+                                         .rule = rule,
+                                         .name = "backends",
+                                         .items = rule->backends.items,
+                                         .count = rule->backends.len};
+    const struct target_list fallbacks = {.route = route,
+                                          .rule = rule,
+                                          .name = "fallbacks",
+                                          .items = rule->fallbacks.items,
+                                          .count = rule->fallbacks.len};
+    out->targets = build_targets(build, &backends, references);
     out->target_count = rule->backends.len;
-    out->fallbacks = build_targets(build, route, rule->name, rule->fallbacks.items,
-                                   rule->fallbacks.len, references);
+    out->fallbacks = build_targets(build, &fallbacks, references);
     out->fallback_count = rule->fallbacks.len;
     for (size_t i = 0; i < rule->backends.len; i++) {
         out->total_weight += (uint64_t)rule->backends.items[i].weight;
@@ -263,8 +295,19 @@ static void note_rule(struct build *build, const struct object *route,
     }
 }
 
-// The first expression of the route that does not compile, as a message; empty when all do.
-static struct slice check_regexes(struct build *build, const struct airoute_spec *spec)
+#define REGEX_PATH "spec.rules[%zu].matches[%zu].%s[%zu].value"
+
+static struct verdict bad_regex(struct build *build, struct slice path, const struct error *err)
+{
+    return (struct verdict){
+        .reason = REASON_INVALID_REGEX,
+        .message = build_say(build, "%.*s: %s", SLICE_FMT(path), err->text),
+        .path = path,
+    };
+}
+
+// Good, or the first expression of the route that does not compile.
+static struct verdict check_regexes(struct build *build, const struct airoute_spec *spec)
 {
     for (size_t r = 0; r < spec->rules.len; r++) {
         const struct airoute_rule *rule = &spec->rules.items[r];
@@ -274,20 +317,18 @@ static struct slice check_regexes(struct build *build, const struct airoute_spec
             for (size_t i = 0; i < match->models.len; i++) {
                 const struct airoute_model_match *model = &match->models.items[i];
                 if (model->type == MATCH_REGEX && build_regex(build, model->value, &err) == NULL) {
-                    return build_say(build, "spec.rules[%zu].matches[%zu].models[%zu].value: %s", r,
-                                     m, i, err.text);
+                    return bad_regex(build, build_say(build, REGEX_PATH, r, m, "models", i), &err);
                 }
             }
             for (size_t i = 0; i < match->headers.len; i++) {
                 const struct airoute_header_match *header = &match->headers.items[i];
                 if (header->type == MATCH_REGEX && build_regex(build, header->value, &err) == NULL) {
-                    return build_say(build, "spec.rules[%zu].matches[%zu].headers[%zu].value: %s", r,
-                                     m, i, err.text);
+                    return bad_regex(build, build_say(build, REGEX_PATH, r, m, "headers", i), &err);
                 }
             }
         }
     }
-    return SLICE_NULL;
+    return good(REASON_ACCEPTED);
 }
 
 static struct verdict judge_references(struct build *build, struct references *references)
@@ -300,17 +341,25 @@ static struct verdict judge_references(struct build *build, struct references *r
     struct verdict verdict = {.reason = first == &references->missing ? REASON_BACKEND_NOT_FOUND
                                                                       : REASON_BACKEND_INVALID};
     bool both = first != second && second->len > 0;
+    verdict.path = first == second ? references->invalid_path : references->missing_path;
     verdict.message = build_say(build, "%s%s%s", strbuf_cstr(first), both ? "; " : "",
                                 both ? strbuf_cstr(second) : "");
     return verdict;
 }
 
-static struct verdict judge_outcome(struct build *build, struct match_outcome *outcome)
+// `rule`: the index of the first one that lost a match.
+static struct verdict judge_outcome(struct build *build, const struct airoute_spec *spec,
+                                    struct match_outcome *outcome, size_t rule)
 {
     if (outcome->lost == 0) {
         return good(REASON_ACCEPTED);
     }
+    const struct airoute_match *first = outcome->first_lost;
     return (struct verdict){
+        .path = first == NULL
+                    ? build_say(build, "spec.rules[%zu]", rule)
+                    : build_say(build, "spec.rules[%zu].matches[%zu]", rule,
+                                (size_t)(first - spec->rules.items[rule].matches.items)),
         .holds = outcome->won > 0,
         .reason = outcome->won > 0 ? REASON_PARTIALLY_CONFLICTED : REASON_CONFLICTED,
         .message = build_say(build, "%s%s", strbuf_cstr(&outcome->text),
@@ -329,8 +378,10 @@ static void build_route(struct build *build, struct finding *finding)
     strbuf_init(&outcome.text, CONDITION_MESSAGE_MAX - 32);
     finding->rules = ARENA_ARRAY(&build->result->arena, struct rule_finding, spec->rules.len);
     build->failed = build->failed || finding->rules == NULL;
+    size_t first_lost_rule = 0;
     for (size_t i = 0; i < spec->rules.len && !build->failed; i++) {
         const struct airoute_rule *rule = &spec->rules.items[i];
+        first_lost_rule = outcome.lost == 0 ? i : first_lost_rule;
         struct snap_rule *compiled = build_rule(build, route, rule, &references);
         size_t won = outcome.won;
         if (compiled != NULL && !build->failed) {
@@ -339,7 +390,7 @@ static void build_route(struct build *build, struct finding *finding)
                       outcome.won > won);
         }
     }
-    finding->accepted = judge_outcome(build, &outcome);
+    finding->accepted = judge_outcome(build, spec, &outcome, first_lost_rule);
     finding->resolved = judge_references(build, &references);
     strbuf_fini(&references.missing);
     strbuf_fini(&references.invalid);
@@ -355,7 +406,8 @@ static void judge_route(struct build *build, struct finding *finding)
     }
     size_t matches = build_count_matches(route->airoute);
     if (matches > COMPILE_ROUTE_MATCHES_MAX) {
-        finding->accepted = (struct verdict){.reason = REASON_TOO_MANY_MATCHES};
+        finding->accepted =
+            (struct verdict){.reason = REASON_TOO_MANY_MATCHES, .path = SLICE("spec.rules")};
         finding->accepted.message =
             build_say(build, "%zu combinations of hosts, matches and models, more than %d", matches,
                       COMPILE_ROUTE_MATCHES_MAX);
@@ -363,18 +415,16 @@ static void judge_route(struct build *build, struct finding *finding)
     }
     size_t regexes = build_count_regexes(route->airoute);
     if (regexes > COMPILE_ROUTE_REGEXES_MAX) {
-        finding->accepted = (struct verdict){.reason = REASON_TOO_MANY_MATCHES};
+        finding->accepted =
+            (struct verdict){.reason = REASON_TOO_MANY_MATCHES, .path = SLICE("spec.rules")};
         finding->accepted.message = build_say(build, "%zu regular expressions, more than %d",
                                               regexes, COMPILE_ROUTE_REGEXES_MAX);
         return;
     }
-    struct slice bad_regex = check_regexes(build, route->airoute);
-    if (bad_regex.len > 0) {
-        finding->accepted =
-            (struct verdict){.reason = REASON_INVALID_REGEX, .message = bad_regex};
-        return;
+    finding->accepted = check_regexes(build, route->airoute);
+    if (finding->accepted.holds) {
+        build_route(build, finding);
     }
-    build_route(build, finding);
 }
 
 // ---- all ----

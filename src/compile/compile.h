@@ -29,6 +29,7 @@ struct verdict {
     bool holds;
     enum condition_reason reason;
     struct slice message;
+    struct slice path; // of the first field that it is about, as in problems; may be empty
 };
 
 // A rule's backends by key, for readiness: those of weight 0 and fallbacks are not in it.

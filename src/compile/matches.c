@@ -154,6 +154,7 @@ static bool claim(struct expansion *e, char kind, struct slice model, const char
         build->failed = build->failed || owner == NULL || key.failed ||
                         map_put(&e->host->owners, strbuf_slice(&key), owner, NULL) < 0;
     } else {
+        e->outcome->first_lost = e->outcome->lost == 0 ? e->match : e->outcome->first_lost;
         e->outcome->lost++;
         struct strbuf *text = &e->outcome->text;
         strbuf_add_str(text, text->len > 0 ? "; " : "");

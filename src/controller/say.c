@@ -1,4 +1,5 @@
 // Statuses: computed after every change, said when they differ from what was said before.
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -17,8 +18,21 @@ static bool condition_is(const struct object_status *status, enum condition_type
     return status->conditions[type].present && status->conditions[type].state == state;
 }
 
+// "file:line" of what is wrong with an object from a file; empty for the API server's.
+static void print_place(const struct finding *finding, char *out, size_t size)
+{
+    const struct verdict *wrong =
+        finding->accepted.holds ? &finding->resolved : &finding->accepted;
+    const struct object *object = finding->object;
+    out[0] = '\0';
+    if (object->file.len > 0) {
+        snprintf(out, size, "%.*s:%d", SLICE_FMT(object->file), object_line(object, wrong->path));
+    }
+}
+
 // One line when an object begins or ceases to be as wanted, or the reason changes.
-static void log_change(const struct object_status *before, const struct object_status *now)
+static void log_change(const struct object_status *before, const struct object_status *now,
+                       const struct finding *finding)
 {
     const struct condition *old = &before->conditions[CONDITION_READY];
     const struct condition *ready = &now->conditions[CONDITION_READY];
@@ -27,18 +41,24 @@ static void log_change(const struct object_status *before, const struct object_s
         return;
     }
     bool is_ready = condition_is(now, CONDITION_READY, CONDITION_TRUE);
-    struct log_field fields[] = {
+    struct log_field fields[6] = {
         LOG_STR("kind", object_kinds[now->kind].kind),
         LOG_STR("namespace", now->namespace),
         LOG_STR("name", now->name),
         LOG_STR("reason", condition_reason_text(ready->reason)),
-        LOG_STR("detail", ready->message),
     };
+    size_t count = 4;
+    char place[512];
+    print_place(finding, place, sizeof(place));
+    if (ready->message != NULL && ready->message[0] != '\0') {
+        fields[count++] = LOG_STR("detail", ready->message);
+    }
+    if (!is_ready && place[0] != '\0') {
+        fields[count++] = LOG_STR("at", place);
+    }
     enum log_level level = is_ready ? LOG_LEVEL_INFO : LOG_LEVEL_WARN;
     if (level >= log_current_level()) {
-        bool has_detail = ready->message != NULL && ready->message[0] != '\0';
-        log_write(level, is_ready ? "ready" : "not ready", fields,
-                  ARRAY_LEN(fields) - (has_detail ? 0 : 1));
+        log_write(level, is_ready ? "ready" : "not ready", fields, count);
     }
 }
 
@@ -57,10 +77,10 @@ static struct said *find_said(struct controller *controller, const struct object
 }
 
 // Takes over the status.
-static void say(struct controller *controller, const struct object *object,
+static void say(struct controller *controller, const struct finding *finding,
                 struct object_status *status)
 {
-    struct said *said = find_said(controller, object);
+    struct said *said = find_said(controller, finding->object);
     if (said == NULL) {
         object_status_fini(status);
         return; // out of memory; said at the next change
@@ -69,7 +89,7 @@ static void say(struct controller *controller, const struct object *object,
     bool changed = !object_status_equal(&said->status, status);
     if (changed || controller->repeat_status) {
         if (changed) {
-            log_change(&said->status, status);
+            log_change(&said->status, status, finding);
         }
         controller->counters.statuses++;
         if (controller->config.sink.status != NULL) {
@@ -99,7 +119,7 @@ static void say_finding(struct controller *controller, const struct finding *fin
         ok = judge_route_status(finding, true, ready_count, controller, &status);
     }
     if (ok) {
-        say(controller, object, &status);
+        say(controller, finding, &status);
     }
 }
 

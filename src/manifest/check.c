@@ -63,7 +63,11 @@ static int check_backend(struct checker *checker, const struct finding *finding)
     struct resolution resolution = {0};
     int rc = resolve_backend(&checker->offline.resources, finding->object, &resolution);
     if (rc == 0 && !resolution.resolved && resolution.reason != REASON_SERVICE_NOT_FOUND) {
-        say(checker, finding->object, finding->object->line, "%s", resolution.message);
+        struct slice path = resolution.reason == REASON_PORT_NOT_FOUND
+                                ? SLICE("spec.pool.serviceRef.port")
+                                : SLICE("spec.pool.serviceRef.name");
+        say(checker, finding->object, object_line(finding->object, path), "%s",
+            resolution.message);
     }
     resolution_fini(&resolution);
     return rc;
@@ -73,7 +77,7 @@ static int check_finding(struct checker *checker, const struct finding *finding)
 {
     const struct object *object = finding->object;
     if (finding->accepted.message.len > 0 && !problems_any(&object->problems)) {
-        say(checker, object, object->line, "%s: %.*s",
+        say(checker, object, object_line(object, finding->accepted.path), "%s: %.*s",
             condition_reason_text(finding->accepted.reason), SLICE_FMT(finding->accepted.message));
     }
     if (!finding->accepted.holds) {
@@ -85,7 +89,8 @@ static int check_finding(struct checker *checker, const struct finding *finding)
     // A backend that is there but wrong was reported itself.
     if (!finding->resolved.holds && finding->resolved.reason == REASON_BACKEND_NOT_FOUND &&
         !checker->options->allow_missing) {
-        say(checker, object, object->line, "%.*s", SLICE_FMT(finding->resolved.message));
+        say(checker, object, object_line(object, finding->resolved.path), "%.*s",
+            SLICE_FMT(finding->resolved.message));
     }
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "model/object.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -40,8 +41,44 @@ void object_unref(struct object *object)
         return;
     }
     problems_fini(&object->problems);
+    json_object_put(object->source);
     arena_fini(&object->arena);
     free(object);
+}
+
+// The member or item that the path begins with, which is cut off; NULL when there is none.
+static struct json_object *step_into(struct json_object *json, struct slice *path)
+{
+    if (path->len > 0 && path->ptr[0] == '[') {
+        struct slice number;
+        uint64_t index;
+        *path = slice_skip(*path, 1);
+        bool ok = slice_split(path, ']', &number) && slice_to_u64(number, &index) == 0;
+        return ok && json_object_is_type(json, json_type_array)
+                   ? json_object_array_get_idx(json, (size_t)index)
+                   : NULL;
+    }
+    char name[64];
+    size_t len = 0;
+    *path = slice_skip(*path, path->len > 0 && path->ptr[0] == '.' ? 1 : 0);
+    while (len < path->len && path->ptr[len] != '.' && path->ptr[len] != '[') {
+        len++;
+    }
+    snprintf(name, sizeof(name), "%.*s", (int)len, path->ptr);
+    *path = slice_skip(*path, len);
+    return json_object_is_type(json, json_type_object) ? json_object_object_get(json, name) : NULL;
+}
+
+int object_line(const struct object *object, struct slice path)
+{
+    int line = object->line;
+    struct json_object *json = object->source;
+    while (json != NULL && path.len > 0) {
+        json = step_into(json, &path);
+        int inner = yaml_json_line(json);
+        line = inner > 0 ? inner : line;
+    }
+    return line;
 }
 
 // ---- metadata ----
@@ -211,6 +248,9 @@ static int read_own(struct object *object, struct json_object *json,
         [OBJECT_AIROUTE] = &airoute_spec_schema,
         [OBJECT_MODELBACKEND] = &modelbackend_spec_schema,
     };
+    if (origin->file.len > 0) {
+        object->source = json_object_get(json);
+    }
     if (origin->strict) {
         check_names(object, json, "", object_names);
         struct json_object *metadata = reader_object(json, "metadata");

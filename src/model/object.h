@@ -91,6 +91,7 @@ struct object {
     // Where it came from, for messages; file is empty for the API server's.
     struct slice file;
     int line;
+    struct json_object *source; // of an AIRoute or ModelBackend from a file, else NULL; for object_line
     struct problems problems; // what is wrong with it; then `spec` is NULL
     union {
         void *spec;
@@ -116,6 +117,10 @@ struct object_origin {
 MUST_CHECK int object_read(enum object_kind kind, struct json_object *json,
                            const struct object_origin *origin, struct object **ret_object,
                            struct error *err);
+
+// The line of the field at a path such as "spec.rules[0].name", or of the nearest around it that is
+// there; of the object for an empty path. 0 when the object is not from a file.
+int object_line(const struct object *object, struct slice path);
 
 void object_ref(struct object *object);
 void object_unref(struct object *object); // NULL is fine

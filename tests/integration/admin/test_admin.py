@@ -401,6 +401,21 @@ def test_access_log_on_standard_output_or_not_at_all(t):
     assert '"outcome"' not in headrace.stdout
 
 
+def test_an_object_that_is_not_ready_is_logged_with_the_line_of_its_field(t):
+    headrace = t.headrace({"routes.yaml": """
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: r}
+spec:
+  rules:
+  - name: a
+    backends:
+    - name: absent
+"""})
+    eventually(lambda: "/routes.yaml:9" in headrace.stderr, what="file and line in the log")
+    contains(headrace.stderr, "reason=BackendNotFound")
+
+
 def test_admin_port_that_is_taken(t):
     _, headrace = start(t)
     done = subprocess.run([program("headrace"), "run", "--config-dir", headrace.config_dir,

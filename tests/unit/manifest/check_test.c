@@ -89,7 +89,7 @@ static void test_missing_backend(void **state)
     static const char *const texts[] = {
         HEAD("AIRoute", "r") "spec: {rules: [{name: a, backends: [{name: b}]}]}\n"};
     (void)state;
-    expect(texts, 1, "a.yaml:1: AIRoute default/r: rule a: ModelBackend default/b does not exist\n");
+    expect(texts, 1, "a.yaml:4: AIRoute default/r: rule a: ModelBackend default/b does not exist\n");
     char *allowed = check(texts, 1, true);
     assert_string_equal(allowed, "");
     free(allowed);
@@ -120,11 +120,67 @@ static void test_between_objects(void **state)
     (void)state;
     expect(texts, 4,
            "b.yaml:1: ModelBackend default/b: defined twice, first at a.yaml:1\n"
-           "d.yaml:1: ModelBackend default/c: Service default/s has no port \"x\"\n"
-           "b.yaml:6: AIRoute default/s: Conflicted: host (any), any model: taken by AIRoute "
+           "d.yaml:4: ModelBackend default/c: Service default/s has no port \"x\"\n"
+           "b.yaml:9: AIRoute default/s: Conflicted: host (any), any model: taken by AIRoute "
            "default/r, rule a\n"
-           "c.yaml:1: AIRoute default/t: InvalidRegex: spec.rules[0].matches[0].models[0].value: "
+           "c.yaml:4: AIRoute default/t: InvalidRegex: spec.rules[0].matches[0].models[0].value: "
            "missing closing parenthesis at offset 1 of the pattern\n");
+}
+
+// What only the compiler finds is told with the line of its field, as what the schema finds.
+static void test_lines_of_fields(void **state)
+{
+    static const char *const texts[] = {
+        BACKEND("b"),
+        HEAD("AIRoute", "r") "spec:\n"
+                             "  rules:\n"
+                             "  - name: a\n"
+                             "    matches:\n"
+                             "    - models:\n"
+                             "      - value: m\n"
+                             "    - headers:\n"
+                             "      - name: x\n"
+                             "        type: Regex\n"
+                             "        value: '('\n" // 13
+                             "    backends:\n"
+                             "    - name: b\n---\n"
+        HEAD("AIRoute", "s") "spec:\n"
+                             "  rules:\n"
+                             "  - name: a\n"
+                             "    backends:\n"
+                             "    - name: b\n"
+                             "    fallbacks:\n"
+                             "    - name: nope\n" // 26
+                             "  - name: b\n"
+                             "    matches:\n"
+                             "    - path: {value: /v1}\n"
+                             "    - headers: []\n" // 30: everything, as rule a
+                             "    backends:\n"
+                             "    - name: b\n",
+        HEAD("ModelBackend", "c") "spec:\n"
+                                  "  static: {endpoints: [{address: 10.0.0.1, port: 80}]}\n"
+                                  "  models:\n"
+                                  "  - name: m\n"
+                                  "  - name: l\n"
+                                  "    aliases:\n"
+                                  "    - o\n"
+                                  "    - m\n---\n" // 11
+        HEAD("ModelBackend", "d") "spec:\n"
+                                  "  pool:\n"
+                                  "    serviceRef:\n"
+                                  "      name: s\n"
+                                  "      port: x\n---\n" // 20
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{name: z, port: 1}]}\n",
+    };
+    (void)state;
+    expect(texts, 3,
+           "c.yaml:11: ModelBackend default/c: DuplicateModel: spec.models: \"m\" is named twice\n"
+           "c.yaml:20: ModelBackend default/d: Service default/s has no port \"x\"\n"
+           "b.yaml:13: AIRoute default/r: InvalidRegex: spec.rules[0].matches[1].headers[0].value: "
+           "missing closing parenthesis at offset 1 of the pattern\n"
+           "b.yaml:30: AIRoute default/s: PartiallyConflicted: host (any), any model: taken by this "
+           "route, rule a\n"
+           "b.yaml:26: AIRoute default/s: rule a: ModelBackend default/nope does not exist\n");
 }
 
 static void test_unusable_documents(void **state)
@@ -165,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_missing_backend),
         cmocka_unit_test(test_wrong_backend_is_told_once),
         cmocka_unit_test(test_between_objects),
+        cmocka_unit_test(test_lines_of_fields),
         cmocka_unit_test(test_unusable_documents),
     };
     return cmocka_run_group_tests_name("check", tests, NULL, NULL);
