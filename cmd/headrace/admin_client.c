@@ -57,7 +57,8 @@ static int transfer(CURL *curl, const char *url, struct strbuf *answer, long *re
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
         return error_set(err, -ECONNREFUSED,
-                         "cannot ask %s: %s (is headrace running, and is this its --admin address?)",
+                         "cannot ask %s: %s (is headrace running, "
+                         "and is this its --admin address?)",
                          url, curl_easy_strerror(code));
     }
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_status);
@@ -110,13 +111,15 @@ int admin_get(const char *address, const char *page, const struct admin_argument
 const char *json_text(struct json_object *object, const char *key, const char *fallback)
 {
     struct json_object *value;
-    return json_object_object_get_ex(object, key, &value) ? json_object_get_string(value) : fallback;
+    return json_object_object_get_ex(object, key, &value) ? json_object_get_string(value)
+                                                          : fallback;
 }
 
 double json_number(struct json_object *object, const char *key, double fallback)
 {
     struct json_object *value;
-    return json_object_object_get_ex(object, key, &value) ? json_object_get_double(value) : fallback;
+    return json_object_object_get_ex(object, key, &value) ? json_object_get_double(value)
+                                                          : fallback;
 }
 
 bool json_flag(struct json_object *object, const char *key)

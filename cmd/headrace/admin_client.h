@@ -11,9 +11,10 @@ struct admin_argument {
     const char *value; // NULL: not sent
 };
 
-// GETs `page` of the instance at `address` ("127.0.0.1:9090" or "http://host:port"). *ret_json is the
-// caller's. 0; -ENOENT, -EINVAL … with a text that says what to do.
-MUST_CHECK int admin_get(const char *address, const char *page, const struct admin_argument *arguments,
+// GETs `page` of the instance at `address` ("127.0.0.1:9090" or "http://host:port"). *ret_json is
+// the caller's. 0; -ENOENT, -EINVAL … with a text that says what to do.
+MUST_CHECK int admin_get(const char *address, const char *page,
+                         const struct admin_argument *arguments,
                          size_t count, struct json_object **ret_json, struct error *err);
 
 // Members of objects; absent ones give the fallback.

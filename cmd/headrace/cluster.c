@@ -35,7 +35,8 @@ static void on_upsert(void *arg, int tag, struct json_object *object)
         struct kube_meta meta = {0};
         kube_meta_read(object, &meta);
         log_warn("object cannot be read; what was known of it stays",
-                 LOG_STR("kind", object_kinds[tag].kind), LOG_SLICE("namespace", meta.namespace_name),
+                 LOG_STR("kind", object_kinds[tag].kind),
+                 LOG_SLICE("namespace", meta.namespace_name),
                  LOG_SLICE("name", meta.name), LOG_STR("error", err.text));
     }
     if (tag == OBJECT_MODELBACKEND) {

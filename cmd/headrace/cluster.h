@@ -24,7 +24,8 @@ void cluster_stop(struct cluster *cluster);
 void cluster_write_status(struct cluster *cluster, const struct object_status *status);
 void cluster_withdraw_status(struct cluster *cluster, enum object_kind kind, struct slice namespace,
                              struct slice name);
-// What is in the way of knowing everything: one line for each kind in trouble; nothing when all is well.
+// What is in the way of knowing everything: one line for each kind in trouble; nothing when all is
+// well.
 void cluster_trouble(const struct cluster *cluster, struct strbuf *to);
 // Brings the metrics of the watches and of the status writer up to date.
 void cluster_report(const struct cluster *cluster, struct metrics *metrics);

@@ -296,7 +296,7 @@ static int start_source(struct run *run, struct error *err)
     return cluster_start(&config, &run->cluster, err);
 }
 
-// ---- data plane, scraping, admin ------------------------------------------------------------------
+// ---- data plane, scraping, admin ----------------------------------------------------------------
 
 static bool is_ready(void *arg, char *why, size_t why_size)
 {

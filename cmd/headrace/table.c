@@ -45,7 +45,8 @@ static void write_cell(const struct table *table, size_t column, const char *tex
     bool right = (table->right >> column & 1) != 0;
     bool last = column + 1 == table->columns;
     int pad = (int)(width - strlen(text));
-    strbuf_printf(out, "%*s%s%*s", right ? pad : 0, "", text, last ? 0 : (right ? 0 : pad) + GAP, "");
+    strbuf_printf(out, "%*s%s%*s", right ? pad : 0, "", text, last ? 0 : (right ? 0 : pad) + GAP,
+                  "");
 }
 
 void table_write(struct table *table, unsigned indent, struct strbuf *out)

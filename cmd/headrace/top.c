@@ -72,7 +72,8 @@ static void write_backend(struct json_object *backend, struct strbuf *out)
     }
     strbuf_add_char(out, '\n');
     struct table table;
-    table_init(&table, "ENDPOINT >OURS >TOKENS >WAITING >RUNNING >KV >AGE >PICKS >FAILURES STATE POD");
+    table_init(&table,
+               "ENDPOINT >OURS >TOKENS >WAITING >RUNNING >KV >AGE >PICKS >FAILURES STATE POD");
     for (size_t i = 0; i < count; i++) {
         endpoint_row(json_object_array_get_idx(endpoints, i), &table);
     }

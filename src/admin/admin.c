@@ -35,7 +35,7 @@ struct admin {
     unsigned visitor_count;
 };
 
-// ---- pages ----------------------------------------------------------------------------------------
+// ---- pages --------------------------------------------------------------------------------------
 
 static unsigned page_index(struct page_context *context, struct strbuf *out);
 
@@ -68,7 +68,8 @@ static unsigned page_metrics(struct page_context *context, struct strbuf *out)
     metrics_write(config->metrics, out, label_of_fault);
     metrics_write_endpoints(config->endpoints, clock_mono_ms(), out);
     metrics_write_process(config->version, out);
-    metrics_write_head(out, "headrace_ready", "1 while the instance says that it is ready", "gauge");
+    metrics_write_head(out, "headrace_ready", "1 while the instance says that it is ready",
+                       "gauge");
     strbuf_printf(out, "headrace_ready %d\n", ready ? 1 : 0);
     return 200;
 }
@@ -129,7 +130,7 @@ static unsigned page_index(struct page_context *context, struct strbuf *out)
     return 200;
 }
 
-// ---- HTTP -----------------------------------------------------------------------------------------
+// ---- HTTP ---------------------------------------------------------------------------------------
 
 static const struct page *find_page(const char *url)
 {
@@ -166,10 +167,10 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned statu
     return rc;
 }
 
-// ---- connections ----------------------------------------------------------------------------------
+// ---- connections --------------------------------------------------------------------------------
 
-// Who connects and says nothing, or asks slowly, must not keep the probes out: a kubelet that gets no
-// answer restarts the pod.
+// Who connects and says nothing, or asks slowly, must not keep the probes out: a kubelet that gets
+// no answer restarts the pod.
 struct visitor {
     struct list_node node;
     int fd;
@@ -225,7 +226,7 @@ static void visitor_asked(struct admin *admin, struct MHD_Connection *connection
     }
 }
 
-// ---- requests -------------------------------------------------------------------------------------
+// ---- requests -----------------------------------------------------------------------------------
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,

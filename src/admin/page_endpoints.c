@@ -52,7 +52,8 @@ static void write_endpoint(const struct backend_state *backend, const struct end
         page_str(out, "pod", slice_of_str(endpoint->pod));
     }
     page_num(out, "weight", load_u32(&endpoint->weight));
-    page_num(out, "known_ms", now_ms > endpoint->added_ms ? (double)(now_ms - endpoint->added_ms) : 0);
+    page_num(out, "known_ms",
+             now_ms > endpoint->added_ms ? (double)(now_ms - endpoint->added_ms) : 0);
     page_num(out, "outstanding_requests", load_requests(load));
     page_num(out, "outstanding_prompt_tokens", (double)load_tokens(load));
     page_num(out, "picks", load_u64(&endpoint->picks));

@@ -5,7 +5,7 @@
 
 #include "admin/explain.h"
 
-// ---- routes ---------------------------------------------------------------------------------------
+// ---- routes -------------------------------------------------------------------------------------
 
 static void write_text_match(const char *key, const struct snap_text_match *match,
                              struct strbuf *out)
@@ -154,7 +154,7 @@ unsigned page_routes(struct page_context *context, struct strbuf *out)
     return 200;
 }
 
-// ---- explain --------------------------------------------------------------------------------------
+// ---- explain ------------------------------------------------------------------------------------
 
 struct header_arguments {
     struct explain_question *question;

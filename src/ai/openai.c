@@ -25,7 +25,7 @@ enum openai_operation openai_operation_of(struct slice path)
     return OPENAI_OTHER;
 }
 
-// ---- writing --------------------------------------------------------------------------------------
+// ---- writing ------------------------------------------------------------------------------------
 
 // The types that OpenAI's API documents for these statuses.
 static struct slice type_of_status(unsigned status)
@@ -77,7 +77,7 @@ void openai_model_write(struct strbuf *out, struct slice model)
     strbuf_add(out, SLICE(",\"object\":\"model\",\"created\":0,\"owned_by\":\"headrace\"}"));
 }
 
-// ---- errors inside a stream -----------------------------------------------------------------------
+// ---- errors inside a stream ---------------------------------------------------------------------
 
 // What errors are called where they carry no number.
 static int status_of_name(struct slice name)

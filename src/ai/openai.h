@@ -1,5 +1,5 @@
-// The OpenAI wire format, as far as a gateway that passes it through must know it: error bodies, the
-// model list, which path is which operation, errors inside a stream, and the usage at the end.
+// The OpenAI wire format, as far as a gateway that passes it through must know it: error bodies,
+// the model list, which path is which operation, errors inside a stream, and the usage at the end.
 #pragma once
 
 #include <stdbool.h>
@@ -46,7 +46,8 @@ void openai_close_names_write(const struct openai_close_names *close, struct str
 
 // The data of a stream's event: 0 when it is not an error, else the HTTP status that it stands for
 // (what the error names, when that is 400..599; else by its type; else 500). Engines send
-// {"error":{"code":503,…}}, {"object":"error","code":400,…}, {"error":"…","error_type":"overloaded"}.
+// {"error":{"code":503,…}}, {"object":"error","code":400,…},
+// {"error":"…","error_type":"overloaded"}.
 int openai_event_error_status(struct slice data);
 
 struct openai_usage {

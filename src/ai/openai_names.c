@@ -70,7 +70,9 @@ void openai_close_names_offer(struct openai_close_names *close, struct slice nam
 void openai_close_names_write(const struct openai_close_names *close, struct strbuf *out)
 {
     for (size_t i = 0; i < close->count; i++) {
-        const char *before = i == 0 ? "; did you mean \"" : i + 1 < close->count ? ", \"" : " or \"";
+        const char *before = i == 0                  ? "; did you mean \""
+                             : i + 1 < close->count ? ", \""
+                                                    : " or \"";
         strbuf_printf(out, "%s%.*s\"", before, SLICE_FMT(close->names[i]));
     }
     if (close->count != 0) {

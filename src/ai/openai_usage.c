@@ -24,8 +24,8 @@ enum { PATTERN_LEN = sizeof(PATTERN) - 1 };
 // No request has more tokens; larger numbers are nonsense.
 #define NUMBER_MAX (UINT64_C(1) << 40)
 
-// First place in [p, end) where PATTERN may begin: a quote with a u behind it, or a quote as the last
-// byte; or end.
+// First place in [p, end) where PATTERN may begin: a quote with a u behind it, or a quote as the
+// last byte; or end.
 static const char *find_start_scalar(const char *p, const char *end)
 {
     for (; p < end; p++) {

@@ -28,7 +28,8 @@ int error_prefix(struct error *err, int code, const char *fmt, ...)
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof(err->text)) {
         size_t at = (size_t)n;
-        snprintf(err->text + at, sizeof(err->text) - at, ": %.*s", (int)(sizeof(err->text) - at - 3),
+        snprintf(err->text + at, sizeof(err->text) - at, ": %.*s",
+                 (int)(sizeof(err->text) - at - 3),
                  old);
     }
     return code;

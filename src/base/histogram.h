@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-enum { HISTOGRAM_SUB_BITS = 6, HISTOGRAM_BUCKETS = (64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS };
+enum {
+    HISTOGRAM_SUB_BITS = 6,
+    HISTOGRAM_BUCKETS = (64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS,
+};
 
 struct histogram {
     uint64_t count;
@@ -17,7 +20,8 @@ struct histogram {
 void histogram_init(struct histogram *h);
 void histogram_record(struct histogram *h, uint64_t value);
 
-// The value below or at which `quantile` (0..1) of the records lie; 0 when empty. Exact at the ends.
+// The value below or at which `quantile` (0..1) of the records lie; 0 when empty. Exact at the
+// ends.
 uint64_t histogram_quantile(const struct histogram *h, double quantile);
 
 // Index of a value's bucket, and the largest value that a bucket holds.

@@ -30,5 +30,6 @@
 
 COLD noreturn void bug_abort(const char *file, int line, const char *what);
 
-// For start-up and other places where a missing allocation cannot be reported: abort with a message.
+// For start-up and other places where a missing allocation cannot be reported: abort with a
+// message.
 COLD noreturn void oom_abort(const char *what);

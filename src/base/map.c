@@ -98,7 +98,8 @@ void *map_remove(struct map *map, struct slice key)
     map->len--;
     // Close the gap: move back what the probe sequence had carried past it.
     size_t gap = (size_t)(entry - map->entries);
-    for (size_t i = (gap + 1) & (map->cap - 1); map->entries[i].used; i = (i + 1) & (map->cap - 1)) {
+    size_t mask = map->cap - 1;
+    for (size_t i = (gap + 1) & mask; map->entries[i].used; i = (i + 1) & mask) {
         size_t home = (size_t)map->entries[i].hash & (map->cap - 1);
         if (((i - home) & (map->cap - 1)) >= ((i - gap) & (map->cap - 1))) {
             map->entries[gap] = map->entries[i];

@@ -23,7 +23,8 @@ void map_fini(struct map *map);
 // NULL when absent.
 void *map_get(const struct map *map, struct slice key);
 
-// Inserts or replaces. Returns 0 or -ENOMEM; *ret_old (may be NULL) gets the replaced value or NULL.
+// Inserts or replaces. Returns 0 or -ENOMEM; *ret_old (may be NULL) gets the replaced value or
+// NULL.
 MUST_CHECK int map_put(struct map *map, struct slice key, void *value, void **ret_old);
 
 // Removes and returns the value; NULL when absent.

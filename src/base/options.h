@@ -1,5 +1,5 @@
-// Command-line options from a table: one row is a flag, its environment twin and its line of --help.
-// Long options only: --name VALUE, --name=VALUE; a flag without a value is a switch.
+// Command-line options from a table: one row is a flag, its environment twin and its line of
+// --help. Long options only: --name VALUE, --name=VALUE; a flag without a value is a switch.
 #pragma once
 
 #include <stdbool.h>
@@ -28,16 +28,16 @@ struct option_row {
     int (*set)(const char *value, void *target, struct error *err);
 };
 
-// Reads the environment first (PREFIX_NAME_IN_CAPITALS; for OPTION_CALL a list split at commas), then
-// argv. What is not an option is moved to the front of argv, *ret_count of them (from argv[0] on);
-// "--" ends the options. 0, or -EINVAL with a text that names the option. -EAGAIN: --help was asked
-// for (the caller prints options_help and exits 0).
+// Reads the environment first (PREFIX_NAME_IN_CAPITALS; for OPTION_CALL a list split at commas),
+// then argv. What is not an option is moved to the front of argv, *ret_count of them (from argv[0]
+// on); "--" ends the options. 0, or -EINVAL with a text that names the option. -EAGAIN: --help was
+// asked for (the caller prints options_help and exits 0).
 MUST_CHECK int options_parse(const struct option_row *rows, size_t count, const char *env_prefix,
                              int argc, char **argv, int *ret_count, struct error *err);
 
-// For what is found wrong with an OPTION_STRING after options_parse: writes where the value came from,
-// "--name" or "environment variable PREFIX_NAME", into where and returns it. The value is the pointer
-// that options_parse stored.
+// For what is found wrong with an OPTION_STRING after options_parse: writes where the value came
+// from, "--name" or "environment variable PREFIX_NAME", into where and returns it. The value is the
+// pointer that options_parse stored.
 enum { OPTIONS_WHERE_MAX = 128 };
 const char *options_where(const char *env_prefix, const char *name, const char *value,
                           char where[OPTIONS_WHERE_MAX]);

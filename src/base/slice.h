@@ -46,7 +46,8 @@ static inline bool slice_has_prefix(struct slice s, struct slice prefix)
 
 static inline bool slice_has_suffix(struct slice s, struct slice suffix)
 {
-    return s.len >= suffix.len && (suffix.len == 0 || memcmp(s.ptr + s.len - suffix.len, suffix.ptr, suffix.len) == 0);
+    return s.len >= suffix.len &&
+           (suffix.len == 0 || memcmp(s.ptr + s.len - suffix.len, suffix.ptr, suffix.len) == 0);
 }
 
 // The rest after `n` bytes (n is cut to the length).
@@ -80,7 +81,8 @@ ptrdiff_t slice_find(struct slice s, struct slice needle);
 // exhausted (ptr NULL); the last part has no separator after it.
 bool slice_split(struct slice *rest, char sep, struct slice *ret_part);
 
-// Plain decimal digits only: no sign, no space. 0, -EINVAL (empty, other bytes), -ERANGE (overflow).
+// Plain decimal digits only: no sign, no space. 0, -EINVAL (empty, other bytes), -ERANGE
+// (overflow).
 MUST_CHECK int slice_to_u64(struct slice s, uint64_t *ret_value);
 
 enum { SLICE_U64_MAX = 20 }; // digits of UINT64_MAX

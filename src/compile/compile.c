@@ -85,8 +85,8 @@ void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_c
     }
 }
 
-// A name or alias that two models of the backend claim, and where for the second time; empty when there
-// is none.
+// A name or alias that two models of the backend claim, and where for the second time; empty when
+// there is none.
 static struct slice duplicate_model(struct build *build, const struct modelbackend_spec *spec,
                                     struct slice *ret_path)
 {
@@ -322,7 +322,8 @@ static struct verdict check_regexes(struct build *build, const struct airoute_sp
             }
             for (size_t i = 0; i < match->headers.len; i++) {
                 const struct airoute_header_match *header = &match->headers.items[i];
-                if (header->type == MATCH_REGEX && build_regex(build, header->value, &err) == NULL) {
+                if (header->type == MATCH_REGEX &&
+                    build_regex(build, header->value, &err) == NULL) {
                     return bad_regex(build, build_say(build, REGEX_PATH, r, m, "headers", i), &err);
                 }
             }
@@ -333,7 +334,8 @@ static struct verdict check_regexes(struct build *build, const struct airoute_sp
 
 static struct verdict judge_references(struct build *build, struct references *references)
 {
-    struct strbuf *first = references->missing.len > 0 ? &references->missing : &references->invalid;
+    struct strbuf *first = references->missing.len > 0 ? &references->missing
+                                                       : &references->invalid;
     struct strbuf *second = &references->invalid;
     if (first->len == 0) {
         return good(REASON_RESOLVED_REFS);

@@ -1,5 +1,5 @@
-// AIRoutes and ModelBackends to a snapshot and to what is to be said about each of them. Pure but for
-// the backend states, which are found (or made) in the endpoint table; deterministic: the same
+// AIRoutes and ModelBackends to a snapshot and to what is to be said about each of them. Pure but
+// for the backend states, which are found (or made) in the endpoint table; deterministic: the same
 // objects give the same snapshot, in whatever order they came.
 //
 // Nothing that is wrong with one object touches another: it is left out, and its finding says why.

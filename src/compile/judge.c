@@ -9,8 +9,8 @@ static void set(struct object_status *status, enum condition_type type,
                       verdict->reason, "%.*s", SLICE_FMT(verdict->message));
 }
 
-// Accepted, Programmed and Stalled are the same for both kinds. False: nothing more to say than that
-// it is not accepted.
+// Accepted, Programmed and Stalled are the same for both kinds. False: nothing more to say than
+// that it is not accepted.
 static bool set_common(const struct finding *finding, bool published, struct object_status *status)
 {
     set(status, CONDITION_ACCEPTED, &finding->accepted);
@@ -95,7 +95,8 @@ static void print_idle_rules(const struct finding *finding, judge_ready_fn *read
         strbuf_printf(out, "%srule %.*s: no ready endpoint in", out->len > 0 ? "; " : "",
                       SLICE_FMT(rule->name));
         for (size_t b = 0; b < rule->backend_count; b++) {
-            strbuf_printf(out, "%s %.*s", b > 0 ? "," : " ModelBackend", SLICE_FMT(rule->backends[b]));
+            strbuf_printf(out, "%s %.*s", b > 0 ? "," : " ModelBackend",
+                          SLICE_FMT(rule->backends[b]));
         }
     }
 }

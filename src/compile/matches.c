@@ -261,8 +261,8 @@ static struct declared look_at_targets(const struct snap_rule *rule)
     };
 }
 
-// A match that leaves the models to the rule's backends. It cannot be taken apart by model, so it is
-// added when at least one of the models is free; the others are told as lost.
+// A match that leaves the models to the rule's backends. It cannot be taken apart by model, so it
+// is added when at least one of the models is free; the others are told as lost.
 static void expand_declared(struct expansion *e)
 {
     struct declared declared = look_at_targets(e->rule);
@@ -447,7 +447,8 @@ static int compare_entries(const void *a, const void *b)
 
 static int compare_hosts(const void *a, const void *b)
 {
-    return slice_cmp((*(struct build_host *const *)a)->name, (*(struct build_host *const *)b)->name);
+    return slice_cmp((*(struct build_host *const *)a)->name,
+                     (*(struct build_host *const *)b)->name);
 }
 
 void build_finish_hosts(struct build *build)

@@ -200,20 +200,22 @@ static int compare_candidates(const void *a, const void *b)
 
 static bool same_address(const struct endpoint_spec *a, const struct endpoint_spec *b)
 {
-    return a->address_len == b->address_len && memcmp(&a->address, &b->address, a->address_len) == 0;
+    return a->address_len == b->address_len &&
+           memcmp(&a->address, &b->address, a->address_len) == 0;
 }
 
 // "port/pod" in buf; empty for who names no pod.
 static struct slice pod_key(const struct endpoint_spec *spec, char *buf, size_t size)
 {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&spec->address; // the port lies alike
+    // The port lies at the same place in both families.
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&spec->address;
     int n = snprintf(buf, size, "%u/%.*s", ntohs(in->sin_port), SLICE_FMT(spec->pod));
     return spec->pod.len > 0 && n > 0 && (size_t)n < size ? slice_of(buf, (size_t)n) : SLICE_NULL;
 }
 
-// A Service of both families has each pod in a slice of each. It is one server all the same, with one
-// queue: of two addresses of a pod the IPv4 one counts, as long as it is as good. The candidates are
-// sorted: IPv4 comes first.
+// A Service of both families has each pod in a slice of each. It is one server all the same, with
+// one queue: of two addresses of a pod the IPv4 one counts, as long as it is as good. The
+// candidates are sorted: IPv4 comes first.
 static void drop_second_families(struct resolver *r)
 {
     struct map pods = {0};

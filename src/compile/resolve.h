@@ -7,8 +7,8 @@
 #include "endpoint/endpoint.h"
 
 struct resolution {
-    // Those that take requests, each address once, in the order of their bytes. The specs' `pod` slices live as
-    // long as the objects that they came from: use the list before these change.
+    // Those that take requests, each address once, in the order of their bytes. The specs' `pod`
+    // slices live as long as the objects that they came from: use the list before these change.
     VEC(struct endpoint_spec) endpoints;
     uint32_t total; // distinct addresses, ready or not
     bool resolved;  // what the backend refers to exists

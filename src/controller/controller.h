@@ -1,12 +1,13 @@
 // The control half's core: takes objects from a source, compiles them, publishes snapshots, applies
-// endpoints, says how each object fares. It does not know where objects come from (the API server or
-// a folder) nor where snapshots and statuses go.
+// endpoints, says how each object fares. It does not know where objects come from (the API server
+// or a folder) nor where snapshots and statuses go.
 //
 // Everything here runs on the control thread, the one that owns the loop.
 //
 // A burst of changes is compiled once: 50 ms after the last change, at most 250 ms after the first.
-// A change that touches only endpoints compiles nothing and waits 10 ms only. Nothing is published before the source
-// called controller_synced, so that a restart never serves half of the configuration.
+// A change that touches only endpoints compiles nothing and waits 10 ms only. Nothing is published
+// before the source called controller_synced, so that a restart never serves half of the
+// configuration.
 #pragma once
 
 #include <json-c/json.h>
@@ -29,7 +30,8 @@ struct controller_sink {
     // call. NULL = nobody wants to know.
     void (*status)(void *arg, const struct object_status *status);
     // The object is gone: nothing more will be said of it. May be NULL.
-    void (*status_gone)(void *arg, enum object_kind kind, struct slice namespace, struct slice name);
+    void (*status_gone)(void *arg, enum object_kind kind, struct slice namespace,
+                        struct slice name);
     // The object is there, but of another class now: what was said of it is to be taken back. Only
     // for objects of which something was said. May be NULL.
     void (*status_withdraw)(void *arg, enum object_kind kind, struct slice namespace,

@@ -197,8 +197,8 @@ void say_gone(struct controller *controller, enum object_kind kind, const struct
     }
 }
 
-// A route that went to another class is not ours to speak of any more, nor is what we said of it still
-// true.
+// A route that went to another class is not ours to speak of any more, nor is what we said of it
+// still true.
 static void forget_unseen(struct controller *controller, enum object_kind kind)
 {
     bool again = true;

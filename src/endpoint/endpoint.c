@@ -49,8 +49,9 @@ void endpoint_sample_read(const struct endpoint *endpoint, struct endpoint_sampl
     memcpy(ret_sample, words, sizeof(words));
 }
 
-// Keeps what an earlier sample said where this one says nothing or nonsense. Bounded, so that no sum
-// or product of them overflows: a cost that is not a number would compare as equal to every other.
+// Keeps what an earlier sample said where this one says nothing or nonsense. Bounded, so that no
+// sum or product of them overflows: a cost that is not a number would compare as equal to every
+// other.
 static double sample_or(double value, double fallback)
 {
     return isfinite(value) && value >= 0 ? MIN_OF(value, SAMPLE_MAX) : fallback;

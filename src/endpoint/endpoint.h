@@ -267,11 +267,11 @@ static inline struct sample_digest endpoint_sample_digest(const struct endpoint 
 }
 
 // Stores waiting, running, kv… and derives others_*: what the engine reports beyond what we had
-// outstanding. NAN for waiting, running, utilisation or capacity: not said this time, what was known
-// stays. `ours` = our outstanding requests when the sample was taken (use the larger of before-send
-// and after-receive, so that a race never invents load of others). `tokens_reserved` = the
-// endpoint's tokens_reserved before the sample was asked for. Any thread; of two writers at the same
-// moment one is dropped.
+// outstanding. NAN for waiting, running, utilisation or capacity: not said this time, what was
+// known stays. `ours` = our outstanding requests when the sample was taken (use the larger of
+// before-send and after-receive, so that a race never invents load of others). `tokens_reserved` =
+// the endpoint's tokens_reserved before the sample was asked for. Any thread; of two writers at the
+// same moment one is dropped.
 void endpoint_sample_write(struct endpoint *endpoint, double waiting, double running,
                            double kv_utilisation, double kv_capacity_tokens, uint32_t ours,
                            uint64_t tokens_reserved, uint64_t now_ms);
@@ -306,10 +306,10 @@ static inline double sample_fading_share(const struct sample_fading *fading, uin
 double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
                                   uint64_t now_ms);
 
-// Outcome of an attempt. A failure (connect, reset, no token in time) makes picks avoid the endpoint
-// for a while that doubles with each one in a row (1 s … 30 s; failures inside such a while are of the
-// same burst and do not double it). After it one request at a time is let through, until a success
-// clears all.
+// Outcome of an attempt. A failure (connect, reset, no token in time) makes picks avoid the
+// endpoint for a while that doubles with each one in a row (1 s … 30 s; failures inside such a
+// while are of the same burst and do not double it). After it one request at a time is let through,
+// until a success clears all.
 void endpoint_report_failure(struct endpoint *endpoint, uint64_t now_ms);
 void endpoint_report_success(struct endpoint *endpoint);
 

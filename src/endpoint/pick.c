@@ -5,13 +5,13 @@
 #include <string.h>
 
 // A request that is decoding takes a slot and a token of every step's budget, and so slows the
-// prefill of those that come. Measured in prefill work that is little (about 1 token a step, for the
-// tens of steps that a chunked prefill lasts), so a small share of a mean prompt: enough to spread
-// requests where no prefill is pending, too little to outweigh a pending one until dozens decode.
-// Those of others are known late, and everybody knows the same: gateways that let a few of them break
-// ties all send the next burst to the same pod. On the Mooncake conversation trace with four gateways
-// at 20 % load that cost a quarter of the mean TTFT. So they count from a batch on that is somebody
-// else's for certain, and little.
+// prefill of those that come. Measured in prefill work that is little (about 1 token a step, for
+// the tens of steps that a chunked prefill lasts), so a small share of a mean prompt: enough to
+// spread requests where no prefill is pending, too little to outweigh a pending one until dozens
+// decode. Those of others are known late, and everybody knows the same: gateways that let a few of
+// them break ties all send the next burst to the same pod. On the Mooncake conversation trace with
+// four gateways at 20 % load that cost a quarter of the mean TTFT. So they count from a batch on
+// that is somebody else's for certain, and little.
 #define DECODE_SHARE (1.0 / 32)
 #define OTHERS_FREE 8.0
 #define OTHERS_DECODE_SHARE (1.0 / 128)
@@ -23,9 +23,9 @@
 #define OTHERS_SHARE_SHORT 0.25
 #define OTHERS_LONG_QUEUE 8.0
 
-// LeastRequest counts those that others have waiting in the same way, and a little of a batch that is
-// beyond OTHERS_FREE. The same trace and gateways: 2.5 s, without those of others 3.4, with all that
-// they run as well 4.0.
+// LeastRequest counts those that others have waiting in the same way, and a little of a batch that
+// is beyond OTHERS_FREE. The same trace and gateways: 2.5 s, without those of others 3.4, with all
+// that they run as well 4.0.
 #define OTHERS_RUNNING_SHARE (1.0 / 16)
 
 // From here on a KV cache is penalised, up to 8 mean prompts of work at the point where it is full.
@@ -79,8 +79,8 @@ struct scan {
     struct sample_fading fading;
 };
 
-// One endpoint as a pick sees it. Which terms its cost is made of, candidate_fill works out for the few
-// that are explained.
+// One endpoint as a pick sees it. Which terms its cost is made of, candidate_fill works out for the
+// few that are explained.
 struct view {
     struct endpoint *endpoint;
     uint64_t load;
@@ -371,8 +371,8 @@ static bool choose_cheapest(const struct scan *scan, const struct endpoint_set *
     return ranking->count != 0;
 }
 
-// The point in [0, total) where this pick falls, on a line on which every endpoint is as long as its
-// weight.
+// The point in [0, total) where this pick falls, on a line on which every endpoint is as long as
+// its weight.
 static uint64_t position(const struct scan *scan, uint64_t total, bool equal)
 {
     if (scan->request->policy == PICK_RANDOM) {
@@ -447,7 +447,8 @@ static bool probe_take(const struct scan *scan, const struct view *view)
 
 static void probe_give_back(const struct view *view)
 {
-    if (UNLIKELY(atomic_load_explicit(&view->endpoint->failures_in_row, memory_order_relaxed) != 0)) {
+    if (UNLIKELY(atomic_load_explicit(&view->endpoint->failures_in_row,
+                                      memory_order_relaxed) != 0)) {
         atomic_store_explicit(&view->endpoint->probe_until_ms, 0, memory_order_relaxed);
     }
 }

@@ -29,7 +29,7 @@ struct pick_candidate {
     uint32_t weight;
     uint32_t ours_requests;
     uint32_t age_ms;        // of the scraped data; UINT32_MAX = none
-    bool avoided;           // failing or refusing lately, tried before, or its KV cache would overflow
+    bool avoided;           // failing or refusing lately, tried before, or its KV would overflow
     bool kv_full;
     bool overloaded;        // the engine refused requests a moment ago
 };
@@ -63,8 +63,8 @@ MUST_CHECK int pick_endpoint(struct backend_state *backend, const struct pick_re
                              struct pick_trace *trace);
 
 // What a pick would see now, without reserving or learning anything: the candidates, the one that
-// would be chosen in front (of policies without a cost: one of those that could be). Inside an epoch
-// section. 0 or -ENOENT.
+// would be chosen in front (of policies without a cost: one of those that could be). Inside an
+// epoch section. 0 or -ENOENT.
 MUST_CHECK int pick_preview(struct backend_state *backend, const struct pick_request *request,
                             struct pick_trace *ret_trace);
 

@@ -272,7 +272,8 @@ void loop_run(struct loop *loop)
 
 void loop_stop(struct loop *loop)
 {
-    // Release pairs with the acquire in loop_run: what was written before the stop is seen after it.
+    // Release pairs with the acquire in loop_run: what was written before the stop is seen after
+    // it.
     atomic_store_explicit(&loop->stopping, true, memory_order_release);
     loop_wake(loop);
 }

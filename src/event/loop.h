@@ -1,7 +1,7 @@
 // One epoll loop for a thread: file descriptors, timers, posted work.
 //
-// Lifetime rule: after loop_io_del no callback of that io comes any more, not even from the batch of
-// events that is being handled, so its memory may be freed at once, also from inside a callback.
+// Lifetime rule: after loop_io_del no callback of that io comes any more, not even from the batch
+// of events that is being handled, so its memory may be freed at once, also from inside a callback.
 #pragma once
 
 #include <stdbool.h>

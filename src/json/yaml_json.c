@@ -585,7 +585,8 @@ int yaml_json_one(struct slice text, const char *name, const struct yaml_json_li
     if (rc == 1) {
         rc = yaml_json_next(r, &second, err);
         if (rc == 1) {
-            rc = fail(r, (size_t)r->doc_line - 1, -EINVAL, err, "a second document is not expected");
+            rc = fail(r, (size_t)r->doc_line - 1, -EINVAL, err,
+                      "a second document is not expected");
         }
     }
     json_object_put(second);

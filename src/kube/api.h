@@ -1,5 +1,5 @@
-// What the rest of the Kubernetes half needs from a client: start a call, cancel it. The real one is
-// kube/client.h; tests put a scripted one in its place.
+// What the rest of the Kubernetes half needs from a client: start a call, cancel it. The real one
+// is kube/client.h; tests put a scripted one in its place.
 #pragma once
 
 #include <json-c/json.h>
@@ -32,8 +32,8 @@ typedef void kube_call_done(const struct kube_response *response, void *arg);
 // The head of a 2xx answer came.
 typedef void kube_call_open(void *arg);
 
-// Bytes of a 2xx answer's body as they come. Negative ends the call with that rc. Must not cancel the
-// call.
+// Bytes of a 2xx answer's body as they come. Negative ends the call with that rc. Must not cancel
+// the call.
 typedef int kube_call_data(struct slice bytes, void *arg);
 
 struct kube_call_options {

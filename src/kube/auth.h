@@ -39,9 +39,9 @@ MUST_CHECK int kube_auth_new(struct loop *loop, const struct kube_config *config
 // Ends a running program. Nobody may be waiting any more. NULL is fine.
 void kube_auth_free(struct kube_auth *auth);
 
-// 0 with *ret; -EINPROGRESS when a program must run first: then wait. Another negative code when a file
-// that the configuration names cannot be read, or when the program failed a moment ago (it is not
-// started more than once a second).
+// 0 with *ret; -EINPROGRESS when a program must run first: then wait. Another negative code when a
+// file that the configuration names cannot be read, or when the program failed a moment ago (it is
+// not started more than once a second).
 MUST_CHECK int kube_auth_get(struct kube_auth *auth, struct kube_credentials *ret,
                              struct error *err);
 
@@ -54,5 +54,6 @@ void kube_auth_wait_cancel(struct kube_auth_waiter *waiter);
 // they were renewed since.
 void kube_auth_reject(struct kube_auth *auth, uint64_t serial);
 
-// TLS failed: the authority or the client certificate may be new on disk. Read them again next time.
+// TLS failed: the authority or the client certificate may be new on disk. Read them again next
+// time.
 void kube_auth_reread_certificates(struct kube_auth *auth);

@@ -22,8 +22,8 @@ void kube_client_free(struct kube_client *client);
 struct kube_api *kube_client_api(struct kube_client *client);
 
 // Reads a Status object, as an error's body or as the object of a watch's ERROR event. Fields of
-// *ret that the object does not say stay as they are; the strings are the object's. False when it is
-// no Status.
+// *ret that the object does not say stay as they are; the strings are the object's. False when it
+// is no Status.
 struct kube_status {
     long code;
     const char *reason;

@@ -52,8 +52,8 @@ struct kube_config_options {
     const char *service_account;  // NULL: /var/run/secrets/kubernetes.io/serviceaccount
 };
 
-// Looks, in this order, at options->kubeconfig, the files of $KUBECONFIG (merged, first wins; absent
-// ones are skipped), the pod's own service account when $KUBERNETES_SERVICE_HOST is set, and
+// Looks, in this order, at options->kubeconfig, the files of $KUBECONFIG (merged, first wins;
+// absent ones are skipped), the pod's own service account when $KUBERNETES_SERVICE_HOST is set, and
 // ~/.kube/config. options may be NULL. Reads files and the environment; start-up only.
 // 0, or a negative code with err saying what to mend; -ENOENT when nothing was found.
 MUST_CHECK int kube_config_load(const struct kube_config_options *options,

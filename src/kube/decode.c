@@ -26,7 +26,8 @@ static int feed_value(json_tokener *tokener, struct slice bytes, size_t *total, 
     if (*total > max) {
         return -EMSGSIZE;
     }
-    size_t room = MIN_OF(max - *total + 1, (size_t)INT_MAX); // one more, to see that it is too large
+    // One more, to see that it is too large.
+    size_t room = MIN_OF(max - *total + 1, (size_t)INT_MAX);
     size_t len = MIN_OF(bytes.len, room);
     struct json_object *value = json_tokener_parse_ex(tokener, bytes.ptr, (int)len);
     enum json_tokener_error error = json_tokener_get_error(tokener);

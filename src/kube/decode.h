@@ -10,7 +10,8 @@
 #include "base/slice.h"
 
 enum {
-    KUBE_OBJECT_MAX = 8 << 20, // etcd refuses objects over 1.5 MiB; JSON may be larger than protobuf
+    // etcd refuses objects over 1.5 MiB; JSON may be larger than protobuf.
+    KUBE_OBJECT_MAX = 8 << 20,
     KUBE_OBJECT_DEPTH = 128,
 };
 
@@ -82,5 +83,6 @@ void kube_list_decoder_fini(struct kube_list_decoder *decoder);
 // As kube_watch_decoder_feed.
 MUST_CHECK int kube_list_decoder_feed(struct kube_list_decoder *decoder, struct slice bytes);
 
-// The whole list was read and had "items" (maybe null). Only then is a missing object a deleted one.
+// The whole list was read and had "items" (maybe null). Only then is a missing object a deleted
+// one.
 bool kube_list_decoder_is_complete(const struct kube_list_decoder *decoder);

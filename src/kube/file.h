@@ -25,8 +25,8 @@ void kube_file_init(struct kube_file *file, const char *path, size_t max);
 // Wipes the contents.
 void kube_file_fini(struct kube_file *file);
 
-// Contents without white space at both ends; empty when there never were any, and then the next call
-// looks again. now_ms is monotonic.
+// Contents without white space at both ends; empty when there never were any, and then the next
+// call looks again. now_ms is monotonic.
 struct slice kube_file_get(struct kube_file *file, uint64_t now_ms, uint64_t max_age_ms);
 
 // The next kube_file_get reads again.

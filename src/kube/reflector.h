@@ -1,5 +1,5 @@
-// Keeps up with all objects of one kind: list, then watch, for ever, with the manners of client-go's
-// reflector (tools/cache/reflector.go, pager.go).
+// Keeps up with all objects of one kind: list, then watch, for ever, with the manners of
+// client-go's reflector (tools/cache/reflector.go, pager.go).
 //
 // - The first list takes any version from the server's cache (resourceVersion=0, pages of 500), a
 //   later one takes nothing older than what was seen; "gone" and "too large" versions lead at once
@@ -7,8 +7,8 @@
 // - A watch that ends is opened again from the last version seen, bookmarks included. One that says
 //   nothing for longer than bookmarks are apart is taken for dead.
 // - An object is reported gone when a DELETED event says so or when a whole and credible list lacks
-//   it: never on a failed, cut or odd one. A list that suddenly has nothing, or less than half, must
-//   be confirmed by consistent reads first.
+//   it: never on a failed, cut or odd one. A list that suddenly has nothing, or less than half,
+//   must be confirmed by consistent reads first.
 //
 // The loop's thread only.
 #pragma once
@@ -74,7 +74,8 @@ void kube_reflector_stop(struct kube_reflector *reflector);
 // As stop, but with a removal for each object.
 void kube_reflector_retire(struct kube_reflector *reflector);
 
-// The server was heard to be well: a pause for one that could not be reached ends within half a second.
+// The server was heard to be well: a pause for one that could not be reached ends within half a
+// second.
 void kube_reflector_hurry(struct kube_reflector *reflector);
 
 // A list was taken in since the start; stays true through outages.
@@ -88,7 +89,8 @@ size_t kube_reflector_count(const struct kube_reflector *reflector);
 const struct kube_reflector_counters *kube_reflector_counters(
     const struct kube_reflector *reflector);
 
-// When, on the loop's clock, the server said something last: a list, an event, a bookmark. 0 = never.
+// When, on the loop's clock, the server said something last: a list, an event, a bookmark. 0 =
+// never.
 uint64_t kube_reflector_answered_ms(const struct kube_reflector *reflector);
 
 // What is wrong now, or "" while the watch runs.

@@ -94,13 +94,13 @@ static void list_refused(struct kube_reflector *r, const struct kube_response *r
     const struct kube_resource *kind = &r->options.resource;
     if (response->status == 404) {
         reflector_set_trouble(r, LOG_LEVEL_WARN,
-                              "the API server does not know %s (%s): install the resource definitions "
-                              "(kubectl apply -f crds/); trying again",
+                              "the API server does not know %s (%s): install the resource "
+                              "definitions (kubectl apply -f crds/); trying again",
                               kind->plural, kind->api_version);
     } else {
         reflector_set_trouble(r, LOG_LEVEL_WARN,
-                              "not allowed to list and watch %s (%s): grant it in the Role or ClusterRole; "
-                              "trying again: %s",
+                              "not allowed to list and watch %s (%s): grant it in the Role or "
+                              "ClusterRole; trying again: %s",
                               kind->plural, kind->api_version, response->text);
     }
     r->counters.failures++;

@@ -16,7 +16,8 @@ enum {
     RELIST_GAP_MS = 10 * 1000,
     REWATCH_TRIES = 5, // then a list shows what is wrong
     SILENCES_MAX = 2,
-    SILENCES_MAX_UNTOLD = 4, // a server sends no bookmarks of a kind that never changed since it began
+    // A server sends no bookmarks of a kind that never changed since it began.
+    SILENCES_MAX_UNTOLD = 4,
 };
 
 static bool take_version(struct kube_reflector *r, struct slice version)

@@ -54,7 +54,8 @@ static void on_pump(struct task *task, void *arg)
 {
     (void)task;
     struct kube_workqueue *q = arg;
-    // Bounded by what is ready now: an item that ends and is added again inside run comes next turn.
+    // Bounded by what is ready now: an item that ends and is added again inside run comes next
+    // turn.
     for (size_t n = q->n_ready; n > 0 && q->n_ready > 0; n--) {
         if (q->is_paused || q->n_running >= q->options.max_running || !take_token(q)) {
             return;

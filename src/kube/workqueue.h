@@ -54,7 +54,8 @@ struct kube_workqueue {
 };
 
 void kube_workqueue_init(struct kube_workqueue *queue, struct loop *loop,
-                         const struct kube_workqueue_options *options, kube_work_fn *run, void *arg);
+                         const struct kube_workqueue_options *options, kube_work_fn *run,
+                         void *arg);
 // Items must have been forgotten.
 void kube_workqueue_fini(struct kube_workqueue *queue);
 

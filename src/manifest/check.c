@@ -14,9 +14,11 @@ struct checker {
     struct offline offline;
 };
 
-static void say(struct checker *checker, const struct object *object, int line, const char *fmt, ...)
+static void say(struct checker *checker, const struct object *object, int line, const char *fmt,
+                ...)
     PRINTF_LIKE(4, 5);
-static void say(struct checker *checker, const struct object *object, int line, const char *fmt, ...)
+static void say(struct checker *checker, const struct object *object, int line, const char *fmt,
+                ...)
 {
     char text[CONDITION_MESSAGE_MAX + 512];
     int n = snprintf(text, sizeof(text), "%s %s: ", object_kinds[object->kind].kind,

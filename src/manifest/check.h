@@ -13,9 +13,9 @@ typedef void check_report_fn(void *arg, const char *file, int line, const char *
 
 // Reports every problem; *ret_count counts them. 0 or -ENOMEM.
 //
-// Each object by the schema and its rules; an object defined twice; expressions that do not compile;
-// routes that an older one shadows; ModelBackends that do not exist; a serviceRef's port, when the
-// Service is among the files (Services usually come from elsewhere).
+// Each object by the schema and its rules; an object defined twice; expressions that do not
+// compile; routes that an older one shadows; ModelBackends that do not exist; a serviceRef's port,
+// when the Service is among the files (Services usually come from elsewhere).
 MUST_CHECK int check_manifests(const struct manifest *manifests, size_t count,
                                const struct check_options *options, check_report_fn *report,
                                void *arg, size_t *ret_count);

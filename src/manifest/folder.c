@@ -334,9 +334,9 @@ static void watch(struct folder *folder)
 {
     int old = folder->watch;
     folder->watch = inotify_add_watch(folder->fd, folder->path,
-                                      IN_CLOSE_WRITE | IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE |
-                                          IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF |
-                                          IN_MOVE_SELF | IN_ONLYDIR);
+                                      IN_CLOSE_WRITE | IN_MODIFY | IN_ATTRIB | IN_CREATE |
+                                          IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
+                                          IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
     if (old >= 0 && old != folder->watch) {
         inotify_rm_watch(folder->fd, old);
     }

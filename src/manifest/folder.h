@@ -1,12 +1,13 @@
 // The source of standalone mode: a folder of manifests, watched.
 //
 // Every *.yaml, *.yml and *.json in it counts, hidden ones and subfolders apart (so a mounted
-// ConfigMap works, whose files are links through "..data"). Changes are seen by inotify and, for what
-// inotify does not see (network file systems, targets of links), by a look every ten seconds.
+// ConfigMap works, whose files are links through "..data"). Changes are seen by inotify and, for
+// what inotify does not see (network file systems, targets of links), by a look every ten seconds.
 //
-// A file that cannot be read, or in which any object is wrong, changes nothing: its last good objects
-// stay, and the log says file:line. When it never was good, its good objects count. Of two files that
-// define the same object, the first by name wins. A folder that cannot be listed changes nothing.
+// A file that cannot be read, or in which any object is wrong, changes nothing: its last good
+// objects stay, and the log says file:line. When it never was good, its good objects count. Of two
+// files that define the same object, the first by name wins. A folder that cannot be listed changes
+// nothing.
 #pragma once
 
 #include "base/error.h"

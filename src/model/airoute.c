@@ -34,7 +34,8 @@ const char *route_method_text(int method)
 }
 
 #define FIELD(type, member) offsetof(struct type, member)
-#define OBJECT_OF(type, rows) {.fields = (rows), .field_count = ARRAY_LEN(rows), .size = sizeof(type)}
+#define OBJECT_OF(type, rows) \
+    {.fields = (rows), .field_count = ARRAY_LEN(rows), .size = sizeof(type)}
 #define ITEM_OF(schema) {.name = "", .type = SCHEMA_OBJECT, .object = &(schema)}
 
 static const struct schema_field model_match_fields[] = {
@@ -55,7 +56,8 @@ static bool path_is_normal(const void *object)
            !slice_has_suffix(path, SLICE("/.."));
 }
 
-// Nor another writing of it (http/h1_target.c decodes what need not be encoded and refuses what must be).
+// Nor another writing of it (http/h1_target.c decodes what need not be encoded and refuses what
+// must be).
 static bool path_is_as_requested(const void *object)
 {
     return pattern_matches("^([]-_!$&-;=@-[a-z|~]|%(2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-D]|"
@@ -66,8 +68,8 @@ static bool path_is_as_requested(const void *object)
 static const struct schema_rule path_match_rules[] = {
     {"value", "must be without empty, '.' and '..' segments", path_is_normal},
     {"value",
-     "must be written as requests are compared, percent-encoded where a character is not allowed as it "
-     "is and nowhere else, in upper case (%2F)",
+     "must be written as requests are compared, percent-encoded where a character is not allowed "
+     "as it is and nowhere else, in upper case (%2F)",
      path_is_as_requested},
 };
 static const struct schema_field path_match_fields[] = {
@@ -121,7 +123,8 @@ static const struct schema_field backend_fields[] = {
     {.name = "model", .type = SCHEMA_STRING, .offset = FIELD(airoute_backend, model), .min_len = 1,
      .max_len = 256, .pattern = PATTERN_TEXT},
 };
-static const struct schema_object backend_schema = OBJECT_OF(struct airoute_backend, backend_fields);
+static const struct schema_object backend_schema =
+    OBJECT_OF(struct airoute_backend, backend_fields);
 static const struct schema_field backend_item = ITEM_OF(backend_schema);
 
 static const struct schema_field fallback_fields[] = {

@@ -20,7 +20,8 @@ static const struct schema_name policy_names[] = {
 };
 
 #define FIELD(type, member) offsetof(struct type, member)
-#define OBJECT_OF(type, rows) {.fields = (rows), .field_count = ARRAY_LEN(rows), .size = sizeof(type)}
+#define OBJECT_OF(type, rows) \
+    {.fields = (rows), .field_count = ARRAY_LEN(rows), .size = sizeof(type)}
 #define OBJECT_WITH_RULES(type, rows, checks)                                                 \
     {.fields = (rows), .field_count = ARRAY_LEN(rows), .size = sizeof(type), .rules = (checks), \
      .rule_count = ARRAY_LEN(checks)}
@@ -42,7 +43,8 @@ static const struct schema_field label_item = {
     .name = "", .type = SCHEMA_STRING, .max_len = 63,
     .pattern = PATTERN_LABEL_VALUE};
 static const struct schema_field selector_fields[] = {
-    {.name = "matchLabels", .type = SCHEMA_STRING_MAP, .offset = FIELD(backend_selector, match_labels),
+    {.name = "matchLabels", .type = SCHEMA_STRING_MAP,
+     .offset = FIELD(backend_selector, match_labels),
      .required = true, .min_len = 1, .max_len = 16, .item = &label_item,
      .check = SCHEMA_CHECK_LABEL_KEYS},
 };

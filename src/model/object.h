@@ -85,13 +85,14 @@ struct object {
     int64_t created; // seconds since 1970; 0 = unknown
     bool deleting;   // has a deletionTimestamp
     struct slice ingress_class; // AIRoute only; also when the rest of the spec is wrong
-    // ModelBackend only: what its status said had been found, so that a restart does not unlearn it.
+    // ModelBackend only: what its status said had been found, so that a restart does not unlearn
+    // it.
     struct slice found_engine;
     struct slice found_metrics; // names, comma-separated
     // Where it came from, for messages; file is empty for the API server's.
     struct slice file;
     int line;
-    struct json_object *source; // of an AIRoute or ModelBackend from a file, else NULL; for object_line
+    struct json_object *source; // for object_line; NULL unless AIRoute or ModelBackend from a file
     struct problems problems; // what is wrong with it; then `spec` is NULL
     union {
         void *spec;
@@ -110,10 +111,10 @@ struct object_origin {
     struct slice default_namespace; // for an object without one; empty: that is an error
 };
 
-// Reads an object of a known kind. Something wrong inside an AIRoute or ModelBackend is not an error
-// here: the object then carries its problems, and has no spec. Errors: -EINVAL (no usable metadata,
-// or an object of another kind that does not even have the shape), -ENOMEM. The caller owns one
-// reference.
+// Reads an object of a known kind. Something wrong inside an AIRoute or ModelBackend is not an
+// error here: the object then carries its problems, and has no spec. Errors: -EINVAL (no usable
+// metadata, or an object of another kind that does not even have the shape), -ENOMEM. The caller
+// owns one reference.
 MUST_CHECK int object_read(enum object_kind kind, struct json_object *json,
                            const struct object_origin *origin, struct object **ret_object,
                            struct error *err);

@@ -67,7 +67,8 @@ static struct place place_in(const struct place *up, const char *name, size_t in
                              struct json_object *value)
 {
     int line = yaml_json_line(value);
-    return (struct place){.up = up, .name = name, .index = index, .line = line > 0 ? line : up->line};
+    line = line > 0 ? line : up->line;
+    return (struct place){.up = up, .name = name, .index = index, .line = line};
 }
 
 static const char *type_text(struct json_object *value)
@@ -273,7 +274,8 @@ static int read_int(const struct schema_reader *reader, const struct schema_fiel
     int64_t number;
     if (!whole_number(value, &number)) {
         return complain_type(reader, at, value,
-                             field->type == SCHEMA_INT ? "a whole number" : "a string or a whole number");
+                             field->type == SCHEMA_INT ? "a whole number"
+                                                       : "a string or a whole number");
     }
     if (number < field->min || number > field->max) {
         complain(reader, at, "must be from %" PRId64 " to %" PRId64 ", not %" PRId64, field->min,

@@ -100,14 +100,14 @@ struct schema_object {
 };
 
 #define SCHEMA_CHECK_IP_MESSAGE "must be an IPv4 or IPv6 address"
-#define SCHEMA_CHECK_LABEL_KEYS_MESSAGE                                                            \
-    "the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', perhaps behind " \
-    "a domain and a slash"
+#define SCHEMA_CHECK_LABEL_KEYS_MESSAGE                                                    \
+    "the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', perhaps " \
+    "behind a domain and a slash"
 
 struct schema_reader {
     struct arena *arena;
     struct problems *problems;
-    bool strict; // unknown fields are problems (files); else they are skipped (the API server pruned)
+    bool strict; // unknown fields are problems (files); else skipped (the API server pruned)
 };
 
 // Reads `value` by the table into *ret_object (from the arena); every problem found is added to

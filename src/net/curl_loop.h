@@ -14,7 +14,8 @@
 
 struct curl_loop;
 
-// The transfer ended. The handle is off the loop already: free it, or add it again (also from here).
+// The transfer ended. The handle is off the loop already: free it, or add it again (also from
+// here).
 typedef void curl_loop_done(CURL *easy, CURLcode result, void *arg);
 
 // The loop is borrowed and must outlive it. 0 or -ENOMEM.
@@ -28,9 +29,9 @@ void curl_loop_free(struct curl_loop *curl);
 // callback. 0, -EBUSY (the handle is running already) or -ENOMEM.
 MUST_CHECK int curl_loop_add(struct curl_loop *curl, CURL *easy, curl_loop_done *done, void *arg);
 
-// Takes a transfer off, running or not, and frees the handle: done does not come. May be called from
-// anywhere. When that is inside one of the transfer's own libcurl callbacks, the callback must then
-// return an error value to libcurl and touch the handle no more. NULL is fine.
+// Takes a transfer off, running or not, and frees the handle: done does not come. May be called
+// from anywhere. When that is inside one of the transfer's own libcurl callbacks, the callback must
+// then return an error value to libcurl and touch the handle no more. NULL is fine.
 void curl_loop_drop(struct curl_loop *curl, CURL *easy);
 
 // A new handle with what every client of ours wants: no signals, http and https only, no redirects,

@@ -71,19 +71,20 @@ uint64_t access_log_take_dropped(struct access_log *log)
     return dropped;
 }
 
-// ---- writing out ----------------------------------------------------------------------------------
+// ---- writing out --------------------------------------------------------------------------------
 
 static size_t count_lines(const char *p, size_t len)
 {
     size_t lines = 0;
-    for (const char *end = p + len; p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++) {
+    const char *end = p + len;
+    for (; p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++) {
         lines++;
     }
     return lines;
 }
 
-// Whole lines of at most PIPE_BUF bytes: such a write is atomic, and one does not wait when poll says
-// that there is room (pipe(7)).
+// Whole lines of at most PIPE_BUF bytes: such a write is atomic, and one does not wait when poll
+// says that there is room (pipe(7)).
 static size_t pipe_piece(const struct access_log *log, size_t at)
 {
     size_t left = log->len - at;
@@ -123,7 +124,7 @@ void access_log_flush(struct access_log *log)
     log->len -= at;
 }
 
-// ---- formatting -----------------------------------------------------------------------------------
+// ---- formatting ---------------------------------------------------------------------------------
 
 static char *put(char *out, const char *text, size_t len)
 {
@@ -160,7 +161,8 @@ static size_t put_plain(char *out, struct slice text, size_t at, size_t room)
     size_t done = 0;
 #ifdef __SSE2__
     while (text.len - at - done >= 16 && room - done >= 16) {
-        const __m128i block = _mm_loadu_si128((const __m128i *)(const void *)(text.ptr + at + done));
+        const __m128i block =
+            _mm_loadu_si128((const __m128i *)(const void *)(text.ptr + at + done));
         // As signed bytes, non-ASCII ones are negative: below the space.
         __m128i bad = _mm_cmplt_epi8(block, _mm_set1_epi8(0x20));
         bad = _mm_or_si128(bad, _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f)));

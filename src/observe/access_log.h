@@ -1,9 +1,9 @@
 // The access log: one JSON object a line for each request. Never a prompt, never an Authorization.
 //
-// One struct access_log a worker. Lines collect in its buffer and go out when 32 KiB are full or when
-// the worker says so; a write never waits: while the reader of a pipe is too slow, lines are dropped
-// and counted. Lines of several workers never mix: a write to a pipe holds whole lines and at most
-// PIPE_BUF bytes, a file is opened with O_APPEND.
+// One struct access_log a worker. Lines collect in its buffer and go out when 32 KiB are full or
+// when the worker says so; a write never waits: while the reader of a pipe is too slow, lines are
+// dropped and counted. Lines of several workers never mix: a write to a pipe holds whole lines and
+// at most PIPE_BUF bytes, a file is opened with O_APPEND.
 #pragma once
 
 #include <stdbool.h>

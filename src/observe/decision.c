@@ -60,7 +60,7 @@ struct decision_ring *decisions_ring(struct decisions *decisions, unsigned worke
     return decisions->rings[worker];
 }
 
-// ---- writing --------------------------------------------------------------------------------------
+// ---- writing ------------------------------------------------------------------------------------
 
 struct decision *decision_begin(struct decision_ring *ring)
 {
@@ -126,7 +126,7 @@ void decision_commit(struct decision_ring *ring)
     atomic_store_explicit(&entry->seq, seq + 2, memory_order_release);
 }
 
-// ---- reading --------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 // False: empty, or overwritten all the time.
 static bool entry_read(struct entry *entry, struct decision *ret)
@@ -187,7 +187,7 @@ size_t decisions_read(struct decisions *decisions, struct slice request_id, stru
     return count;
 }
 
-// ---- JSON -----------------------------------------------------------------------------------------
+// ---- JSON ---------------------------------------------------------------------------------------
 
 static void write_bool(struct strbuf *out, const char *key, bool value)
 {
@@ -203,7 +203,8 @@ static void write_number(struct strbuf *out, const char *key, double value)
 static void candidate_write_json(const struct pick_candidate *candidate, struct strbuf *out)
 {
     strbuf_add(out, SLICE("{\"endpoint\":"));
-    json_write_string(out, slice_of(candidate->text, strnlen(candidate->text, sizeof(candidate->text))));
+    json_write_string(out,
+                      slice_of(candidate->text, strnlen(candidate->text, sizeof(candidate->text))));
     write_number(out, "cost", (double)candidate->cost);
     write_number(out, "ours_tokens", (double)candidate->ours_tokens);
     write_number(out, "others_tokens", (double)candidate->others_tokens);

@@ -1,7 +1,7 @@
 // The last decisions of each worker: which endpoint was picked for a request, among which, and why.
 //
-// A ring has one writer, its worker. Readers take consistent copies without a lock (a sequence number
-// per entry, all data copied as words).
+// A ring has one writer, its worker. Readers take consistent copies without a lock (a sequence
+// number per entry, all data copied as words).
 #pragma once
 
 #include <stdbool.h>
@@ -45,8 +45,8 @@ struct decisions *decisions_new(unsigned workers);
 void decisions_free(struct decisions *decisions);
 struct decision_ring *decisions_ring(struct decisions *decisions, unsigned worker);
 
-// Writer: an emptied decision to be filled (its trace by pick_endpoint, texts by decision_set in any
-// order but each at most once; what does not fit is cut), then committed.
+// Writer: an emptied decision to be filled (its trace by pick_endpoint, texts by decision_set in
+// any order but each at most once; what does not fit is cut), then committed.
 struct decision *decision_begin(struct decision_ring *ring);
 void decision_set(struct decision *decision, enum decision_field field, struct slice text);
 void decision_commit(struct decision_ring *ring);

@@ -6,8 +6,8 @@
 #include "base/hash.h"
 
 #define MS UINT64_C(1000000)
-// Inter-token times live between 2 ms and 1 s, first tokens between 10 ms and a minute, whole answers
-// up to many minutes: one series of bounds serves all three.
+// Inter-token times live between 2 ms and 1 s, first tokens between 10 ms and a minute, whole
+// answers up to many minutes: one series of bounds serves all three.
 const uint64_t metric_latency_bounds[METRIC_LATENCY_BUCKETS] = {
     1 * MS,   2 * MS,    5 * MS,    10 * MS,   20 * MS,    30 * MS,    50 * MS,
     75 * MS,  100 * MS,  200 * MS,  350 * MS,  500 * MS,   1000 * MS,  2000 * MS,
@@ -28,7 +28,8 @@ static const struct row worker_rows[METRIC_COUNT] = {
 };
 
 static const struct row control_rows[METRIC_CONTROL_COUNT] = {
-#define X(name_, text_, type_, labels_, help_) [METRIC_CONTROL_##name_] = {text_, type_, labels_, help_},
+#define X(name_, text_, type_, labels_, help_) \
+    [METRIC_CONTROL_##name_] = {text_, type_, labels_, help_},
     METRIC_CONTROL_TABLE(X)
 #undef X
 };
@@ -141,7 +142,7 @@ void metrics_kube_set(struct metrics *metrics, unsigned index, const char *kind,
     atomic_store_explicit(&metrics->kube[index].kind, kind, memory_order_release);
 }
 
-// ---- exposition -----------------------------------------------------------------------------------
+// ---- exposition ---------------------------------------------------------------------------------
 
 static uint64_t load(const _Atomic uint64_t *cell)
 {
@@ -284,7 +285,8 @@ static void write_statuses(const struct metrics *metrics, struct strbuf *out)
         for (unsigned i = 0; i < metrics->worker_count; i++) {
             sum += load(&metrics->workers[i].requests[s]);
         }
-        strbuf_printf(out, "%s{status=\"%s\"} %llu\n", name, status_classes[s], (unsigned long long)sum);
+        strbuf_printf(out, "%s{status=\"%s\"} %llu\n", name, status_classes[s],
+                      (unsigned long long)sum);
     }
 }
 
@@ -407,7 +409,8 @@ static void write_backends(const struct metrics *metrics, struct strbuf *out)
         }
     }
     write_backend_latency(&sums, 0, "headrace_time_to_first_token_seconds",
-                          "From the request's arrival to its first token (first event or body byte)",
+                          "From the request's arrival to its first token "
+                          "(first event or body byte)",
                           out);
     write_backend_latency(&sums, 1, "headrace_inter_token_seconds",
                           "Between two arrivals of events of a stream", out);

@@ -12,8 +12,8 @@
 #include "endpoint/endpoint.h"
 #include "http/reject.h"
 
-// What a worker counts. X(enum, metric, labels, help); rows of one metric stand together, and the help
-// of the first counts. docs/operations.md is checked against this table.
+// What a worker counts. X(enum, metric, labels, help); rows of one metric stand together, and the
+// help of the first counts. docs/operations.md is checked against this table.
 #define METRIC_TABLE(X)                                                                           \
     X(CONNECTIONS, "headrace_connections_total", "", "Client connections accepted")               \
     X(ACCEPT_FAILURES, "headrace_accept_failures_total", "",                                      \
@@ -75,7 +75,8 @@ enum metric {
     X(OBJECTS_POD, "headrace_objects", "gauge", "kind=\"Pod\"", "")                               \
     X(OBJECTS_INVALID, "headrace_objects_invalid", "gauge", "",                                   \
       "AIRoutes and ModelBackends that are left out because they are not valid")                  \
-    X(MANIFESTS, "headrace_manifest_files", "gauge", "", "Manifests in the folder of standalone mode") \
+    X(MANIFESTS, "headrace_manifest_files", "gauge", "",                                           \
+      "Manifests in the folder of standalone mode")                                                \
     X(MANIFESTS_BROKEN, "headrace_manifest_files_broken", "gauge", "",                            \
       "Manifests that cannot be taken as they are; their last good state is served")              \
     X(OBJECTS_REJECTED, "headrace_objects_rejected_total", "counter", "",                         \
@@ -88,8 +89,8 @@ enum metric_control {
     METRIC_CONTROL_COUNT,
 };
 
-// What the control thread knows of each kind that it watches at the API server; nothing of it is shown
-// where there is none. X(enum, metric, type, help).
+// What the control thread knows of each kind that it watches at the API server; nothing of it is
+// shown where there is none. X(enum, metric, type, help).
 #define METRIC_KUBE_TABLE(X)                                                                      \
     X(LISTS, "headrace_kube_lists_total", "counter", "Lists that were asked of the API server")   \
     X(WATCHES, "headrace_kube_watches_total", "counter", "Watches that were opened there")        \
@@ -128,8 +129,8 @@ struct metrics_latency {
     _Atomic uint64_t sum_ns;
 };
 
-// What one worker counted for one backend. Made on first use, kept until the end (backends that come
-// and go under new names are few compared with what they cost).
+// What one worker counted for one backend. Made on first use, kept until the end (backends that
+// come and go under new names are few compared with what they cost).
 struct metrics_backend {
     struct metrics_backend *next; // published with release; walked with acquire
     char *key;                    // "namespace/name"
@@ -207,8 +208,8 @@ void metrics_kube_set(struct metrics *metrics, unsigned index, const char *kind,
                       const double values[METRIC_KUBE_COUNT]);
 
 // Appends the text exposition (Prometheus 0.0.4) of everything counted by workers and set by the
-// control thread. fault_label gives the label of fault number n, NULL when there is none; faults that
-// share a label share a series.
+// control thread. fault_label gives the label of fault number n, NULL when there is none; faults
+// that share a label share a series.
 void metrics_write(const struct metrics *metrics, struct strbuf *out,
                    const char *(*fault_label)(unsigned n));
 

@@ -92,7 +92,8 @@ static const struct {
      "Uncached prompt tokens of these that have no first token yet (estimated)",
      outstanding_tokens},
     {"headrace_endpoint_picks_total", "counter", "Requests that were given to the endpoint", picks},
-    {"headrace_endpoint_failures_total", "counter", "Failed connects, resets and time-outs", failures},
+    {"headrace_endpoint_failures_total", "counter", "Failed connects, resets and time-outs",
+     failures},
     {"headrace_endpoint_overloads_total", "counter", "Refusals for want of room", overloads},
     {"headrace_endpoint_scrapes_total", "counter", "Scrapes that were read", scrapes},
     {"headrace_endpoint_scrape_failures_total", "counter", "Scrapes that failed", scrape_failures},
@@ -154,7 +155,7 @@ void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, stru
     strbuf_printf(out, "%s %zu\n", name, seen);
 }
 
-// ---- process --------------------------------------------------------------------------------------
+// ---- process ------------------------------------------------------------------------------------
 
 static void write_gauge(struct strbuf *out, const char *name, const char *help, const char *type,
                         double value)

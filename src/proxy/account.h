@@ -3,9 +3,9 @@
 
 #include "proxy/request.h"
 
-// Around a pick for the next attempt: the first lends the trace to be filled, the second writes down
-// what came of it. `why`: the kind of failure before (one enum snap_retry_on bit; 0 = the first
-// attempt, or no endpoint before).
+// Around a pick for the next attempt: the first lends the trace to be filled, the second writes
+// down what came of it. `why`: the kind of failure before (one enum snap_retry_on bit; 0 = the
+// first attempt, or no endpoint before).
 struct pick_trace *account_pick_begin(struct request *request);
 void account_pick(struct request *request, struct pick_trace *trace,
                   const struct snap_target *target, uint32_t why, bool picked);

@@ -241,7 +241,7 @@ static bool advance(struct request *request, uint32_t why)
     return true;
 }
 
-// ---- connecting -----------------------------------------------------------------------------------
+// ---- connecting ---------------------------------------------------------------------------------
 
 bool attempt_is_our_failure(int error)
 {

@@ -10,8 +10,8 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
-// Bytes a second, on average, that keep a buffered body from timing out: a client that sends one byte
-// before each timeout would hold a connection for ever.
+// Bytes a second, on average, that keep a buffered body from timing out: a client that sends one
+// byte before each timeout would hold a connection for ever.
 enum { BODY_RATE_MIN = 500 };
 
 enum body_key {
@@ -82,8 +82,8 @@ static void reply_json_error(struct request *request, enum json_error error)
                 where);
 }
 
-// Prompt text for the token estimate. Prompts given as token ids have hardly any string bytes; an id
-// takes about as many bytes of JSON as a token takes of text.
+// Prompt text for the token estimate. Prompts given as token ids have hardly any string bytes; an
+// id takes about as many bytes of JSON as a token takes of text.
 static uint64_t prompt_size(const struct json_scan *scan)
 {
     uint64_t spans = 0;
@@ -204,7 +204,8 @@ static void start_streamed(struct request *request)
 static void start_buffered(struct request *request)
 {
     bool empty = request->head.framing == HTTP_FRAMING_NONE ||
-                 (request->head.framing == HTTP_FRAMING_LENGTH && request->head.content_length == 0);
+                 (request->head.framing == HTTP_FRAMING_LENGTH &&
+                  request->head.content_length == 0);
     if (!empty && may_be_json(request)) {
         request->scan = ARENA_NEW(&request->arena, struct json_scan);
         if (request->scan == NULL) {
@@ -296,8 +297,8 @@ static bool take_chunked(struct request *request, const char *data, size_t len, 
     return true;
 }
 
-// The time limit runs from the last progress; for a buffered body this cannot be later than what came
-// so far is worth. (A streamed one may be a live recording: it only has to move.)
+// The time limit runs from the last progress; for a buffered body this cannot be later than what
+// came so far is worth. (A streamed one may be a live recording: it only has to move.)
 static void note_progress(struct request *request)
 {
     uint64_t now = worker_now_ms(request->worker);

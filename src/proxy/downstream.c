@@ -191,8 +191,8 @@ static bool flush_out(struct downstream *down)
 // The next request, when its bytes are here already. Called with none running.
 static void next_request(struct downstream *down);
 
-// A client that pipelines gets its next answer when it has taken the one before: answers do not pile
-// up here.
+// A client that pipelines gets its next answer when it has taken the one before: answers do not
+// pile up here.
 static bool answer_pending(const struct downstream *down)
 {
     return down->out.len != 0 && down->state != DOWNSTREAM_LINGER;
@@ -378,8 +378,8 @@ static bool take_read(struct downstream *down, char *data, size_t len)
     return true;
 }
 
-// The peer closed its side. A client that does so while it waits has gone (as nginx and HAProxy with
-// abortonclose see it); nothing it would still read is produced for it.
+// The peer closed its side. A client that does so while it waits has gone (as nginx and HAProxy
+// with abortonclose see it); nothing it would still read is produced for it.
 static void on_hang_up(struct downstream *down)
 {
     down->hung_up = true;

@@ -1,5 +1,5 @@
-// How a request can end badly: one row gives enum, HTTP status, metric and log label, the error type
-// and code of OpenAI's error format, and a text that says what to do.
+// How a request can end badly: one row gives enum, HTTP status, metric and log label, the error
+// type and code of OpenAI's error format, and a text that says what to do.
 #pragma once
 
 // X(name, status, label, type, text)

@@ -22,7 +22,8 @@ void upstream_pool_fini(struct upstream_pool *pool); // must be empty
 
 // A connection to this endpoint, or NULL. It is the caller's now. The newest of those that became
 // idle before this turn of the loop, where there is one: the loop has looked at it since.
-struct upstream *upstream_pool_take(struct upstream_pool *pool, uint32_t endpoint_id, uint64_t turn);
+struct upstream *upstream_pool_take(struct upstream_pool *pool, uint32_t endpoint_id,
+                                    uint64_t turn);
 
 // Puts an idle connection in; false when the endpoint has `max` already or memory is out.
 bool upstream_pool_put(struct upstream_pool *pool, struct upstream *upstream, uint32_t max);

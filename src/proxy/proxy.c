@@ -119,7 +119,8 @@ int proxy_start(const struct proxy_config *config, struct proxy **ret_proxy, str
         return error_set(err, -EINVAL, "workers must be 1 to %d", PROXY_MAX_WORKERS);
     }
     size_t size = sizeof(struct proxy) + config->workers * sizeof(struct worker);
-    struct proxy *proxy = aligned_alloc(CACHE_LINE, (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    struct proxy *proxy = aligned_alloc(CACHE_LINE,
+                                        (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     if (proxy == NULL) {
         return error_set(err, -ENOMEM, "out of memory");
     }

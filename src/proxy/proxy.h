@@ -62,8 +62,8 @@ uint16_t proxy_port(const struct proxy *proxy, size_t index);
 // so that clients come back to somebody else.
 void proxy_leave(struct proxy *proxy);
 
-// Drain: closes the listeners, lets running requests end, closes each connection after an answer that
-// said so.
+// Drain: closes the listeners, lets running requests end, closes each connection after an answer
+// that said so.
 void proxy_drain(struct proxy *proxy);
 
 // Open client connections of all workers; 0 means drained.

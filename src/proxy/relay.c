@@ -180,7 +180,7 @@ static bool retry_on_status(struct request *request, unsigned status)
     return attempt_again(request, condition);
 }
 
-// ---- the head -------------------------------------------------------------------------------------
+// ---- the head -----------------------------------------------------------------------------------
 
 static bool passes_to_client(const struct http_header *header)
 {
@@ -284,7 +284,7 @@ bool relay_on_head(struct request *request, const struct http_response *response
     return true;
 }
 
-// ---- the body -------------------------------------------------------------------------------------
+// ---- the body -----------------------------------------------------------------------------------
 
 enum hold { HOLD_MORE, HOLD_GO, HOLD_GONE };
 

@@ -131,7 +131,7 @@ void reply_fault(struct request *request, enum fault fault, struct slice detail)
     send_rendered(request, status, &body);
 }
 
-// ---- models ---------------------------------------------------------------------------------------
+// ---- models -------------------------------------------------------------------------------------
 
 static void on_close_name(struct slice model, void *arg)
 {
@@ -142,7 +142,8 @@ void reply_model_not_found(struct request *request)
 {
     struct openai_close_names close;
     openai_close_names_init(&close, request->model);
-    int rc = snapshot_each_model(request->hold->snapshot, request->head.host, on_close_name, &close);
+    int rc = snapshot_each_model(request->hold->snapshot, request->head.host, on_close_name,
+                                 &close);
     struct strbuf text;
     strbuf_init(&text, 4096);
     strbuf_printf(&text, "the model \"%.*s\" does not exist or no route takes it",

@@ -27,7 +27,7 @@ struct upstream;
 
 enum {
     REQUEST_TRIED_MAX = 16,
-    REQUEST_REPLAY_MAX = 256 * 1024,     // of a body that is streamed: up to here it can be sent again
+    REQUEST_REPLAY_MAX = 256 * 1024,     // of a streamed body: up to here it can be sent again
     REQUEST_FIRST_EVENT_MAX = 64 * 1024, // a longer first event is passed on unseen
     REQUEST_MODEL_MAX = 256,
     REQUEST_ID_MAX = 128,

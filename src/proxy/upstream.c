@@ -381,7 +381,8 @@ static void upstream_read(struct upstream *up)
     }
     // Others wait; the socket still has data and its edge is used up, so ask for a new one.
     int rc = loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLRDHUP | EPOLLET);
-    rc = rc == 0 ? loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) : rc;
+    rc = rc == 0 ? loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+                 : rc;
     if (rc != 0) {
         upstream_broken(up, FAULT_INTERNAL);
     }

@@ -48,8 +48,8 @@ struct upstream {
 struct upstream *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno);
 
-// Gives the request an idle connection to the endpoint on which the server has said nothing since its
-// last answer. NULL: there is none.
+// Gives the request an idle connection to the endpoint on which the server has said nothing since
+// its last answer. NULL: there is none.
 struct upstream *upstream_reuse(struct worker *worker, const struct endpoint *endpoint,
                                 struct request *request);
 

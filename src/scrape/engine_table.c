@@ -16,8 +16,8 @@
 // Sources: vLLM vllm/v1/metrics/loggers.py; SGLang srt/observability/metrics_collector.py; TGI
 // docs/source/reference/metrics.md; TensorRT-LLM tensorrt_llm/metrics/collector.py; Triton
 // tensorrtllm_backend (custom metrics) and docs/user_guide/metrics.md; llama.cpp tools/server;
-// LMDeploy lmdeploy/metrics/loggers.py; NIM for LLMs, observability. vLLM, SGLang and llama.cpp were
-// checked against running servers.
+// LMDeploy lmdeploy/metrics/loggers.py; NIM for LLMs, observability. vLLM, SGLang and llama.cpp
+// were checked against running servers.
 static const struct engine_row rows[] = {
     {
         .engine = ENGINE_VLLM,

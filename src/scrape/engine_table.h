@@ -1,8 +1,8 @@
 // What each inference engine calls the numbers that picking needs: one row per engine, and the
 // reader that turns an exposition into them.
 //
-// Adding an engine: a row in base/engine.h, one in engine_table.c, and a test with an excerpt of its
-// exposition.
+// Adding an engine: a row in base/engine.h, one in engine_table.c, and a test with an excerpt of
+// its exposition.
 #pragma once
 
 #include "base/error.h"

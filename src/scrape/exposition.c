@@ -318,7 +318,8 @@ void exposition_feed(struct exposition *exposition, struct slice bytes)
     }
     if (exposition->skipping || exposition->carry_len > 0) {
         const char *end = memchr(bytes.ptr, '\n', bytes.len);
-        struct slice piece = end == NULL ? bytes : slice_of(bytes.ptr, (size_t)(end - bytes.ptr) + 1);
+        struct slice piece = end == NULL ? bytes
+                                         : slice_of(bytes.ptr, (size_t)(end - bytes.ptr) + 1);
         if (!exposition->skipping) {
             carry_add(exposition, piece);
         }

@@ -1,4 +1,5 @@
-// Streaming parser of the Prometheus text format (version 0.0.4, and OpenMetrics as far as it is the
+// Streaming parser of the Prometheus text format (version 0.0.4, and OpenMetrics as far as it is
+// the
 // same): keeps the samples whose names are asked for and skips the rest at the speed of memchr.
 //
 // Bytes come in pieces of any size. No allocation; a line is copied only when it is wanted and cut

@@ -11,7 +11,8 @@
 
 enum {
     HEADERS_MAX = 64,
-    HEAD_BUFFER_MAX = FETCH_HEAD_MAX + FETCH_BUFFER_SIZE, // with what came in one piece with its end
+    // With what came in one piece with its end.
+    HEAD_BUFFER_MAX = FETCH_HEAD_MAX + FETCH_BUFFER_SIZE,
 };
 
 enum fetch_state {

@@ -34,6 +34,7 @@ struct fetch *fetch_new(const struct fetch_context *context, const struct sockad
 // Also while a request is on its way (done does not come then). NULL is fine.
 void fetch_free(struct fetch *fetch);
 
-// Sends the request head, which must stay until done came, and reads one response. A kept connection
-// that turns out to be closed is replaced once. Never calls back from inside. 0 or -EBUSY.
+// Sends the request head, which must stay until done came, and reads one response. A kept
+// connection that turns out to be closed is replaced once. Never calls back from inside. 0 or
+// -EBUSY.
 MUST_CHECK int fetch_get(struct fetch *fetch, struct slice request, uint64_t timeout_ms);

@@ -1,7 +1,7 @@
 // The scraper: one thread with an event loop of its own that keeps the samples of all endpoints
-// fresh. Polite: keep-alive, at most one scrape of an endpoint at a time, slower while nothing runs,
-// backing off from endpoints that fail. What it cannot learn degrades picking to our own books and
-// never is an error.
+// fresh. Polite: keep-alive, at most one scrape of an endpoint at a time, slower while nothing
+// runs, backing off from endpoints that fail. What it cannot learn degrades picking to our own
+// books and never is an error.
 #pragma once
 
 #include "base/error.h"

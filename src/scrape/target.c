@@ -379,7 +379,8 @@ static int target_prepare(struct scrape_target *target)
 
 static uint64_t target_timeout(const struct scrape_target *target)
 {
-    uint32_t timeout = MAX_OF(target->source->config.stale_after_ms, (uint32_t)SCRAPE_TIMEOUT_MIN_MS);
+    uint32_t timeout = MAX_OF(target->source->config.stale_after_ms,
+                              (uint32_t)SCRAPE_TIMEOUT_MIN_MS);
     return MIN_OF(timeout, (uint32_t)SCRAPE_TIMEOUT_MAX_MS);
 }
 

@@ -27,7 +27,8 @@ bool snap_path_matches(const struct snap_text_match *match, struct slice path)
     if (prefix.len > 0 && prefix.ptr[prefix.len - 1] == '/') {
         prefix.len--; // "/v1/" and "/v1" mean the same (Gateway API PathPrefix)
     }
-    return slice_has_prefix(path, prefix) && (path.len == prefix.len || path.ptr[prefix.len] == '/');
+    return slice_has_prefix(path, prefix) &&
+           (path.len == prefix.len || path.ptr[prefix.len] == '/');
 }
 
 // Calls fn for the host's own list, then for each wildcard that covers it, then for any-host, until
@@ -166,7 +167,9 @@ const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
     struct match_state state = {.query = query};
     bool any_host;
     visit_hosts(snapshot, query->host, visit_head, &state, &any_host);
-    *ret_miss = state.found != NULL ? ROUTE_MISS_NONE : any_host ? ROUTE_MISS_PATH : ROUTE_MISS_HOST;
+    *ret_miss = state.found != NULL ? ROUTE_MISS_NONE
+                : any_host          ? ROUTE_MISS_PATH
+                                    : ROUTE_MISS_HOST;
     return state.found;
 }
 

@@ -99,8 +99,8 @@ static int group_of(struct match_index *index, const struct snap_match *match,
 
 // ---- models -------------------------------------------------------------------------------------
 
-// Calls fn for each name that makes the entry take a model, until it fails. *ret_closed: no other name
-// does.
+// Calls fn for each name that makes the entry take a model, until it fails. *ret_closed: no other
+// name does.
 typedef int name_fn(void *arg, struct slice name);
 
 static int names_of_match(const struct snap_match *match, name_fn *fn, void *arg, bool *ret_closed)

@@ -1,6 +1,6 @@
-// Finds the entries of a host that a request can reach at all, in their order, without a look at each
-// one: by the path of the match, then by the model. It only leaves out what cannot hold; whoever
-// walks still checks each entry that it names. Immutable once built; a small host has none.
+// Finds the entries of a host that a request can reach at all, in their order, without a look at
+// each one: by the path of the match, then by the model. It only leaves out what cannot hold;
+// whoever walks still checks each entry that it names. Immutable once built; a small host has none.
 #pragma once
 
 #include "base/macros.h"

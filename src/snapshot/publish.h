@@ -27,8 +27,8 @@ void publisher_fini(struct publisher *publisher);
 // left. Control thread.
 bool publisher_collect(struct publisher *publisher);
 
-// Takes over the caller's reference, numbers it, swaps it in, lets the old one go when no worker can
-// hold it. Control thread.
+// Takes over the caller's reference, numbers it, swaps it in, lets the old one go when no worker
+// can hold it. Control thread.
 void publisher_publish(struct publisher *publisher, struct snapshot *snapshot);
 
 static inline struct snapshot *publisher_current(struct publisher *publisher)
@@ -55,8 +55,8 @@ struct snapshot_holder {
 struct snapshot_hold *snapshot_holder_acquire(struct snapshot_holder *holder);
 void snapshot_holder_release(struct snapshot_holder *holder, struct snapshot_hold *hold);
 
-// Lets go of a hold that no request uses when a newer snapshot is out; call it now and then, so that
-// an idle worker does not keep an old one alive.
+// Lets go of a hold that no request uses when a newer snapshot is out; call it now and then, so
+// that an idle worker does not keep an old one alive.
 void snapshot_holder_refresh(struct snapshot_holder *holder);
 
 void snapshot_holder_fini(struct snapshot_holder *holder);

@@ -12,8 +12,8 @@ struct snap_regex {
     pcre2_match_context *context;
 };
 
-// Match data is scratch space of the matching thread; one for all patterns, since only the yes or no
-// is wanted.
+// Match data is scratch space of the matching thread; one for all patterns, since only the yes or
+// no is wanted.
 static _Thread_local pcre2_match_data *thread_match_data;
 
 static struct snap_regex *regex_fail(struct snap_regex *regex)

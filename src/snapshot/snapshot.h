@@ -131,7 +131,8 @@ void snapshot_ref(struct snapshot *snapshot);
 struct snap_regex *snapshot_add_regex(struct snapshot *snapshot, struct slice pattern,
                                       struct error *err);
 
-// Indexes hosts and their entries, and derives needs_body. Entries must be in order of precedence (see compile).
+// Indexes hosts and their entries, and derives needs_body. Entries must be in order of precedence
+// (see compile).
 MUST_CHECK int snapshot_finish(struct snapshot *snapshot);
 
 struct route_query {
@@ -150,19 +151,19 @@ enum route_miss {
     ROUTE_MISS_MODEL,  // some, but none that takes this model (or the request names none)
 };
 
-// What can be said before the body is read: the rule of the first entry that holds, model aside. Its
-// needs_body holds for the request, whoever takes it in the end: entries that look at the model need
-// the body, and behind one that takes any nothing is reached. NULL: no rule could take the request,
-// whatever its body says; *ret_miss is HOST or PATH.
+// What can be said before the body is read: the rule of the first entry that holds, model aside.
+// Its needs_body holds for the request, whoever takes it in the end: entries that look at the model
+// need the body, and behind one that takes any nothing is reached. NULL: no rule could take the
+// request, whatever its body says; *ret_miss is HOST or PATH.
 const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
                                             const struct route_query *query,
                                             enum route_miss *ret_miss);
 
 // The first entry that holds, the host's own before wildcards before any-host. A match without
 // models takes a request that names a model only if one of the rule's backends takes any model or
-// lists this one (or as an alias); so a route may leave the models to its backends. Targets of weight
-// 0, with a model of their own, or that do not resolve have no say in this; when there are no others,
-// any model is taken.
+// lists this one (or as an alias); so a route may leave the models to its backends. Targets of
+// weight 0, with a model of their own, or that do not resolve have no say in this; when there are
+// no others, any model is taken.
 // NULL: *ret_miss says what was missing.
 const struct snap_rule *snapshot_match(const struct snapshot *snapshot,
                                        const struct route_query *query, enum route_miss *ret_miss);

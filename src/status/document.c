@@ -93,8 +93,8 @@ static struct json_object *make_metrics(const char *names)
     return list;
 }
 
-// What was learnt of a backend's servers. What is not known yet stays as the server has it: else every
-// restart would take it away and bring it back, two writes that say nothing.
+// What was learnt of a backend's servers. What is not known yet stays as the server has it: else
+// every restart would take it away and bring it back, two writes that say nothing.
 static bool add_learnt(struct json_object *status, const struct object_status *wanted,
                        struct json_object *current)
 {
@@ -211,7 +211,8 @@ struct json_object *status_document_withdraw(const struct object_status *wanted,
     struct json_object *body = json_object_new_object();
     struct json_object *meta = json_object_new_object();
     bool ok = body != NULL && meta != NULL;
-    ok = ok && add_text(meta, "name", wanted->name) && add_text(meta, "namespace", wanted->namespace);
+    ok = ok && add_text(meta, "name", wanted->name) &&
+         add_text(meta, "namespace", wanted->namespace);
     ok = ok && add(meta, "resourceVersion",
                    json_object_new_string_len(version.ptr, (int)version.len));
     ok = ok && add_text(body, "apiVersion", info->api_version) &&

@@ -23,10 +23,10 @@ bool status_document_is_current(struct json_object *document, struct json_object
 // else has spoken of the object since.
 bool status_document_is_ours(const struct object_status *wanted, struct json_object *current);
 
-// The body of a server-side apply of the status: names the object, the version that the document was
-// made for (a write to any other is a conflict: neither a successor of the same name nor a change
-// that we did not see is written over; a uid would be ignored here), and the status. Takes the
-// document over. NULL when out of memory, or for a NULL document.
+// The body of a server-side apply of the status: names the object, the version that the document
+// was made for (a write to any other is a conflict: neither a successor of the same name nor a
+// change that we did not see is written over; a uid would be ignored here), and the status. Takes
+// the document over. NULL when out of memory, or for a NULL document.
 struct json_object *status_document_apply(const struct object_status *wanted, struct slice version,
                                           struct json_object *document);
 

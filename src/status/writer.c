@@ -118,8 +118,8 @@ static struct item *find_or_make(struct status_writer *w, const struct object_st
     return item;
 }
 
-// How long until the object may be written to again. What others undo is written again, but ever more
-// rarely: two replicas that do not see the same would else write in turns for ever.
+// How long until the object may be written to again. What others undo is written again, but ever
+// more rarely: two replicas that do not see the same would else write in turns for ever.
 static uint64_t pause_of(const struct item *item)
 {
     const struct status_writer *w = item->writer;
@@ -348,7 +348,8 @@ static void note_contest(struct item *item)
     item->contests = peace ? 0 : item->contests + 1;
 }
 
-// What is to be sent about the object as the server has it; NULL with *ret_is_current when nothing is.
+// What is to be sent about the object as the server has it; NULL with *ret_is_current when nothing
+// is.
 static struct json_object *make_body(struct item *item, struct json_object *object,
                                      struct slice version, bool *ret_is_current)
 {

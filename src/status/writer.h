@@ -1,11 +1,11 @@
-// Writes wanted statuses to the API server: only what differs from what the server has, one write at
-// a time for an object, the newest wish only, slower while it fails.
+// Writes wanted statuses to the API server: only what differs from what the server has, one write
+// at a time for an object, the newest wish only, slower while it fails.
 //
 // What others undo is written again at growing intervals, up to five minutes.
 //
-// Writes are server-side applies of the status subresource under a field manager of our own, so that
-// conditions of others stay and nothing but status is ever touched, each for the version that was
-// looked at. The control thread only.
+// Writes are server-side applies of the status subresource under a field manager of our own, so
+// that conditions of others stay and nothing but status is ever touched, each for the version that
+// was looked at. The control thread only.
 #pragma once
 
 #include <json-c/json.h>
@@ -50,8 +50,8 @@ void status_writer_free(struct status_writer *writer);
 // -ENOMEM.
 MUST_CHECK int status_writer_want(struct status_writer *writer, const struct object_status *status);
 
-// The object is not ours any more: takes back, once, what was written of it, unless somebody else has
-// written a status since. A later wish goes before. Of an object without a wish: nothing.
+// The object is not ours any more: takes back, once, what was written of it, unless somebody else
+// has written a status since. A later wish goes before. Of an object without a wish: nothing.
 void status_writer_withdraw(struct status_writer *writer, enum object_kind kind,
                             struct slice namespace, struct slice name);
 
@@ -59,8 +59,8 @@ void status_writer_withdraw(struct status_writer *writer, enum object_kind kind,
 void status_writer_gone(struct status_writer *writer, enum object_kind kind, struct slice namespace,
                         struct slice name);
 
-// Only the leader writes. While closed, wishes are kept (the newest for each object) and written once
-// it opens. Open at first, and for good until there is leader election.
+// Only the leader writes. While closed, wishes are kept (the newest for each object) and written
+// once it opens. Open at first, and for good until there is leader election.
 void status_writer_set_open(struct status_writer *writer, bool is_open);
 
 void status_writer_counters(const struct status_writer *writer, struct status_writer_counters *ret);

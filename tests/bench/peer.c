@@ -119,8 +119,9 @@ static void answers_init(void)
 
     // A chat completion that is exactly as long.
     static const char head[] =
-        "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"bench-model\","
-        "\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\"message\":{\"role\":\"assistant\",\"content\":\"";
+        "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,"
+        "\"model\":\"bench-model\",\"choices\":[{\"index\":0,\"finish_reason\":\"stop\","
+        "\"message\":{\"role\":\"assistant\",\"content\":\"";
     static const char tail[] =
         "\"}}],\"usage\":{\"prompt_tokens\":900,\"completion_tokens\":180,\"total_tokens\":1080}}";
     memcpy(body, head, sizeof(head) - 1);
@@ -135,11 +136,12 @@ static void answers_init(void)
                 "# TYPE vllm:kv_cache_usage_perc gauge\n"
                 "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"bench-model\"} 0.25\n"
                 "# TYPE vllm:cache_config_info gauge\n"
-                "vllm:cache_config_info{engine=\"0\",num_gpu_blocks=\"100000\",block_size=\"16\"} 1.0\n");
+                "vllm:cache_config_info{engine=\"0\",num_gpu_blocks=\"100000\",block_size=\"16\"} "
+                "1.0\n");
 
     static const char event[] =
-        "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"model\":\"bench-model\","
-        "\"choices\":[{\"delta\":{\"content\":\" the\"}}]}\n\n";
+        "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\","
+        "\"model\":\"bench-model\",\"choices\":[{\"delta\":{\"content\":\" the\"}}]}\n\n";
     snprintf(event_chunk, sizeof(event_chunk), "%zx\r\n%s\r\n", sizeof(event) - 1, event);
 }
 

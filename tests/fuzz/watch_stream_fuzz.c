@@ -1,6 +1,6 @@
-// The watch and list decoders under hostile bytes in hostile pieces: nothing may be read beyond them,
-// and what is sound must come out the same however it is torn. (json-c sees some malformed numbers,
-// "--1", later when they are torn: for what is refused, the pieces may matter.)
+// The watch and list decoders under hostile bytes in hostile pieces: nothing may be read beyond
+// them, and what is sound must come out the same however it is torn. (json-c sees some malformed
+// numbers, "--1", later when they are torn: for what is refused, the pieces may matter.)
 //
 // Input: the first byte chooses the decoder and the size of the pieces.
 #include <stdint.h>

@@ -17,7 +17,8 @@ class Failed(Exception):
 
 
 class Requests:
-    """Keep-alive requests as fast as the proxy takes them: 32 connections, one at a time on each."""
+    """Keep-alive requests as fast as the proxy takes them: 32 connections, one at a time on
+    each."""
 
     def __init__(self, name, title, text, seconds):
         self.name = name

@@ -22,7 +22,8 @@ def make_authority(directory):
              "-addext", "keyUsage=critical,keyCertSign,digitalSignature",
              "-out", _path(directory, "ca.crt"))
     _openssl("genrsa", "-out", _path(directory, "sa.key"), "2048")
-    _openssl("rsa", "-in", _path(directory, "sa.key"), "-pubout", "-out", _path(directory, "sa.pub"))
+    _openssl("rsa", "-in", _path(directory, "sa.key"), "-pubout", "-out",
+             _path(directory, "sa.pub"))
 
 
 def issue(directory, name, subject, alternative_names=""):

@@ -70,7 +70,8 @@ class ClusterEnvironment:
         parts = []
         for arguments in (
                 ("get", "pods", "--all-namespaces", "-o", "wide"),
-                ("get", "airoutes,modelbackends,endpointslices", "--namespace", MODELS, "-o", "wide"),
+                ("get", "airoutes,modelbackends,endpointslices", "--namespace", MODELS, "-o",
+                 "wide"),
                 ("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"),
                 ("logs", "--namespace", SYSTEM, "--selector", "app.kubernetes.io/name=headrace",
                  "--tail=30", "--prefix"),
@@ -87,7 +88,8 @@ class ClusterEnvironment:
 
     def helm(self, *arguments, check=True, timeout=180):
         env = dict(os.environ, HOME=self.directory, KUBECONFIG=self.plane.kubeconfig,
-                   HELM_CACHE_HOME=f"{self.directory}/helm", HELM_DATA_HOME=f"{self.directory}/helm",
+                   HELM_CACHE_HOME=f"{self.directory}/helm",
+                   HELM_DATA_HOME=f"{self.directory}/helm",
                    HELM_CONFIG_HOME=f"{self.directory}/helm")
         return run([self._helm, *arguments], check=check, timeout=timeout, env=env)
 

@@ -25,7 +25,8 @@ class ControlPlane:
         self.kubeconfig = os.path.join(directory, "admin.kubeconfig")
         self.etcd = Process("etcd", self._etcd_command(), directory)
         self.apiserver = Process("kube-apiserver", self._apiserver_command(), directory)
-        self.controllers = Process("kube-controller-manager", self._controllers_command(), directory)
+        self.controllers = Process("kube-controller-manager", self._controllers_command(),
+                                   directory)
 
     def _pki(self, name):
         return os.path.join(self.directory, "pki", name)
@@ -77,7 +78,8 @@ class ControlPlane:
         self.wait_ready()
         self.controllers.start()
         wait_until("the default service account",
-                   lambda: self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0,
+                   lambda: self.kubectl("get", "serviceaccount", "default",
+                                        check=False).returncode == 0,
                    processes=[self.etcd, self.apiserver, self.controllers])
         return self
 

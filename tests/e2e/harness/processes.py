@@ -78,7 +78,8 @@ class Process:
         try:
             return self._child.wait(timeout)
         except subprocess.TimeoutExpired as late:
-            raise ProcessError(f"{self.name} did not end within {timeout} s\n{self.tail()}") from late
+            message = f"{self.name} did not end within {timeout} s\n{self.tail()}"
+            raise ProcessError(message) from late
 
     def stop(self, timeout=30):
         """SIGTERM, then SIGKILL when that does not end it. Returns the exit status."""

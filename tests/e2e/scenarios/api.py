@@ -123,7 +123,8 @@ def apply_ready_stream(env):
         for condition in status["conditions"]:
             check(condition["observedGeneration"] == generation, f"{what}: {condition}")
         kinds = {c["type"]: c["status"] for c in status["conditions"]}
-        check(all(kinds.get(k) == "True" for k in ("Accepted", "ResolvedRefs", "Programmed", "Ready")),
+        check(all(kinds.get(k) == "True"
+                  for k in ("Accepted", "ResolvedRefs", "Programmed", "Ready")),
               f"{what}: {kinds}")
     counts = env.get("modelbackend/llm")["status"]["endpoints"]
     check(counts["total"] == 3 and counts["ready"] == 3, f"endpoints {counts}")
@@ -265,7 +266,8 @@ def invalid_object(env):
     one_backend(env, "good", [env.pod("good")])
     with env.load("good", clients=4) as load:
         env.apply(route("broken", rule("main", ["missing"], models=["broken"])))
-        condition = wait_until("a condition", lambda: env.condition("airoute/broken", "ResolvedRefs"))
+        condition = wait_until("a condition",
+                               lambda: env.condition("airoute/broken", "ResolvedRefs"))
         check(condition["status"] == "False" and condition["reason"] == "BackendNotFound"
               and "missing" in condition["message"], f"{condition}")
         ready = env.condition("airoute/broken", "Ready")
@@ -606,7 +608,8 @@ def quiet_when_idle(env):
     one_backend(env, "quiet", [env.pod("quiet")])
     wait_until("the metrics are known",
                lambda: env.get("modelbackend/llm")["status"].get("metricsFound"))
-    versions = [env.get(w)["metadata"]["resourceVersion"] for w in ("airoute/llm", "modelbackend/llm")]
+    versions = [env.get(w)["metadata"]["resourceVersion"]
+                for w in ("airoute/llm", "modelbackend/llm")]
     with env.load("quiet", clients=4) as load:
         time.sleep(6)
     no_errors(load)
@@ -622,7 +625,8 @@ def many_objects(env):
     one_backend(env, "many", [pod])
     count = 200
     with env.load("many", clients=4) as load:
-        env.apply(service("shared"), slice_of("shared", [pod]), *(item for n in range(count) for item in (
+        env.apply(service("shared"), slice_of("shared", [pod]),
+                  *(item for n in range(count) for item in (
             backend(f"b{n}", [{"name": f"many-{n}", "upstreamName": "many"}],
                     pool={"serviceRef": {"name": "shared", "port": "http"}}),
             route(f"r{n}", rule("main", [f"b{n}"])))))

@@ -55,7 +55,8 @@ def helm_install(env):
     check(answer.status == 200, f"{answer.status} {answer.body}")
     account = f"system:serviceaccount:{SYSTEM}:headrace"
     for verb, what, allowed in (
-            ("watch", "airoutes.headrace.dev", True), ("list", "endpointslices.discovery.k8s.io", True),
+            ("watch", "airoutes.headrace.dev", True),
+            ("list", "endpointslices.discovery.k8s.io", True),
             ("patch", "modelbackends.headrace.dev/status", True),
             ("update", "airoutes.headrace.dev", False), ("list", "secrets", False),
             ("create", "pods", False), ("delete", "modelbackends.headrace.dev", False)):
@@ -73,7 +74,8 @@ def what_of(what):
 @SUITE.scenario
 def install_manifest(env):
     """install.yaml is taken by the API server as it is, restricted pod security included."""
-    result = env.plane.kubectl("apply", "--dry-run=server", "-f", f"{env.root}/manifests/install.yaml")
+    result = env.plane.kubectl("apply", "--dry-run=server", "-f",
+                               f"{env.root}/manifests/install.yaml")
     check("would violate" not in result.stderr.lower(), result.stderr)
 
 
@@ -222,7 +224,8 @@ def helm_uninstall(env):
     env.helm("uninstall", "headrace", "--namespace", SYSTEM, "--wait", "--timeout", "90s")
     for what in ("airoute/simulated", "modelbackend/simulated"):
         env.plane.get(what, "--namespace", MODELS)
-    gone = env.plane.kubectl("get", "clusterrole,clusterrolebinding,ingressclass", "-o", "name").stdout
+    gone = env.plane.kubectl("get", "clusterrole,clusterrolebinding,ingressclass", "-o",
+                             "name").stdout
     check("headrace" not in gone, f"left: {[l for l in gone.splitlines() if 'headrace' in l]}")
     env.install()
     wait_until("it serves again", lambda: env.stream())

@@ -40,7 +40,8 @@ def backend(ports):
 
 def start(t, pods=2, extra_ports=(), args=(), **flags):
     sim = t.sim(pods=pods, **flags)
-    headrace = t.headrace({"all.yaml": ROUTE + "---" + backend(sim.ports + list(extra_ports))}, args)
+    headrace = t.headrace({"all.yaml": ROUTE + "---" + backend(sim.ports + list(extra_ports))},
+                          args)
     return sim, headrace
 
 
@@ -129,7 +130,8 @@ def test_metrics_tell_of_broken_manifests(t):
     _, headrace = start(t)
     eq(headrace.metrics()["headrace_manifest_files"], 1)
     headrace.write("other.yaml", "kind: [")
-    eventually(lambda: headrace.metrics()["headrace_manifest_files_broken"] == 1, 5, "one is broken")
+    eventually(lambda: headrace.metrics()["headrace_manifest_files_broken"] == 1, 5,
+               "one is broken")
     headrace.remove("other.yaml")
     eventually(lambda: headrace.metrics()["headrace_manifest_files_broken"] == 0, 5, "none is")
 
@@ -348,7 +350,8 @@ def test_commands_say_what_is_wrong(t):
 
 def test_control_characters_in_names_do_not_reach_the_terminal(t):
     sim = t.sim(pods=1)
-    text = ROUTE.replace("    backends:", """    matches: [{models: [{type: Regex, value: "(?s).*red"}]}]
+    text = ROUTE.replace("    backends:", """\
+    matches: [{models: [{type: Regex, value: "(?s).*red"}]}]
     backends:""") + "---" + backend(sim.ports)
     headrace = t.headrace({"all.yaml": text})
     eq(t.chat(headrace.port, headers=dict(HOST, **{"x-request-id": "esc"}),
@@ -377,7 +380,8 @@ def test_access_log_tells_of_every_request(t):
     eq(t.chat(headrace.port, "a secret prompt", headers, model="nope").status, 404)
     eq(t.request(headrace.port, "GET", "/v1/models", headers).status, 200)
     # Each worker writes its own lines when it likes: the order is that of the times.
-    good, bad, models = sorted(log_lines(path, 3), key=lambda line: (line["time"], line["method"] == "GET"))
+    good, bad, models = sorted(log_lines(path, 3),
+                               key=lambda line: (line["time"], line["method"] == "GET"))
     eq((good["status"], good["outcome"], good["model"]), (200, "ok", "tiny"))
     eq((good["route"], good["rule"], good["backend"]), ("ml/chat", "tiny", "ml/tiny"))
     eq((good["stream"], good["attempts"], good["completion_tokens"]), (True, 1, 4))

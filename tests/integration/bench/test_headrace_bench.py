@@ -413,7 +413,8 @@ def test_a_wrong_value_from_the_environment_is_told_by_its_variable(t):
 
 def test_interrupt_reports_what_was_measured(t):
     server = Server(t, good)
-    process = t.process([program("headrace-bench"), "--url", server.url, "--model", "tiny", "--rate",
+    process = t.process([program("headrace-bench"), "--url", server.url, "--model", "tiny",
+                         "--rate",
                          "50", "--duration", "60", "--output", "json"])
     t.eventually(lambda: len(server.requests) > 20, 10, "requests come")
     process.signal(2)
@@ -435,7 +436,8 @@ def test_hostile_answers_are_bounded(t):
         elif n == 3:  # control characters for the terminal
             send_json(conn, "\x1b[2J", "500 No")
         elif n == 4:
-            conn.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n")
+            conn.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                         b"ffffffffffffffffff\r\n")
         elif n == 5:  # more than it announced
             send_json(conn, {"choices": [{"message": {"content": "x"}}]})
             conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n" * 3)

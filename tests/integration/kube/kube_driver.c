@@ -77,9 +77,9 @@ static void dump(struct driver *d)
 {
     for (int tag = 0; tag < OBJECT_KIND_COUNT; tag++) {
         const struct kube_reflector_counters *c = kube_source_counters(d->source, tag);
-        printf("{\"event\":\"dump\",\"kind\":\"%s\",\"lists\":%llu,\"watches\":%llu,\"events\":%llu,"
-               "\"bookmarks\":%llu,\"duplicates\":%llu,\"odd\":%llu,\"failures\":%llu,"
-               "\"held\":%llu}\n",
+        printf("{\"event\":\"dump\",\"kind\":\"%s\",\"lists\":%llu,\"watches\":%llu,"
+               "\"events\":%llu,\"bookmarks\":%llu,\"duplicates\":%llu,\"odd\":%llu,"
+               "\"failures\":%llu,\"held\":%llu}\n",
                object_kinds[tag].kind, (unsigned long long)c->lists, (unsigned long long)c->watches,
                (unsigned long long)c->events, (unsigned long long)c->bookmarks,
                (unsigned long long)c->duplicates, (unsigned long long)c->odd,
@@ -169,10 +169,11 @@ static int set_up(struct driver *d, const struct kube_config_options *where,
     struct kube_source_kind kinds[OBJECT_KIND_COUNT];
     struct kube_config *config = NULL;
     for (int k = 0; k < OBJECT_KIND_COUNT; k++) {
-        kinds[k] = (struct kube_source_kind){.resource = {.api_version = object_kinds[k].api_version,
-                                                          .kind = object_kinds[k].kind,
-                                                          .plural = object_kinds[k].plural},
-                                             .tag = k,
+        kinds[k] = (struct kube_source_kind){
+            .resource = {.api_version = object_kinds[k].api_version,
+                         .kind = object_kinds[k].kind,
+                         .plural = object_kinds[k].plural},
+            .tag = k,
                                              .keep_objects = k == OBJECT_AIROUTE,
                                              .on_demand = k == OBJECT_POD,
                                              .silence_ms = silence_ms};

@@ -102,7 +102,8 @@ def apply_status(asker, name, message, version=None):
             "status": {"observedGeneration": 1, "conditions": [
                 {"type": "Ready", "status": "True", "reason": "Ready", "message": message,
                  "observedGeneration": 1, "lastTransitionTime": "2026-01-02T03:04:05Z"}]}}
-    return asker.ask("PATCH", "%s/%s/status?fieldManager=headrace&force=true" % (ROUTES, name), body,
+    return asker.ask("PATCH", "%s/%s/status?fieldManager=headrace&force=true" % (ROUTES, name),
+                     body,
                      "application/apply-patch+yaml")
 
 

@@ -285,7 +285,8 @@ def bear_lists(t, make_actions):
     watch.send("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
     watch.end()
     agree(server, driver)
-    eventually(lambda: not [f for f in server.faults if f[3] > 0], 50, "every answer was given", 0.2)
+    eventually(lambda: not [f for f in server.faults if f[3] > 0], 50, "every answer was given",
+               0.2)
     eventually(lambda: server.watches("services"), 50, "watching again", 0.2)
     eq([e for e in driver.events() if e["event"] == "remove"], [])
     eq(driver.view("Service"), before)
@@ -312,7 +313,8 @@ def test_failed_lists_take_nothing_away(t):
 
 def test_a_sudden_empty_list_is_believed_only_when_repeated(t):
     server, driver = settle(t)
-    empty = '{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"300"},"items":[]}'
+    empty = ('{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"300"},'
+             '"items":[]}')
     server.fault("list", "services", server.answer_body(empty))
     server.compact("services")
     server.watch("services").end()
@@ -459,7 +461,8 @@ def test_conflicts_and_failures_of_a_status_are_overcome(t):
     server, driver = settle(t)
     server.put("airoutes", {"metadata": {"namespace": "ml", "name": "r", "generation": 1}})
     eventually(lambda: driver.view("AIRoute"))
-    for action in (server.answer_status(409, "Conflict"), server.answer_status(500, "InternalError"),
+    for action in (server.answer_status(409, "Conflict"),
+                   server.answer_status(500, "InternalError"),
                    server.drop, server.answer_status(429, "TooManyRequests", retry_after=1)):
         server.fault("patch", "airoutes", action)
     driver.command("status ml r True fine")

@@ -72,9 +72,9 @@ _held_ports = []
 
 
 def free_port(host="127.0.0.1"):
-    """A port that nobody else gets while this test file runs: it stays bound here, without listening,
-    in a way that lets a server take it all the same. Connections to it are refused until then.
-    Prefer port 0 where the program reports its port."""
+    """A port that nobody else gets while this test file runs: it stays bound here, without
+    listening, in a way that lets a server take it all the same. Connections to it are refused until
+    then. Prefer port 0 where the program reports its port."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -222,7 +222,8 @@ class Sim(Process):
 
 
 def parse_metrics(text):
-    """Prometheus text to {'name{labels}': value} and, for names with one series, {'name': value}."""
+    """Prometheus text to {'name{labels}': value} and, for names with one series, {'name':
+    value}."""
     series = {}
     seen = {}
     for line in text.splitlines():
@@ -435,7 +436,8 @@ def run_test(name, function, limit):
     except Exception:
         outcome, detail = "FAIL", detail + traceback.format_exc()
     took = time.monotonic() - context.started
-    print("%-5s %-60s %6.2f s%s" % (outcome, name, took, "  " + detail if outcome == "skip" else ""))
+    print("%-5s %-60s %6.2f s%s"
+          % (outcome, name, took, "  " + detail if outcome == "skip" else ""))
     if outcome == "FAIL":
         text = detail + "--- transcript\n" + context.transcript()
         print("\n".join("    | " + line for line in text.splitlines()))
@@ -448,8 +450,8 @@ def run_test(name, function, limit):
 
 
 def main(names, own_network=True):
-    """Runs every function test_* of the module, in a network of its own unless it needs the world's.
-    Exit status 1 when one failed."""
+    """Runs every function test_* of the module, in a network of its own unless it needs the
+    world's. Exit status 1 when one failed."""
     parser = argparse.ArgumentParser(description=names.get("__doc__"))
     parser.add_argument("--only", default="", help="run tests whose name has this in it")
     parser.add_argument("--list", action="store_true", help="print the names and end")

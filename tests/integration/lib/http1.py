@@ -54,7 +54,8 @@ class Response:
 
     @property
     def body(self):
-        if len(self._parts) > 1:  # joined when asked for: adding piece by piece copies all each time
+        # Joined when asked for: adding piece by piece copies all each time.
+        if len(self._parts) > 1:
             self._parts = [b"".join(self._parts)]
         return self._parts[0] if self._parts else b""
 

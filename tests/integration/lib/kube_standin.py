@@ -283,7 +283,8 @@ class Standin:
         """Promises more than it sends."""
         def action(conn):
             data = body.encode()
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(data) + 50, data))
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+                         % (len(data) + 50, data))
             raise Closed
         return action
 

@@ -1,7 +1,7 @@
-"""A network of its own for a test file: what runs at the same time (another file, another checkout, a
-sanitizer's run) can neither take a port that is free for a moment, nor be reached on the port of a
-server that was killed. Needs nothing but a kernel that allows it; where it does not, tests share the
-machine's loopback as before."""
+"""A network of its own for a test file: what runs at the same time (another file, another checkout,
+a sanitizer's run) can neither take a port that is free for a moment, nor be reached on the port of
+a server that was killed. Needs nothing but a kernel that allows it; where it does not, tests share
+the machine's loopback as before."""
 
 import ctypes
 import fcntl
@@ -39,8 +39,8 @@ def _unshare():
 
 
 def take_own():
-    """True when this process, and all that it starts from now on, has a loopback of its own. Tried in
-    a child first, because half of it cannot be undone."""
+    """True when this process, and all that it starts from now on, has a loopback of its own. Tried
+    in a child first, because half of it cannot be undone."""
     child = os.fork()
     if child == 0:
         status = 1

@@ -6,7 +6,8 @@ import socket
 import threading
 import time
 
-from common import backend, contains, eq, eventually, main, ok_json, route, serve_all, setup, upstream
+from common import (backend, contains, eq, eventually, main, ok_json, route, serve_all, setup,
+                    upstream)
 
 
 def echo(peer, request):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Ill-mannered clients and servers in every mixture, by seed: nothing crashes or leaks, no answer goes
-to the wrong client, none that claims to be whole is not, and the books return to zero.
+"""Ill-mannered clients and servers in every mixture, by seed: nothing crashes or leaks, no answer
+goes to the wrong client, none that claims to be whole is not, and the books return to zero.
 
 HEADRACE_CHAOS_SEED=n tries another run, HEADRACE_CHAOS_SECONDS=n a longer one."""
 
@@ -79,7 +79,8 @@ class Server:
             time.sleep(rng.choice((0.01, 0.3, 1.5)))
             return False
         if mood == "garbage":
-            peer.send(rng.choice((b"HTTP/1.1 2000 x\r\n\r\n", b"\0\0\0", b"HTTP/1.1 200 OK\r\nx y: z\r\n\r\n")))
+            peer.send(rng.choice((b"HTTP/1.1 2000 x\r\n\r\n", b"\0\0\0",
+                                  b"HTTP/1.1 200 OK\r\nx y: z\r\n\r\n")))
             return False
         if mood == "503":
             peer.json(b'{"error":"full"}', "503 Service Unavailable")
@@ -128,7 +129,8 @@ class Client:
         size = rng.choice((0, 10, 2000, 100000, 700000))
         if rng.random() < 0.5:
             return "/raw/", b"x" * size
-        text = json.dumps({"model": rng.choice(("m", "alias", "nobody")), "stream": rng.random() < 0.5,
+        text = json.dumps({"model": rng.choice(("m", "alias", "nobody")),
+                           "stream": rng.random() < 0.5,
                            "prompt": "y" * size}).encode()
         if rng.random() < 0.1:
             text = text[:rng.randrange(len(text))]
@@ -154,7 +156,8 @@ class Client:
         if response.status == 200:
             self.whole += 1
             if response.headers.get("x-answer") != tag:
-                self.wrong.append("%s got the answer of %s" % (tag, response.headers.get("x-answer")))
+                self.wrong.append("%s got the answer of %s"
+                                  % (tag, response.headers.get("x-answer")))
             words = set(response.body.replace(b"data: ", b"").replace(b"\n", b"").split(b" "))
             strange = [word for word in words if b"stolen" in word or b"HTTP" in word]
             if strange:
@@ -228,10 +231,12 @@ def test_chaos(t):
     extra = "  timeouts: {connect: 1s, firstToken: 1s, betweenTokens: 1s}"
     models = "  models: [{name: m, upstreamName: a-longer-name, aliases: [alias]}]\n"
     text = (backend("raw", ports, (), extra) + "---" + backend("be", ports, (), models + extra)
-            + "---" + route("r", ["be"], "    retry: {attempts: 2, when: [ConnectFailure, Reset, Overloaded]}")
+            + "---" + route("r", ["be"],
+                            "    retry: {attempts: 2, when: [ConnectFailure, Reset, Overloaded]}")
             + "---" + route("raw", ["raw"], path="/raw"))
     headrace = t.headrace({"a.yaml": text},
-                          ["--unary-timeout", "2s", "--body-timeout", "1s", "--header-timeout", "1s"])
+                          ["--unary-timeout", "2s", "--body-timeout", "1s", "--header-timeout",
+                           "1s"])
     until = time.monotonic() + SECONDS
     clients = [Client(i, headrace.port, until) for i in range(CLIENTS)]
     results = t.parallel([client.run for client in clients], timeout=SECONDS + 40)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Connections under pressure: clients that write before they read, read late, stall or pipeline, and
-servers that dribble; and what the books say afterwards."""
+"""Connections under pressure: clients that write before they read, read late, stall or pipeline,
+and servers that dribble; and what the books say afterwards."""
 
 import json
 import os
@@ -56,7 +56,8 @@ def test_a_client_that_writes_all_before_it_reads_gets_its_refusal(t):
         (head % (b"content-length: %d" % size) + b"]", b"400", b"invalid_json"),
         (head % b"content-length: 999999999" + b"{", b"413", b"body_too_large"),
         (head % b"transfer-encoding: chunked" + b"zz\r\n", b"400", b"malformed chunk size"),
-        (b"GET /v1 HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n", b"400", b"malformed HTTP request"),
+        (b"GET /v1 HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n", b"400",
+         b"malformed HTTP request"),
     ]
     for start, status, text in cases * 3:
         sock = small_socket(t, headrace.port)
@@ -318,7 +319,8 @@ def test_keep_alive_of_old_clients_and_odd_statuses(t):
         for _ in range(2):
             for status in (204, 304):
                 got = conn.request("GET", "/raw/%d" % status)
-                eq((got.status, got.headers.get("transfer-encoding"), got.body), (status, None, b""))
+                eq((got.status, got.headers.get("transfer-encoding"), got.body),
+                   (status, None, b""))
             got = conn.request("GET", "/raw/close")
             eq((got.status, got.headers.get("transfer-encoding"), got.body),
                (200, "chunked", b"until the end"))

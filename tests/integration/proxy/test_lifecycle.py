@@ -18,7 +18,8 @@ def endpoints(t, headrace):
 
 
 def books(t, headrace):
-    return [(e["outstanding_requests"], e["outstanding_prompt_tokens"]) for e in endpoints(t, headrace)]
+    return [(e["outstanding_requests"], e["outstanding_prompt_tokens"])
+            for e in endpoints(t, headrace)]
 
 
 def endless(peer):
@@ -34,7 +35,8 @@ def test_a_client_abort_ends_the_upstream_request_at_once(t):
         peer.read_request()
         peer.wait_closed()
 
-    for handler, stream, read in ((endless, True, True), (silent, True, False), (silent, False, False)):
+    for handler, stream, read in ((endless, True, True), (silent, True, False),
+                                  (silent, False, False)):
         headrace, servers = setup(t, [handler])
         conn = t.connect(headrace.port)
         conn.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=stream))
@@ -121,7 +123,8 @@ def test_configuration_changes_drop_no_stream(t):
     next(events)
     # The endpoint goes, another comes: the stream goes on, new requests go to the new one.
     headrace.write("a.yaml", text.replace("port: %d}" % one.port, "port: %d}" % two.port))
-    eventually(lambda: [e["address"] for e in endpoints(t, headrace)] == ["127.0.0.1:%d" % two.port],
+    wanted = ["127.0.0.1:%d" % two.port]
+    eventually(lambda: [e["address"] for e in endpoints(t, headrace)] == wanted,
                what="the endpoints changed")
     for _ in range(5):
         next(events)
@@ -166,7 +169,8 @@ def test_sigterm_drains(t):
     events = conn.iter_events(conn.read_head(), timeout=10)
     next(events)
     headrace.signal(signal.SIGTERM)
-    eventually(lambda: t.request(headrace.admin_port, "GET", "/readyz").status == 503, 2, "not ready")
+    eventually(lambda: t.request(headrace.admin_port, "GET", "/readyz").status == 503, 2,
+               "not ready")
     late = t.connect(headrace.port)  # still accepted within the grace time
     late.send_request("POST", "/v1/chat/completions", {}, t.chat_body(model="m", stream=True))
     late_head = late.read_head()
@@ -228,8 +232,11 @@ def test_models_are_listed(t):
 
 def test_routing_by_host_method_header_and_weight(t):
     names = ["one", "two", "three"]
-    servers = {name: upstream(t, serve_all(
-        lambda peer, request, name=name: peer.json(json.dumps({"by": name}).encode()))) for name in names}
+    servers = {}
+    for name in names:
+        answer = json.dumps({"by": name}).encode()
+        servers[name] = upstream(
+            t, serve_all(lambda peer, request, answer=answer: peer.json(answer)))
     text = "---".join(backend(name, [servers[name].port], models=()) for name in names) + """
 ---
 apiVersion: headrace.dev/v1alpha1

@@ -107,7 +107,8 @@ def test_fallbacks_in_order_with_their_models(t):
     text = "---".join([
         backend("one", [first]), backend("two", [second.port], models=("other",)),
         backend("three", [third.port], models=()),
-        route("r", ["one"], "    fallbacks: [{name: two, model: other}, {name: three, model: last}]"),
+        route("r", ["one"],
+              "    fallbacks: [{name: two, model: other}, {name: three, model: last}]"),
     ])
     headrace = t.headrace({"a.yaml": text})
     answer = t.chat(headrace.port, model="m")
@@ -120,7 +121,8 @@ def test_fallbacks_in_order_with_their_models(t):
 def test_a_backend_without_endpoints_falls_back_or_says_so(t):
     good = upstream(t, serve_all(ok_json))
     text = "---".join([backend("empty", [free_port()]).replace(
-        "static: {endpoints: [{address: 127.0.0.1, port: ", "pool: {serviceRef: {name: none, port: http}} #"),
+        "static: {endpoints: [{address: 127.0.0.1, port: ",
+        "pool: {serviceRef: {name: none, port: http}} #"),
         backend("good", [good.port]), route("r", ["empty"], "    fallbacks: [{name: good}]")])
     headrace = t.headrace({"a.yaml": text})
     eq(t.chat(headrace.port, model="m").status, 200)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """No memory, no files: in the workers of the real program every allocation fails once, one after
-another, and so does the making of every socket; then many of them at a time. It never crashes, hangs
-or leaks, each answer is the right one, an error, or cut short; and once calls succeed again,
+another, and so does the making of every socket; then many of them at a time. It never crashes,
+hangs or leaks, each answer is the right one, an error, or cut short; and once calls succeed again,
 everything is as it was.
 
 HEADRACE_TORTURE_STEP=n takes every n-th call only (default 1)."""
@@ -74,7 +74,8 @@ def chat(what="hello", **more):
 
 
 CHAT = b"/v1/chat/completions"
-SSE = b"".join(b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % w for w in (b"a", b"b", b"c"))
+SSE = b"".join(b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % w
+               for w in (b"a", b"b", b"c"))
 RENAMED = b'{"model":"m-upstream"}'
 CHUNKED = b"POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 # (what is sent, in pieces; the status and the body of each answer)

@@ -1,6 +1,7 @@
-// headrace as it is, but for memory and files: in its workers, allocations and the making of sockets
-// fail when the test says so. The program's own calls are wrapped by the linker, so that a sanitizer
-// keeps its allocator, and only the data plane is struck: the control half may give up at its start.
+// headrace as it is, but for memory and files: in its workers, allocations and the making of
+// sockets fail when the test says so. The program's own calls are wrapped by the linker, so that a
+// sanitizer keeps its allocator, and only the data plane is struck: the control half may give up at
+// its start.
 //
 // TORTURE_FILE names a file of 24 bytes, shared with the test: u64 calls so far, u64 the call that
 // fails (0 = none), u64 after how many calls on average another one fails (0 = no other).

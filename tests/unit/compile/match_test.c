@@ -49,7 +49,8 @@ static void down(struct world *w)
     free(w->epoch);
 }
 
-// `wanted` is the rule's name, or "" for none. host, path and model as in a request; model NULL: none.
+// `wanted` is the rule's name, or "" for none. host, path and model as in a request; model NULL:
+// none.
 static void ask(struct world *w, const char *host, const char *path, const char *model,
                 const char *wanted)
 {
@@ -127,14 +128,16 @@ static void test_precedence(void **state)
     (void)state;
     up(&w, BACKEND("b", "")
                ROUTE("r", "hostnames: [a.example.com], rules: ["
-                          "{name: regex, matches: [{models: [{type: Regex, value: 'gpt-[0-9]+'}]}], "
-                          "backends: [{name: b}]}, "
+                          "{name: regex, matches: [{models: [{type: Regex, "
+                          "value: 'gpt-[0-9]+'}]}], backends: [{name: b}]}, "
                           "{name: prefix, matches: [{models: [{type: Prefix, value: gpt-}]}], "
                           "backends: [{name: b}]}, "
-                          "{name: exact, matches: [{models: [{value: gpt-4}]}], backends: [{name: b}]}, "
-                          "{name: chat, matches: [{path: {value: /v1/chat}, models: [{value: gpt-4}]}], "
+                          "{name: exact, matches: [{models: [{value: gpt-4}]}], "
+                          "backends: [{name: b}]}, {name: chat, "
+                          "matches: [{path: {value: /v1/chat}, models: [{value: gpt-4}]}], "
                           "backends: [{name: b}]}]")
-                   ROUTE("w", "hostnames: ['*.example.com'], rules: [{name: wild, backends: [{name: b}]}]")
+                   ROUTE("w", "hostnames: ['*.example.com'], rules: [{name: wild, "
+                              "backends: [{name: b}]}]")
                        ROUTE("x", "rules: [{name: default, backends: [{name: b}]}]"));
     ask(&w, "a.example.com", "/v1/chat/completions", "gpt-4", "chat");
     ask(&w, "a.example.com", "/v1/chatter", "gpt-4", "exact");

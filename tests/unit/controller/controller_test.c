@@ -254,7 +254,8 @@ static void test_endpoints_alone_compile_nothing(void **state)
     upsert(w, OBJECT_MODELBACKEND, BACKEND_SERVICE);
     upsert(w, OBJECT_AIROUTE, ROUTE);
     sync(w);
-    expect(w, OBJECT_MODELBACKEND, "b", CONDITION_RESOLVED_REFS, CONDITION_FALSE, "ServiceNotFound");
+    expect(w, OBJECT_MODELBACKEND, "b", CONDITION_RESOLVED_REFS, CONDITION_FALSE,
+           "ServiceNotFound");
     expect(w, OBJECT_AIROUTE, "r", CONDITION_READY, CONDITION_FALSE, "NoReadyEndpoints");
     uint64_t compiles = controller_counters(w->controller)->compiles;
     upsert(w, OBJECT_SERVICE, SERVICE);
@@ -296,11 +297,13 @@ static void test_pods_by_selector(void **state)
     assert_true(controller_needs_pods(w->controller));
     sync(w);
     upsert(w, OBJECT_POD, "metadata: {name: p, labels: {app: x}}\n"
-                          "status: {podIP: 10.2.0.1, conditions: [{type: Ready, status: 'True'}]}\n");
+                          "status: {podIP: 10.2.0.1, conditions: [{type: Ready, "
+                          "status: 'True'}]}\n");
     controller_flush(w->controller);
     assert_int_equal(endpoints_of(w, "d/b"), 1);
     upsert(w, OBJECT_POD, "metadata: {name: p, labels: {app: z}}\n" // no longer chosen
-                          "status: {podIP: 10.2.0.1, conditions: [{type: Ready, status: 'True'}]}\n");
+                          "status: {podIP: 10.2.0.1, conditions: [{type: Ready, "
+                          "status: 'True'}]}\n");
     controller_flush(w->controller);
     assert_int_equal(endpoints_of(w, "d/b"), 0);
     assert_int_equal(w->publications, 0);
@@ -376,7 +379,8 @@ static void test_moving_to_another_class(void **state)
     sync(w);
     forget_said(w);
     upsert(w, OBJECT_AIROUTE, "metadata: {name: r, generation: 2}\n"
-                              "spec: {ingressClassName: x, rules: [{name: a, backends: [{name: b}]}]}\n");
+                              "spec: {ingressClassName: x, rules: [{name: a, "
+                              "backends: [{name: b}]}]}\n");
     controller_flush(w->controller);
     assert_int_equal(w->snapshot->host_count, 0);
     assert_null(said_of(w, OBJECT_AIROUTE, "r"));
@@ -384,7 +388,8 @@ static void test_moving_to_another_class(void **state)
     assert_int_equal(w->withdrawn_count, 1);
     assert_int_equal(w->gone_count, 0);
     upsert(w, OBJECT_AIROUTE, "metadata: {name: r, generation: 3}\n"
-                              "spec: {ingressClassName: x, rules: [{name: c, backends: [{name: b}]}]}\n");
+                              "spec: {ingressClassName: x, rules: [{name: c, "
+                              "backends: [{name: b}]}]}\n");
     controller_flush(w->controller);
     controller_delete(w->controller, OBJECT_AIROUTE, SLICE("d"), SLICE("r"));
     controller_flush(w->controller);
@@ -396,7 +401,8 @@ static void test_what_never_was_ours_is_left_alone(void **state)
 {
     struct world *w = *state;
     upsert(w, OBJECT_AIROUTE, "metadata: {name: r, generation: 1}\n"
-                              "spec: {ingressClassName: x, rules: [{name: a, backends: [{name: b}]}]}\n");
+                              "spec: {ingressClassName: x, rules: [{name: a, "
+                              "backends: [{name: b}]}]}\n");
     sync(w);
     controller_delete(w->controller, OBJECT_AIROUTE, SLICE("d"), SLICE("r"));
     controller_flush(w->controller);
@@ -438,7 +444,8 @@ static void test_what_was_detected_is_said(void **state)
     pass_ms(w, 2100);
     assert_int_equal(w->said_count, 1);
     assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->engine, "SGLang");
-    assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->metrics_found, "sglang:num_queue_reqs");
+    assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->metrics_found,
+                        "sglang:num_queue_reqs");
     pass_ms(w, 2100);
     assert_int_equal(w->said_count, 1);
     controller_repeat_status(w->controller);

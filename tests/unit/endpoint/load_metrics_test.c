@@ -56,7 +56,8 @@ static void an_answer_is_a_sample(void **state)
     endpoint_sample_write(e, 0, 6, 0.1, 1000, 2, 0, 100);
     atomic_store(&e->load, 2 * LOAD_ONE_REQUEST);
     endpoint_load_metrics_apply(
-        e, SLICE("TEXT named_metrics.num_requests_waiting=9.0, named_metrics.kv_cache_usage_perc=1.5"),
+        e,
+        SLICE("TEXT named_metrics.num_requests_waiting=9.0, named_metrics.kv_cache_usage_perc=1.5"),
         200);
     struct endpoint_sample sample;
     endpoint_sample_read(e, &sample);

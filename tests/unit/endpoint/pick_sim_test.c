@@ -389,7 +389,8 @@ static void load_from_outside_is_found_by_scraping(void **state)
         round += simulate(&load, PICK_ROUND_ROBIN, 1, 0).mean / 3;
         free(load.jobs);
     }
-    print_message("load from outside, mean TTFT s: alone %.3f, with scraping %.3f, RoundRobin %.3f\n",
+    print_message("load from outside, mean TTFT s: alone %.3f, with scraping %.3f, "
+                  "RoundRobin %.3f\n",
                   blind, scraped, round);
     assert_true(scraped < 0.75 * blind);
     assert_true(blind < round);

@@ -57,7 +57,8 @@ static void scalars_resolve_as_kubectl_does(void **state)
                 "[8.0,\"1.2.3\",\"10.0.0.7\",\"200ms\",\"5s\",\"1e\",\"-\",\"2026-01-02\","
                 "\"0x\",\"010\",true,false]");
     expect_json("!!str 5", "\"5\"");
-    expect_json("a: |\n  two\n  lines\nb: >-\n  one\n  line\n", "{\"a\":\"two\\nlines\\n\",\"b\":\"one line\"}");
+    expect_json("a: |\n  two\n  lines\nb: >-\n  one\n  line\n",
+                "{\"a\":\"two\\nlines\\n\",\"b\":\"one line\"}");
 }
 
 static void json_is_read_too(void **state)

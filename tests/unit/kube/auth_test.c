@@ -176,7 +176,8 @@ static void expect_no_credentials(struct fixture *f, const char *why)
     f->auth = NULL;
 }
 
-// Nothing else may take the place of what was named: neither the authorities of the system nor nobody.
+// Nothing else may take the place of what was named: neither the authorities of the system nor
+// nobody.
 static void a_file_that_is_not_there_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -220,7 +221,8 @@ static void a_program_gives_a_token_until_it_expires_or_is_refused(void **state)
         "n=$(wc -l < \"$(dirname \"$0\")/runs\")\n"
         "echo \"$KUBERNETES_EXEC_INFO\" > \"$(dirname \"$0\")/info\"\n"
         "echo '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\","
-        "\"status\":{\"token\":\"t'$n$EXTRA'\",\"expirationTimestamp\":\"2100-01-01T00:00:00Z\"}}'\n");
+        "\"status\":{\"token\":\"t'$n$EXTRA'\","
+        "\"expirationTimestamp\":\"2100-01-01T00:00:00Z\"}}'\n");
     char *env[] = {(char *)(uintptr_t) "EXTRA=x", NULL};
     f->spec.env = env;
     f->config.exec = &f->spec;
@@ -253,7 +255,8 @@ static void a_program_that_misbehaves_is_a_clear_error(void **state)
         {"#!/bin/sh\nkill -9 $$\n", "ended by signal 9"},
         {"#!/bin/sh\necho hello\n", "not a JSON object"},
         {"#!/bin/sh\necho '{}'\n", "not of apiVersion"},
-        {"#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\"}'\n", "has no status"},
+        {"#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\"}'\n",
+         "has no status"},
         {"#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"status\":{}}'\n",
          "neither a token nor a certificate"},
         {"#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"status\":"

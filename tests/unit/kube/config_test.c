@@ -118,7 +118,8 @@ static void a_kubeconfig_is_read_with_every_field(void **state)
     assert_false(c->insecure);
 }
 
-// To send requests as less, or as somebody else, than the file says would be worse than to send none.
+// To send requests as less, or as somebody else, than the file says would be worse than to send
+// none.
 static void impersonation_that_cannot_be_had_is_refused(void **state)
 {
     static const struct {

@@ -48,7 +48,8 @@ static void versions_compare_as_numbers_where_they_are_numbers(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         bool known;
-        int order = kube_version_compare(slice_of_str(cases[i].a), slice_of_str(cases[i].b), &known);
+        int order = kube_version_compare(slice_of_str(cases[i].a), slice_of_str(cases[i].b),
+                                         &known);
         assert_int_equal(known, cases[i].known);
         assert_int_equal((order > 0) - (order < 0), cases[i].order);
     }
@@ -59,7 +60,8 @@ static void stripping_leaves_what_matters(void **state)
     (void)state;
     struct json_object *object = json_tokener_parse(
         "{\"metadata\":{\"name\":\"x\",\"generation\":4,\"managedFields\":[{}],\"annotations\":"
-        "{\"kubectl.kubernetes.io/last-applied-configuration\":\"{}\",\"mine\":\"1\"}},\"spec\":{}}");
+        "{\"kubectl.kubernetes.io/last-applied-configuration\":\"{}\",\"mine\":\"1\"}},"
+        "\"spec\":{}}");
     kube_strip(object);
     assert_string_equal(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN),
                         "{\"metadata\":{\"name\":\"x\",\"generation\":4,\"annotations\":"
@@ -70,7 +72,8 @@ static void stripping_leaves_what_matters(void **state)
     assert_int_equal(meta.uid.len, 0);
     json_object_put(object);
     static const char *const odd[] = {"5", "[]", "{}", "{\"metadata\":5}", "{\"metadata\":{}}",
-                                      "{\"metadata\":{\"name\":7}}", "{\"metadata\":{\"name\":\"\"}}"};
+                                      "{\"metadata\":{\"name\":7}}",
+                                      "{\"metadata\":{\"name\":\"\"}}"};
     for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
         object = json_tokener_parse(odd[i]);
         kube_strip(object);

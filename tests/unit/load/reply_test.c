@@ -52,15 +52,17 @@ static const struct {
      LOAD_FAILURE_NONE, 0, 2, 21, 16, 6},
     {"llama.cpp's null content, CR LF, comments", 200, true,
      ": ping\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":null}}]}\r\n\r\n"
-     "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null}\r\n\r\ndata: [DONE]\r\n\r\n",
+     "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null}\r\n\r\n"
+     "data: [DONE]\r\n\r\n",
      LOAD_FAILURE_NONE, 0, 1, 0, 0, 0},
     {"reasoning and tool calls are output too", 200, true,
      "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n"
-     "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\": \"{\"}}]}}]}\n\n"
-     "data: {\"choices\":[{\"text\":\"t\"}]}\n\ndata: [DONE]\n\n",
+     "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\": "
+     "\"{\"}}]}}]}\n\ndata: {\"choices\":[{\"text\":\"t\"}]}\n\ndata: [DONE]\n\n",
      LOAD_FAILURE_NONE, 0, 3, 0, 0, 0},
     {"text that looks like a key", 200, true,
-     "data: {\"choices\":[{\"delta\":{\"role\":\"\\\"content\\\":\\\"x\\\"\"}}]}\n\ndata: [DONE]\n\n",
+     "data: {\"choices\":[{\"delta\":{\"role\":\"\\\"content\\\":\\\"x\\\"\"}}]}\n\n"
+     "data: [DONE]\n\n",
      LOAD_FAILURE_EMPTY, 0, 0, 0, 0, 0},
     {"an error event with a code", 200, true,
      "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
@@ -82,7 +84,8 @@ static const struct {
      LOAD_FAILURE_EMPTY, 0, 0, 0, 0, 0},
     {"a whole answer that is not JSON", 200, false, "<html>", LOAD_FAILURE_BAD_JSON, 0, 0, 0, 0, 0},
     {"SGLang's flat error under 200", 200, false,
-     "{\"object\":\"error\",\"message\":\"m\",\"code\":400}", LOAD_FAILURE_ERROR_EVENT, 400, 0, 0, 0,
+     "{\"object\":\"error\",\"message\":\"m\",\"code\":400}", LOAD_FAILURE_ERROR_EVENT, 400, 0, 0,
+     0,
      0},
     {"a status", 404, false, "{\"detail\":\"Not Found\"}", LOAD_FAILURE_STATUS, 0, 0, 0, 0, 0},
     {"a status without a body", 502, false, "", LOAD_FAILURE_STATUS, 0, 0, 0, 0, 0},

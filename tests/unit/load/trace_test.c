@@ -15,8 +15,9 @@ static void mooncake_lines_are_read(void **state)
         load_trace_parse(
             SLICE("{\"timestamp\": 100, \"input_length\": 1100, \"output_length\": 5, "
                   "\"hash_ids\": [0, 46, 47]}\r\n\n"
-                  "{\"timestamp\": 400, \"input_length\": 7, \"output_length\": 0, \"hash_ids\": []}\n"
-                  "{\"timestamp\": 350.5, \"input_length\": 9, \"output_length\": 2}"),
+                  "{\"timestamp\": 400, \"input_length\": 7, \"output_length\": 0, "
+                  "\"hash_ids\": []}\n{\"timestamp\": 350.5, \"input_length\": 9, "
+                  "\"output_length\": 2}"),
             "t", &trace, NULL),
         0);
     assert_int_equal(trace.len, 3);
@@ -61,14 +62,16 @@ static void broken_traces_name_the_line(void **state)
         {SLICE("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n"), "t:2: "},
         {SLICE("TIMESTAMP,C,G\n2023-11-16 18:17:03,1\n"), "t:2: "},
         {SLICE("TIMESTAMP,C,G\n2023-11-16 18:17:03.5x,1,2\n"), "t:2: "},
-        {SLICE("{\"timestamp\":0,\"input_length\":1,\"output_length\":1}\n{\"timestamp\":"), "t:2: "},
+        {SLICE("{\"timestamp\":0,\"input_length\":1,\"output_length\":1}\n{\"timestamp\":"),
+         "t:2: "},
         {SLICE("{\"timestamp\":0,\"input_length\":-1,\"output_length\":1}"), "t:1: "},
         {SLICE("{\"timestamp\":0,\"input_length\":2000000,\"output_length\":1}"), "t:1: "},
         {SLICE("{\"timestamp\":0,\"output_length\":1}"), "t:1: "},
         {SLICE("{\"timestamp\":\"0\",\"input_length\":1,\"output_length\":1}"), "t:1: "},
         {SLICE("{\"timestamp\":0,\"input_length\":1,\"output_length\":1,\"hash_ids\":[1,-2]}"),
          "hash_ids"},
-        {SLICE("{\"timestamp\":0,\"input_length\":1,\"output_length\":1,\"hash_ids\":\"1\"}"), "t:1: "},
+        {SLICE("{\"timestamp\":0,\"input_length\":1,\"output_length\":1,\"hash_ids\":\"1\"}"),
+         "t:1: "},
         {SLICE("{\"timestamp\":0,\"input_length\":1,\"output_length\":1}\n"
                "{\"timestamp\":1e300,\"input_length\":1,\"output_length\":1}"),
          "t:2: "},

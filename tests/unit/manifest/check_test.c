@@ -38,7 +38,8 @@ static char *check(const char *const *texts, size_t count, bool allow_missing)
             fail_msg("%s", err.text);
         }
     }
-    assert_int_equal(check_manifests(manifests, count, &options, on_problem, &report, &problems), 0);
+    assert_int_equal(check_manifests(manifests, count, &options, on_problem, &report, &problems),
+                     0);
     size_t lines = 0;
     for (size_t i = 0; i < report.text.len; i++) {
         lines += report.text.ptr[i] == '\n';
@@ -79,8 +80,8 @@ static void test_problems_of_an_object(void **state)
                                           "    - nmae: b\n"};
     (void)state;
     expect(texts, 1,
-           "a.yaml:13: AIRoute default/r: spec.rules[0].backends[0]: unknown field \"nmae\", did you "
-           "mean \"name\"?\n"
+           "a.yaml:13: AIRoute default/r: spec.rules[0].backends[0]: unknown field \"nmae\", "
+           "did you mean \"name\"?\n"
            "a.yaml:13: AIRoute default/r: spec.rules[0].backends[0].name: required\n");
 }
 
@@ -89,7 +90,8 @@ static void test_missing_backend(void **state)
     static const char *const texts[] = {
         HEAD("AIRoute", "r") "spec: {rules: [{name: a, backends: [{name: b}]}]}\n"};
     (void)state;
-    expect(texts, 1, "a.yaml:4: AIRoute default/r: rule a: ModelBackend default/b does not exist\n");
+    expect(texts, 1,
+           "a.yaml:4: AIRoute default/r: rule a: ModelBackend default/b does not exist\n");
     char *allowed = check(texts, 1, true);
     assert_string_equal(allowed, "");
     free(allowed);
@@ -178,8 +180,8 @@ static void test_lines_of_fields(void **state)
            "c.yaml:20: ModelBackend default/d: Service default/s has no port \"x\"\n"
            "b.yaml:13: AIRoute default/r: InvalidRegex: spec.rules[0].matches[1].headers[0].value: "
            "missing closing parenthesis at offset 1 of the pattern\n"
-           "b.yaml:30: AIRoute default/s: PartiallyConflicted: host (any), any model: taken by this "
-           "route, rule a\n"
+           "b.yaml:30: AIRoute default/s: PartiallyConflicted: host (any), "
+           "any model: taken by this route, rule a\n"
            "b.yaml:26: AIRoute default/s: rule a: ModelBackend default/nope does not exist\n");
 }
 
@@ -192,7 +194,8 @@ static void test_unusable_documents(void **state)
         {"a: [", "x.yaml:"},
         {"- 1\n", "x.yaml:1: not a Kubernetes object"},
         {"kind: AIRoute\n", "needs apiVersion and kind"},
-        {"---\n\n" HEAD("AIRout", "a"), "x.yaml:3: there is no headrace.dev/v1alpha1 AIRout, did you "
+        {"---\n\n" HEAD("AIRout", "a"),
+         "x.yaml:3: there is no headrace.dev/v1alpha1 AIRout, did you "
                                         "mean headrace.dev/v1alpha1 AIRoute?"},
         {"apiVersion: headrace.dev/v1\nkind: AIRoute\nmetadata: {name: a}\n",
          "did you mean headrace.dev/v1alpha1 AIRoute?"},

@@ -103,7 +103,8 @@ static void test_null_is_absent(void **state)
     struct object *route = read_object(
         OBJECT_AIROUTE,
         "metadata: {name: r, namespace: ns}\n"
-        "spec: {hostnames: null, rules: [{name: a, retry: ~, matches: ~, backends: [{name: b}]}]}\n",
+        "spec: {hostnames: null, rules: [{name: a, retry: ~, matches: ~, "
+        "backends: [{name: b}]}]}\n",
         &from_api);
     assert_false(problems_any(&route->problems));
     assert_int_equal(route->airoute->rules.items[0].retry->attempts, 2);
@@ -128,7 +129,8 @@ static void test_unknown_fields(void **state)
     (void)state;
     struct object *strict = read_object(OBJECT_AIROUTE, yaml, &from_file);
     assert_null(strict->spec);
-    assert_true(has_problem(strict, 5, "metadata", "unknown field \"lables\", did you mean \"labels\"?"));
+    assert_true(has_problem(strict, 5, "metadata",
+                            "unknown field \"lables\", did you mean \"labels\"?"));
     assert_true(has_problem(strict, 6, "", "unknown field \"spce\", did you mean \"spec\"?"));
     assert_true(has_problem(strict, 12, "spec.rules[0]",
                             "unknown field \"matchs\", did you mean \"matches\"?"));
@@ -136,7 +138,8 @@ static void test_unknown_fields(void **state)
     object_unref(strict);
     // The API server has pruned or refused such fields; what a later version brings is passed over.
     static const char pruned[] = "metadata: {name: r, namespace: ns, lables: {}}\n"
-                                 "spec: {future: 1, rules: [{name: a, backends: [{name: b}], x: 1}]}\n";
+                                 "spec: {future: 1, rules: [{name: a, backends: [{name: b}], "
+                                 "x: 1}]}\n";
     struct object *lenient = read_object(OBJECT_AIROUTE, pruned, &from_api);
     assert_false(problems_any(&lenient->problems));
     object_unref(lenient);
@@ -172,7 +175,8 @@ static void test_every_problem_with_its_place(void **state)
     assert_true(has_problem(route, 9, "spec.rules[0].timeouts.request",
                             "must be a string such as 200ms or 2s, not a number"));
     assert_true(has_problem(route, 11, "spec.rules[1].backends", "must be a list, not an object"));
-    assert_true(has_problem(route, 13, "spec.rules[1].matches[0].method", "did you mean \"POST\"?"));
+    assert_true(has_problem(route, 13, "spec.rules[1].matches[0].method",
+                            "did you mean \"POST\"?"));
     assert_true(has_problem(route, 14, "spec.rules[1].matches[0].models[0].value", "zero byte"));
     assert_true(has_problem(route, 14, "spec.rules[1].matches[0].models[1].value", "must match"));
     assert_true(has_problem(route, 15, "spec.rules[1].matches[0].path.type", "must be one of"));
@@ -224,7 +228,8 @@ static void test_rules(void **state)
         {OBJECT_MODELBACKEND, false, "{static: {endpoints: [{address: '::1', port: 80}]}}", "{}",
          "spec", "set exactly one of pool and static"},
         {OBJECT_MODELBACKEND, false, "{pool: {selector: {matchLabels: {a: b}}, port: 1}}",
-         "{static: {endpoints: [{address: '::1', port: 80}]}, pool: {serviceRef: {name: s, port: h}}}",
+         "{static: {endpoints: [{address: '::1', port: 80}]}, pool: {serviceRef: {name: s, "
+         "port: h}}}",
          "spec", "set exactly one of pool and static"},
         {OBJECT_MODELBACKEND, false, "{pool: {serviceRef: {name: s, port: http}}}", "{pool: {}}",
          "spec.pool", "set exactly one of serviceRef and selector"},
@@ -251,7 +256,8 @@ static void test_rules(void **state)
          "{pool: {selector: {matchLabels: {? '' : b}}, port: 80}}",
          "spec.pool.selector.matchLabels", "the key of a label is"},
         {OBJECT_MODELBACKEND, true, ", engine: Generic, metrics: {mapping: {waiting: w}}}",
-         ", engine: VLLM, metrics: {mapping: {waiting: w}}}", "spec.metrics", "only for engine Generic"},
+         ", engine: VLLM, metrics: {mapping: {waiting: w}}}", "spec.metrics",
+         "only for engine Generic"},
         {OBJECT_MODELBACKEND, true, ", engine: Generic, metrics: {mapping: {running: w}}}",
          ", engine: Generic, metrics: {mapping: {}}}", "spec.metrics.mapping", "must not be empty"},
         {OBJECT_MODELBACKEND, true, ", metrics: {interval: 1s, staleAfter: 1s}}",
@@ -267,7 +273,8 @@ static void test_rules(void **state)
         {OBJECT_MODELBACKEND, false, "{static: {endpoints: [{address: 'fd00::1', port: 80}]}}",
          "{static: {endpoints: [{address: host.example.com, port: 80}]}}",
          "spec.static.endpoints[0].address", "must be an IPv4 or IPv6 address"},
-        {OBJECT_MODELBACKEND, false, "{static: {endpoints: [{address: '64:ff9b::10.0.0.1', port: 80}]}}",
+        {OBJECT_MODELBACKEND, false,
+         "{static: {endpoints: [{address: '64:ff9b::10.0.0.1', port: 80}]}}",
          "{static: {endpoints: [{address: '::ffff:10.0.0.1', port: 80}]}}",
          "spec.static.endpoints[0].address", "must be an IPv4 or IPv6 address"},
         {OBJECT_AIROUTE, false,
@@ -310,7 +317,8 @@ static void test_problems_are_bounded(void **state)
     char yaml[4096] = "metadata: {name: r}\nspec: {rules: [";
     (void)state;
     for (int i = 0; i < 30; i++) {
-        snprintf(yaml + strlen(yaml), sizeof(yaml) - strlen(yaml), "%s{a: 1, b: 2}", i > 0 ? "," : "");
+        snprintf(yaml + strlen(yaml), sizeof(yaml) - strlen(yaml), "%s{a: 1, b: 2}",
+                 i > 0 ? "," : "");
     }
     strncat(yaml, "]}\n", sizeof(yaml) - strlen(yaml) - 1);
     struct object *route = read_object(OBJECT_AIROUTE, yaml, &from_file);
@@ -378,7 +386,8 @@ static void test_metadata_is_needed(void **state)
         struct json_object *json = parse(cases[i].yaml);
         struct object *object = NULL;
         struct error err = ERROR_INIT;
-        assert_int_equal(object_read(OBJECT_AIROUTE, json, cases[i].origin, &object, &err), -EINVAL);
+        assert_int_equal(object_read(OBJECT_AIROUTE, json, cases[i].origin, &object, &err),
+                         -EINVAL);
         assert_null(object);
         assert_non_null(strstr(err.text, cases[i].message));
         json_object_put(json);
@@ -418,7 +427,8 @@ static void test_kinds(void **state)
     enum object_kind kind = OBJECT_KIND_COUNT;
     (void)state;
     for (size_t i = 0; i < OBJECT_KIND_COUNT; i++) {
-        assert_int_equal(object_kind_find(object_kinds[i].api_version, object_kinds[i].kind, &kind), 0);
+        assert_int_equal(object_kind_find(object_kinds[i].api_version, object_kinds[i].kind, &kind),
+                         0);
         assert_int_equal(kind, i);
     }
     assert_int_equal(object_kind_find("v1", "AIRoute", &kind), -ENOENT);
@@ -427,7 +437,8 @@ static void test_kinds(void **state)
 
 static void test_suggestions(void **state)
 {
-    static const char *const names[] = {"pool", "static", "engine", "balancing", "betweenTokens", NULL};
+    static const char *const names[] = {"pool", "static", "engine", "balancing", "betweenTokens",
+                                        NULL};
     (void)state;
     assert_string_equal(schema_closest("balanceing", names), "balancing");
     assert_string_equal(schema_closest("ploo", names), "pool");

@@ -85,13 +85,15 @@ static void everything_that_the_format_allows_is_read(void **state)
                  "b -Inf\n"
                  "# EOF\n"
                  "b 8"),
-           "0{}1000;0{}inf;0{a=\"}{\",b=\"x\\\"y\\\\\"}-0.5;0{ a = \"1\" , }2;1{}nan;3{}-inf;3{}8;");
+           "0{}1000;0{}inf;0{a=\"}{\",b=\"x\\\"y\\\\\"}-0.5;0{ a = \"1\" , "
+           "}2;1{}nan;3{}-inf;3{}8;");
 }
 
 static void a_line_like_the_one_before_is_looked_at_for_itself(void **state)
 {
     expect(*state,
-           SLICE("x{le=\"1\"} 1\nx{le=\"2\"} 2\nx 3\nxb 4\nb 5\n \n  b 6\n\n b 7\nb{} 8\nb2 9\nb 10\n"),
+           SLICE("x{le=\"1\"} 1\nx{le=\"2\"} 2\nx 3\nxb 4\nb 5\n \n  b 6\n\n b 7\nb{} 8\nb2 9\n"
+                 "b 10\n"),
            "3{}5;3{}6;3{}7;3{}8;3{}10;");
 }
 

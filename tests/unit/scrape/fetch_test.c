@@ -157,7 +157,8 @@ static void get_within(struct world *w, uint64_t timeout_ms)
 {
     unsigned before = w->done;
     strbuf_reset(&w->body);
-    assert_int_equal(fetch_get(w->fetch, SLICE("GET /m HTTP/1.1\r\nHost: x\r\n\r\n"), timeout_ms), 0);
+    assert_int_equal(fetch_get(w->fetch, SLICE("GET /m HTTP/1.1\r\nHost: x\r\n\r\n"), timeout_ms),
+                     0);
     assert_int_equal(fetch_get(w->fetch, SLICE("GET /n HTTP/1.1\r\n\r\n"), 1), -EBUSY);
     for (int i = 0; i < 10000 && w->done == before; i++) {
         loop_turn(w->loop, 1000);
@@ -274,7 +275,8 @@ static void what_is_wrong_is_an_error(void **state)
         {.pieces = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"}},
         {.pieces = {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}},
         {.pieces = {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"}},
-        {.pieces = {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"}},
+        {.pieces = {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+                    "Content-Length: 2\r\n\r\n\x1f\x8b"}},
     };
     static const int codes[] = {-ECONNRESET, -ECONNRESET, -EPROTO, -EPROTO,
                                 -EPROTO,     -EPROTO,     -ENOTSUP};
@@ -311,12 +313,14 @@ static void silence_ends_in_time(void **state)
     get_within(w, 5); // the server has no reply
     assert_int_equal(w->rc, -ETIMEDOUT);
     forgotten(w, 1);
-    static const struct reply half[] = {{.pieces = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na"}}};
+    static const struct reply half[] =
+        {{.pieces = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na"}}};
     serve(w, half, 1);
     get_within(w, 50);
     assert_int_equal(w->rc, -ETIMEDOUT);
     forgotten(w, 2);
-    static const struct reply good[] = {{.pieces = {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"}}};
+    static const struct reply good[] =
+        {{.pieces = {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"}}};
     serve(w, good, 1);
     get(w);
     assert_int_equal(w->rc, 0);
@@ -335,7 +339,8 @@ static void nobody_there_is_an_error_that_comes_later(void **state)
 static void it_can_be_freed_at_any_time(void **state)
 {
     struct world *w = *state;
-    static const struct reply slow[] = {{.pieces = {"HTTP/1.1 200", " OK\r\n", "Content-Length: 2\r\n\r\n", "a", "b"}}};
+    static const struct reply slow[] = {{.pieces = {"HTTP/1.1 200", " OK\r\n",
+                                                    "Content-Length: 2\r\n\r\n", "a", "b"}}};
     serve(w, slow, 1);
     assert_int_equal(fetch_get(w->fetch, SLICE("GET / HTTP/1.1\r\n\r\n"), 20000), 0);
     for (int i = 0; i < 100 && w->next_piece < 2; i++) {

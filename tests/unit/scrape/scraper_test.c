@@ -336,7 +336,8 @@ static void only_the_wanted_metrics_are_asked_for_where_that_works(void **state)
 static void other_paths_are_tried_when_none_is_given(void **state)
 {
     struct world *w = *state;
-    server_set(&w->server, "/v1/metrics", "num_requests_running 3\nnum_requests_waiting 1\n", false);
+    server_set(&w->server, "/v1/metrics", "num_requests_running 3\nnum_requests_waiting 1\n",
+               false);
     configure(w, ENGINE_AUTO, "");
     struct endpoint *e = endpoint_at(w, "127.0.0.1", w->server.port);
     WAIT_FOR(atomic_load(&e->scrapes) >= 2);

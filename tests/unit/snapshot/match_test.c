@@ -1,4 +1,5 @@
-// Snapshots made by hand, asked: who takes a request, is its body needed, which target, which model.
+// Snapshots made by hand, asked: who takes a request, is its body needed, which target, which
+// model.
 #include "snapshot/snapshot.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-// A snapshot lives exactly as long as somebody uses it: while it is current, while a worker is inside
-// an epoch section that may have found it, while a request holds it.
+// A snapshot lives exactly as long as somebody uses it: while it is current, while a worker is
+// inside an epoch section that may have found it, while a request holds it.
 #include "snapshot/publish.h"
 
 #include <pthread.h>

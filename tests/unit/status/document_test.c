@@ -23,8 +23,8 @@ static const char *text_of(struct json_object *node)
     return json_object_to_json_string_ext(node, JSON_C_TO_STRING_PLAIN);
 }
 
-#define CONDITION(type, status, time, reason, message)                                              \
-    "{\"type\":\"" type "\",\"status\":\"" status "\",\"observedGeneration\":3,"                     \
+#define CONDITION(type, status, time, reason, message)                                             \
+    "{\"type\":\"" type "\",\"status\":\"" status "\",\"observedGeneration\":3,"                   \
     "\"lastTransitionTime\":\"" time "\",\"reason\":\"" reason "\",\"message\":\"" message "\"}"
 
 static void a_first_status_has_todays_times(void **state)
@@ -83,7 +83,8 @@ static void nothing_is_written_without_a_difference(void **state)
     struct object_status wanted;
     make(&wanted, OBJECT_AIROUTE);
     // Another order, and a condition of somebody else.
-    assert_true(is_current(&wanted, "{\"conditions\":[{\"type\":\"Theirs\",\"status\":\"True\"}," READY
+    assert_true(is_current(&wanted,
+                           "{\"conditions\":[{\"type\":\"Theirs\",\"status\":\"True\"}," READY
                                     "," ACCEPTED "],\"observedGeneration\":3}"));
     static const char *const different[] = {
         "{}",

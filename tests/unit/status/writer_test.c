@@ -264,7 +264,8 @@ static void a_status_that_is_ours_is_withdrawn_once(void **state)
     struct kube_call *call = fake_call(&f->fake);
     assert_string_equal(call->options.method, "PATCH");
     assert_non_null(strstr(call->path, "/chat/status?fieldManager=headrace&force=true"));
-    assert_string_equal(call->body, "{\"apiVersion\":\"headrace.dev/v1alpha1\",\"kind\":\"AIRoute\","
+    assert_string_equal(call->body,
+                        "{\"apiVersion\":\"headrace.dev/v1alpha1\",\"kind\":\"AIRoute\","
                                     "\"metadata\":{\"name\":\"chat\",\"namespace\":\"ml\","
                                     "\"resourceVersion\":\"12\"}}");
     fake_status(&f->fake, 409, "Conflict", 0); // edited meanwhile
