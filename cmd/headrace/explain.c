@@ -142,8 +142,9 @@ int cmd_explain(int argc, char **argv)
                "       headrace explain [--admin ADDR:PORT] [--host NAME] [--path PATH] "
                "[--model NAME]\n"
                "       headrace explain [--host NAME] [--path PATH] [--model NAME] FILE...\n\n"
-               "Why a request went where it went, or where one would go: asks a running instance, or\n"
-               "with FILE looks into manifests (a file, a folder of files, or - for stdin).\n\n");
+               "Why a request went where it went, or where one would go: asks a running\n"
+               "instance, or with FILE looks into manifests (a file, a folder of files, or - for\n"
+               "stdin).\n\n");
         options_help(rows, ARRAY_LEN(rows), "HEADRACE");
         return 0;
     }

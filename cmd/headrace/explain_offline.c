@@ -8,8 +8,8 @@
 
 enum { TEXT_MAX = 16 * 1024 * 1024 };
 
-// What one of the files' objects has wrong does not matter for the others: it is left out, as a running
-// instance leaves it out.
+// What one of the files' objects has wrong does not matter for the others: it is left out, as a
+// running instance leaves it out.
 static int read_files(char **paths, int count, struct offline *offline, struct error *err)
 {
     struct manifest_files files = {0};

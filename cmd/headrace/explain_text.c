@@ -45,11 +45,12 @@ static void candidate_row(struct json_object *candidate, bool chosen, struct tab
 static const char *policy_text(const char *policy)
 {
     if (strcmp(policy, "InferenceAware") == 0) {
-        return "cost in tokens of prefill work = (ours waiting + others waiting + own, counted twice, "
-               "+ decoding + KV pressure) / weight; the lowest is taken";
+        return "cost in tokens of prefill work = (ours waiting + others waiting + own, "
+               "counted twice, + decoding + KV pressure) / weight; the lowest is taken";
     }
     if (strcmp(policy, "LeastRequest") == 0) {
-        return "cost = requests there, ours and others', with this one, / weight; the lowest is taken";
+        return "cost = requests there, ours and others', with this one, / weight; "
+               "the lowest is taken";
     }
     return "no cost: endpoints take turns or are drawn by weight";
 }

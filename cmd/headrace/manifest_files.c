@@ -73,8 +73,9 @@ static int add_stdin(struct manifest_files *files)
     while ((n = fread(buf, 1, sizeof(buf), stdin)) > 0) {
         strbuf_add(&text, slice_of(buf, n));
     }
-    int rc = text.failed ? error_set(&err, -EFBIG, "(stdin): larger than %d bytes", MANIFEST_BYTES_MAX)
-                         : manifest_parse(strbuf_slice(&text), "(stdin)", &manifest, &err);
+    int rc = text.failed
+                 ? error_set(&err, -EFBIG, "(stdin): larger than %d bytes", MANIFEST_BYTES_MAX)
+                 : manifest_parse(strbuf_slice(&text), "(stdin)", &manifest, &err);
     strbuf_fini(&text);
     if (rc == 0) {
         return add_manifest(files, &manifest);

@@ -20,7 +20,8 @@ int cmd_validate(int argc, char **argv)
     bool allow_missing = false;
     bool quiet = false;
     const struct option_row rows[] = {
-        {.name = "ingress-class", .metavar = "NAME", .type = OPTION_STRING, .target = &ingress_class,
+        {.name = "ingress-class", .metavar = "NAME", .type = OPTION_STRING,
+         .target = &ingress_class,
          .help = "routes of another class are checked by themselves only (headrace)"},
         {.name = "allow-missing", .metavar = "", .type = OPTION_SWITCH, .target = &allow_missing,
          .help = "ModelBackends that are in none of the files are no problem"},

@@ -59,8 +59,8 @@ static void write_candidates(const struct snap_backend *backend,
     if (pick_preview(backend->state, &request, &trace) != 0) {
         page_str(out, "problem",
                  question->from_files
-                     ? SLICE("the files name no endpoint: those of Services and Pods are known to a "
-                             "running instance")
+                     ? SLICE("the files name no endpoint: those of Services and Pods are known to "
+                             "a running instance")
                      : SLICE("the backend has no ready endpoint"));
     }
     strbuf_add(out, SLICE(",\"pick\":"));

@@ -1,5 +1,5 @@
-// What a snapshot would do with one request, as JSON: of a running instance (the page /explain) or of
-// manifests (headrace explain --config-dir).
+// What a snapshot would do with one request, as JSON: that of a running instance (the page
+// /explain) or of manifests (headrace explain FILE...).
 #pragma once
 
 #include "base/rand.h"
@@ -32,7 +32,8 @@ const char *explain_add_header(struct explain_question *question, struct slice l
 // NULL, or what is wrong.
 const char *explain_question_check(const struct explain_question *question);
 
-// Appends an object: the question, the rule that takes it (or why none does), its backends and fallbacks
-// with the endpoints that would be picked now. Reserves nothing. Call inside an epoch section.
+// Appends an object: the question, the rule that takes it (or why none does), its backends and
+// fallbacks with the endpoints that would be picked now. Reserves nothing. Call inside an epoch
+// section.
 void explain_write(const struct snapshot *snapshot, const struct explain_question *question,
                    struct rand_state *rng, struct strbuf *out);

@@ -32,6 +32,7 @@ void page_str(struct strbuf *out, const char *key, struct slice value);
 void page_num(struct strbuf *out, const char *key, double value);
 void page_bool(struct strbuf *out, const char *key, bool value);
 
-// Members of what the snapshot has: a backend of a rule (total_weight 0: without its share), a rule.
+// Members of what the snapshot has: a backend of a rule (total_weight 0: without its share), a
+// rule.
 void page_target(const struct snap_target *target, uint64_t total_weight, struct strbuf *out);
 void page_rule(const struct snap_rule *rule, struct strbuf *out);

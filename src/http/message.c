@@ -97,8 +97,8 @@ static bool name_matches(const char *name, const char *lower, size_t len)
     return true;
 }
 
-// Length and one to three bytes leave at most one candidate. The unit test walks the whole table, so
-// a token that is missing here is noticed.
+// Length and one to three bytes leave at most one candidate. The unit test walks the whole table,
+// so a token that is missing here is noticed.
 static enum http_token candidate_of(const char *name, size_t len)
 {
     char first = (char)(name[0] | 0x20);

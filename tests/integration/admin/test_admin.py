@@ -291,7 +291,8 @@ def test_explain_from_manifests(t):
     found = json.loads(run_command(*asked, "--header", "X-Tier:gold", folder)[0])
     eq((found["route"], found["backends"][0]["share"]), ("ml/gold", 0.75))
     eq(found["backends"][1]["unresolved"], True)
-    text, _ = run_command("explain", "--host", "api.example.com", "--model", "smal", folder, status=1)
+    text, _ = run_command("explain", "--host", "api.example.com", "--model", "smal", folder,
+                          status=1)
     contains(text, 'did you mean "small"')
     # One wrong object is left out, the rest is explained; a file that is no manifest ends it.
     write("wrong.yaml", ROUTE.replace("name: chat", "name: wrong").replace("backends", "backend"))
@@ -303,7 +304,8 @@ def test_explain_from_manifests(t):
     contains(text, "broken.yaml:")
     contains(error, "not all files can be read")
     # Pods are known to a running instance only.
-    text, _ = run_command("explain", "--model", "tiny", os.path.join(folder, "routes.yaml"), status=1)
+    text, _ = run_command("explain", "--model", "tiny", os.path.join(folder, "routes.yaml"),
+                          status=1)
     contains(text, "no route for this host")
 
 
