@@ -37,7 +37,11 @@ static const struct slice token_names[HTTP_TOKEN_COUNT] = {
     [HTTP_TOKEN_VIA] = SLICE("via"),
     [HTTP_TOKEN_X_FORWARDED_FOR] = SLICE("x-forwarded-for"),
     [HTTP_TOKEN_X_FORWARDED_HOST] = SLICE("x-forwarded-host"),
+    [HTTP_TOKEN_X_FORWARDED_PORT] = SLICE("x-forwarded-port"),
+    [HTTP_TOKEN_X_FORWARDED_PREFIX] = SLICE("x-forwarded-prefix"),
     [HTTP_TOKEN_X_FORWARDED_PROTO] = SLICE("x-forwarded-proto"),
+    [HTTP_TOKEN_X_FORWARDED_SERVER] = SLICE("x-forwarded-server"),
+    [HTTP_TOKEN_X_REAL_IP] = SLICE("x-real-ip"),
     [HTTP_TOKEN_X_REQUEST_ID] = SLICE("x-request-id"),
 };
 
