@@ -1,291 +1,15 @@
-// Which request gets which answer: the OpenAI-compatible API, health, models, metrics.
-#include <endian.h>
+// Which request gets which answer: the OpenAI-compatible API, and where the other pages are.
 #include <errno.h>
-#include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "json/write.h"
-#include "sim/family.h"
+#include "sim/embeddings.h"
+#include "sim/pages.h"
 #include "sim/prompt.h"
 #include "sim/words.h"
 
-enum { HEALTH_LATE_MS = 20000 }; // SGLang, as seen
 enum { CHOICES_MAX = 128 }; // of `n`, as OpenAI has it
-enum { EMBEDDING_DEFAULT = 64, EMBEDDING_MAX = 4096, EMBEDDING_INPUTS_MAX = 2048 };
-
-// ---- GET --------------------------------------------------------------------------------------
-
-static void write_models(struct sim_exchange *exchange, const char *text, struct strbuf *out)
-{
-    const struct sim_options *options = exchange->pod->server->options;
-    const struct sim_list *lists[] = {&options->models, &options->adapters};
-    struct sim_fill fill = sim_exchange_fill(exchange);
-    fill.created = clock_wall_ns() / 1000000000u;
-    for (size_t l = 0, n = 0; l < ARRAY_LEN(lists); l++) {
-        for (size_t i = 0; i < lists[l]->len; i++, n++) {
-            fill.model = slice_of_str(lists[l]->items[i]);
-            strbuf_add_str(out, n > 0 ? "," : "");
-            sim_fill_text(out, text, &fill);
-        }
-    }
-}
-
-static void answer_models(struct sim_exchange *exchange)
-{
-    const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    struct strbuf body;
-    strbuf_init(&body, 1 << 20);
-    if (dialect->models_names != NULL) {
-        strbuf_add_str(&body, "{\"models\":[");
-        write_models(exchange, dialect->models_names, &body);
-    }
-    strbuf_add_str(&body, dialect->models_head);
-    write_models(exchange, dialect->models_entry, &body);
-    strbuf_add_str(&body, "]}");
-    sim_exchange_reply(exchange, 200, sim_exchange_json_type(exchange), strbuf_slice(&body));
-    strbuf_fini(&body);
-}
-
-static void reply_health(struct sim_exchange *exchange, bool failing)
-{
-    struct sim_pod *pod = exchange->pod;
-    const struct sim_dialect *dialect = pod->server->dialect;
-    unsigned status = pod->health_status != 0 ? pod->health_status : failing ? 503 : 200;
-    struct slice body = status == 200 ? slice_of_str(dialect->health) : SLICE("");
-    bool is_json = body.len > 0 && body.ptr[0] == '{';
-    const char *type = body.len > 0 ? "text/plain" : NULL;
-    type = is_json ? sim_exchange_json_type(exchange) : type;
-    sim_exchange_reply(exchange, status, type, body);
-}
-
-static void on_health_late(struct timer *timer, void *arg)
-{
-    (void)timer;
-    struct sim_exchange *exchange = arg;
-    reply_health(exchange, exchange->pod->engine.frozen);
-}
-
-static void answer_health(struct sim_exchange *exchange)
-{
-    struct sim_pod *pod = exchange->pod;
-    const struct sim_dialect *dialect = pod->server->dialect;
-    if (dialect->health_generates && pod->engine.frozen && pod->health_status == 0) {
-        double ms = HEALTH_LATE_MS * pod->engine.config.time_scale;
-        loop_timer_set(pod->server->loop, &exchange->timer, ms < 1 ? 1 : (uint64_t)ms,
-                       on_health_late, exchange);
-        return;
-    }
-    reply_health(exchange, pod->server->terminating && dialect->term == SIM_TERM_SERVE);
-}
-
-// Adapters of requests in a list, comma between.
-static void list_adapters(const struct sim_pod *pod, bool running, struct strbuf *out)
-{
-    const struct sim_list *adapters = &pod->server->options->adapters;
-    for (size_t i = 0; i < adapters->len; i++) {
-        struct slice name = slice_of_str(adapters->items[i]);
-        const struct list_node *head = running ? &pod->engine.running : &pod->engine.waiting;
-        for (const struct list_node *at = head->next; at != head; at = at->next) {
-            const struct sim_request *request = container_of(at, struct sim_request, node);
-            const struct sim_choice *choice = container_of(request, struct sim_choice, request);
-            if (slice_eq(choice->exchange->adapter, name)) {
-                strbuf_add_str(out, out->len > 0 ? "," : "");
-                strbuf_add(out, name);
-                break;
-            }
-        }
-    }
-}
-
-static void answer_metrics(struct sim_exchange *exchange)
-{
-    struct sim_pod *pod = exchange->pod;
-    struct sim_server *server = pod->server;
-    struct rusage usage = {0};
-    getrusage(RUSAGE_SELF, &usage);
-    struct strbuf running;
-    struct strbuf waiting;
-    struct strbuf body;
-    strbuf_init(&running, 8192);
-    strbuf_init(&waiting, 8192);
-    strbuf_init(&body, 4 << 20);
-    list_adapters(pod, true, &running);
-    list_adapters(pod, false, &waiting);
-    struct sim_figures figures = {
-        .engine = &pod->engine,
-        .dialect = server->dialect,
-        .model = slice_of_str(server->options->models.items[0]),
-        .running = sim_pod_running(pod),
-        .waiting = sim_pod_waiting(pod),
-        .kv_usage = sim_pod_kv_usage(pod),
-        .last_kv_usage = MIN_OF(1.0, pod->last_kv_usage + pod->fake.kv_usage),
-        .running_adapters = strbuf_slice(&running),
-        .waiting_adapters = strbuf_slice(&waiting),
-        .has_adapters = server->options->adapters.len > 0,
-        .query = exchange->query,
-        .cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6,
-        .resident_bytes = (double)usage.ru_maxrss * 1024,
-        .open_fds = (double)pod->conn_count + 16,
-        .uptime_seconds =
-            (double)(clock_wall_ns() - pod->engine.stats.started_wall_ns) * 1e-9,
-    };
-    sim_family_write(&body, &figures);
-    sim_exchange_reply(exchange, 200, server->dialect->metrics_type, strbuf_slice(&body));
-    strbuf_fini(&running);
-    strbuf_fini(&waiting);
-    strbuf_fini(&body);
-}
-
-// The pod's own fault for scrapes, once: the exchange comes back here without it.
-static void begin_metrics(struct sim_exchange *exchange)
-{
-    const struct sim_fault *fault = &exchange->pod->metrics_fault;
-    bool is_own = exchange->fault.action != SIM_FAULT_NONE || exchange->fault.delay_ms > 0;
-    if (!is_own && (fault->action != SIM_FAULT_NONE || fault->delay_ms > 0)) {
-        exchange->fault = *fault;
-        sim_exchange_begin(exchange);
-        return;
-    }
-    answer_metrics(exchange);
-}
-
-static bool is_health_path(const struct sim_dialect *dialect, struct slice path)
-{
-    struct slice rest = slice_of_str(dialect->health_paths);
-    struct slice part;
-    if (slice_eq(path, SLICE("/health"))) {
-        return true;
-    }
-    while (slice_split(&rest, ' ', &part)) {
-        if (part.len > 0 && slice_eq(part, path)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void answer_plain_metrics(struct sim_exchange *exchange)
-{
-    sim_exchange_reply(exchange, 200, "application/json",
-                       slice_of_str(exchange->pod->server->dialect->plain_metrics));
-}
-
-static void answer_version(struct sim_exchange *exchange)
-{
-    sim_exchange_reply(exchange, 200, "application/json",
-                       slice_of_str(exchange->pod->server->dialect->version));
-}
-
-// The handler of a GET route, or NULL.
-typedef void handler_fn(struct sim_exchange *exchange);
-
-static handler_fn *find_get(const struct sim_exchange *exchange)
-{
-    const struct sim_dialect *dialect = exchange->pod->server->dialect;
-    struct slice path = exchange->path;
-    if (slice_eq(path, SLICE("/v1/models"))) {
-        return answer_models;
-    }
-    if (dialect->metrics_path != NULL && slice_eq_str(path, dialect->metrics_path)) {
-        return begin_metrics;
-    }
-    if (dialect->metrics_path != NULL && slice_eq(path, SLICE("/metrics"))) {
-        return dialect->plain_metrics != NULL ? answer_plain_metrics : begin_metrics;
-    }
-    if (dialect->version != NULL && slice_eq(path, SLICE("/version"))) {
-        return answer_version;
-    }
-    return is_health_path(dialect, path) ? answer_health : NULL;
-}
-
-// ---- embeddings -------------------------------------------------------------------------------
-
-static size_t count_inputs(struct json_object *body)
-{
-    struct json_object *input = NULL;
-    json_object_object_get_ex(body, "input", &input);
-    if (!json_object_is_type(input, json_type_array) || json_object_array_length(input) == 0) {
-        return 1;
-    }
-    // One list of token numbers is one input.
-    return json_object_is_type(json_object_array_get_idx(input, 0), json_type_int)
-               ? 1
-               : json_object_array_length(input);
-}
-
-// The OpenAI client asks for this form unless it is told otherwise: little-endian 32-bit floats.
-static bool wants_base64(struct json_object *body)
-{
-    struct json_object *format = NULL;
-    json_object_object_get_ex(body, "encoding_format", &format);
-    return json_object_is_type(format, json_type_string) &&
-           strcmp(json_object_get_string(format), "base64") == 0;
-}
-
-static void add_vector(struct strbuf *out, struct rand_state *rng, uint32_t dimensions, bool base64)
-{
-    // Three numbers are twelve bytes are sixteen characters: no padding before the last group.
-    enum { GROUP = 3, GROUP_BYTES = GROUP * sizeof(float), GROUP_TEXT = GROUP_BYTES / 3 * 4 };
-    for (uint32_t i = 0; i < dimensions; i += GROUP) {
-        uint32_t n = MIN_OF(dimensions - i, (uint32_t)GROUP);
-        unsigned char bytes[GROUP_BYTES];
-        for (uint32_t k = 0; k < n; k++) {
-            float value = (float)(2 * rand_unit(rng) - 1);
-            if (!base64) {
-                strbuf_printf(out, "%s%.6f", i + k > 0 ? "," : "", (double)value);
-                continue;
-            }
-            uint32_t bits;
-            memcpy(&bits, &value, sizeof(bits));
-            bits = htole32(bits);
-            memcpy(bytes + k * sizeof(bits), &bits, sizeof(bits));
-        }
-        if (base64) {
-            unsigned char text[GROUP_TEXT + 1];
-            int len = EVP_EncodeBlock(text, bytes, (int)(n * sizeof(float)));
-            strbuf_add(out, (struct slice){.ptr = (const char *)text, .len = (size_t)len});
-        }
-    }
-}
-
-// Unit vectors drawn by the seed: the same text gets the same vector.
-static void prepare_embeddings(struct sim_exchange *exchange, struct json_object *body)
-{
-    uint32_t dimensions = EMBEDDING_DEFAULT;
-    if (sim_prompt_u32(body, "dimensions", &dimensions) != 0 || dimensions == 0) {
-        dimensions = EMBEDDING_DEFAULT;
-    }
-    dimensions = MIN_OF(dimensions, (uint32_t)EMBEDDING_MAX);
-    size_t inputs = MIN_OF(count_inputs(body), (size_t)EMBEDDING_INPUTS_MAX);
-    bool base64 = wants_base64(body);
-    struct strbuf out;
-    strbuf_init(&out, 64u << 20);
-    for (size_t n = 0; n < inputs; n++) {
-        struct rand_state rng = {.state = sim_mix(exchange->first.seed, n)};
-        strbuf_printf(&out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":%s",
-                      n > 0 ? "," : "", n, base64 ? "\"" : "[");
-        add_vector(&out, &rng, dimensions, base64);
-        strbuf_add_str(&out, base64 ? "\"}" : "]}");
-    }
-    // The text moves into the body buffer: it is not needed any more, and has the right lifetime.
-    strbuf_fini(&exchange->body);
-    exchange->body = out;
-    exchange->embeddings = strbuf_slice(&exchange->body);
-}
-
-void sim_api_write_embeddings(struct sim_exchange *exchange, struct strbuf *out)
-{
-    strbuf_add_str(out, "{\"object\":\"list\",\"data\":[");
-    strbuf_add(out, exchange->embeddings);
-    strbuf_add_str(out, "],\"model\":");
-    json_write_string(out, exchange->model);
-    strbuf_printf(out, ",\"usage\":{\"prompt_tokens\":%u,\"total_tokens\":%u}}",
-                  exchange->first.request.prompt_tokens, exchange->first.request.prompt_tokens);
-}
 
 // ---- POST ---------------------------------------------------------------------------------------
 
@@ -578,7 +302,7 @@ static void generate(struct sim_exchange *exchange, struct json_object *body)
         return;
     }
     if (exchange->api == SIM_API_EMBEDDINGS) {
-        prepare_embeddings(exchange, body);
+        sim_embeddings_prepare(exchange, body);
     } else {
         strbuf_fini(&exchange->body);
         strbuf_init(&exchange->body, 0);
@@ -642,7 +366,7 @@ void sim_api_route(struct sim_exchange *exchange)
         sim_control_handle(exchange);
         return;
     }
-    handler_fn *get = find_get(exchange);
+    sim_page_fn *get = sim_page_find(exchange);
     if (get != NULL) {
         bool head_ok = exchange->method == HTTP_METHOD_HEAD && server->dialect->head_method_ok;
         if (exchange->method == HTTP_METHOD_GET || head_ok) {

@@ -3,6 +3,7 @@
 // is served, timings beside the usage, invalid JSON is a 500, aborted whole answers run to their end.
 #include "sim/dialects.h"
 #include "sim/family_bounds.h"
+#include "sim/messages_texts.h"
 
 #define TAIL                                                                                       \
     "\"created\":%c,\"id\":\"%i\",\"model\":%m,\"system_fingerprint\":\"b1-simulated\","           \
@@ -81,28 +82,24 @@ static const struct sim_event messages_begin[] = {
                       "\"role\":\"assistant\",\"content\":[],\"model\":%m,\"stop_reason\":null,"
                       "\"stop_sequence\":null,\"usage\":{\"cache_read_input_tokens\":%k,"
                       "\"input_tokens\":%N,\"output_tokens\":0}}}"},
-    {"content_block_start", "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{"
-                            "\"type\":\"text\",\"text\":\"\"}}"},
+    SIM_MESSAGES_BLOCK_START,
     {NULL, NULL},
 };
 static const struct sim_event messages_end[] = {
-    {"content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}"},
+    SIM_MESSAGES_BLOCK_STOP,
     {"message_delta", "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%S\","
                       "\"stop_sequence\":null},"
                       "\"usage\":{\"output_tokens\":%o}}"},
-    {"message_stop", "{\"type\":\"message_stop\"}"},
+    SIM_MESSAGES_STOP,
     {NULL, NULL},
 };
 static const struct sim_events messages = {
     .id_prefix = "chatcmpl-",
     .begin = messages_begin,
-    .token = {"content_block_delta", "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{"
-                                     "\"type\":\"text_delta\",\"text\":%t}}"},
+    .token = SIM_MESSAGES_TOKEN,
     .end = messages_end,
-    .whole = "{\"id\":\"%i\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":"
-             "\"text\",\"text\":%t}],\"model\":%m,\"stop_reason\":\"%S\",\"stop_sequence\":null,"
-             "\"usage\":{\"cache_read_input_tokens\":%k,\"input_tokens\":%N,"
-             "\"output_tokens\":%o}}",
+    .whole = SIM_MESSAGES_WHOLE("\"usage\":{\"cache_read_input_tokens\":%k,"
+                                "\"input_tokens\":%N,\"output_tokens\":%o}"),
 };
 
 const struct sim_dialect sim_dialect_llamacpp = {

@@ -2,6 +2,7 @@
 // 200 and an error event, the finish reason comes in an event of its own, gauges go stale at idle.
 #include "sim/dialects.h"
 #include "sim/family_bounds.h"
+#include "sim/messages_texts.h"
 
 #define HEAD "{\"id\":\"%i\",\"object\":\"chat.completion.chunk\",\"created\":%c,\"model\":%m,\"choices\":["
 #define TEXT_HEAD "{\"id\":\"%i\",\"object\":\"text_completion\",\"created\":%c,\"model\":%m,\"choices\":["
@@ -235,27 +236,23 @@ static const struct sim_event messages_begin[] = {
     {"message_start", "{\"type\":\"message_start\",\"message\":{\"id\":\"%i\",\"type\":\"message\","
                       "\"role\":\"assistant\",\"content\":[],\"model\":%m,\"usage\":{"
                       "\"input_tokens\":%N,\"output_tokens\":0,\"cache_read_input_tokens\":%k}}}"},
-    {"content_block_start", "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{"
-                            "\"type\":\"text\",\"text\":\"\"}}"},
+    SIM_MESSAGES_BLOCK_START,
     {NULL, NULL},
 };
 static const struct sim_event messages_end[] = {
-    {"content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}"},
+    SIM_MESSAGES_BLOCK_STOP,
     {"message_delta", "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%S\"},"
                       "\"usage\":{\"output_tokens\":%o}}"},
-    {"message_stop", "{\"type\":\"message_stop\"}"},
+    SIM_MESSAGES_STOP,
     {NULL, NULL},
 };
 static const struct sim_events messages = {
     .id_prefix = "msg_",
     .begin = messages_begin,
-    .token = {"content_block_delta", "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{"
-                                     "\"type\":\"text_delta\",\"text\":%t}}"},
+    .token = SIM_MESSAGES_TOKEN,
     .end = messages_end,
-    .whole = "{\"id\":\"%i\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":"
-             "\"text\",\"text\":%t}],\"model\":%m,\"stop_reason\":\"%S\",\"stop_sequence\":null,"
-             "\"usage\":{\"input_tokens\":%N,\"output_tokens\":%o,"
-             "\"cache_read_input_tokens\":%k}}",
+    .whole = SIM_MESSAGES_WHOLE("\"usage\":{\"input_tokens\":%N,\"output_tokens\":%o,"
+                                "\"cache_read_input_tokens\":%k}"),
 };
 
 const struct sim_dialect sim_dialect_sglang = {

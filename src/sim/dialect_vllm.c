@@ -3,6 +3,7 @@
 // event of its own, a queue that overruns in a burst answers 200 and an error event.
 #include "sim/dialects.h"
 #include "sim/family_bounds.h"
+#include "sim/messages_texts.h"
 
 #define CHUNK "{\"id\":\"%i\",\"object\":\"chat.completion.chunk\",\"created\":%c,\"model\":%m,\"choices\":["
 #define FINGERPRINT "\"system_fingerprint\":\"vllm-0.32.0-simulated\""
@@ -360,10 +361,10 @@ static const struct sim_event messages_begin[] = {
     "\"usage\":{\"input_tokens\":%N,\"output_tokens\":%o,\"cache_creation_input_tokens\":0,"       \
     "\"cache_read_input_tokens\":%k}"
 static const struct sim_event messages_end[] = {
-    {"content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}"},
+    SIM_MESSAGES_BLOCK_STOP,
     {"message_delta", "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%S\","
                       "\"stop_sequence\":null}," MESSAGE_USAGE "}"},
-    {"message_stop", "{\"type\":\"message_stop\"}"},
+    SIM_MESSAGES_STOP,
     {NULL, NULL},
 };
 static const struct sim_events messages = {
@@ -372,9 +373,7 @@ static const struct sim_events messages = {
     .token = {"content_block_delta", "{\"type\":\"content_block_delta\",\"delta\":{\"type\":"
                                      "\"text_delta\",\"text\":%t},\"index\":0}"},
     .end = messages_end,
-    .whole = "{\"id\":\"%i\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":"
-             "\"text\",\"text\":%t}],\"model\":%m,\"stop_reason\":\"%S\",\"stop_sequence\":null,"
-             MESSAGE_USAGE "}",
+    .whole = SIM_MESSAGES_WHOLE(MESSAGE_USAGE),
 };
 
 #define VLLM_MANNERS                                                                               \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "sim/embeddings.h"
 #include "sim/words.h"
 
 enum {
@@ -292,7 +293,7 @@ static void send_whole(struct sim_exchange *exchange)
         exchange->sent += exchange->choices[i].sent;
     }
     if (exchange->api == SIM_API_EMBEDDINGS) {
-        sim_api_write_embeddings(exchange, &body);
+        sim_embeddings_write(exchange, &body);
     } else if (exchange->events != NULL) {
         sim_named_whole(exchange, &body);
     } else {

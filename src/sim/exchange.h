@@ -167,9 +167,6 @@ void sim_named_whole(struct sim_exchange *exchange, struct strbuf *out);
 // Routes a complete request (api.c).
 void sim_api_route(struct sim_exchange *exchange);
 
-// The embeddings of the request as JSON (api.c); rendered when the engine is through.
-void sim_api_write_embeddings(struct sim_exchange *exchange, struct strbuf *out);
-
 // POST and GET /sim/config (control.c).
 void sim_control_handle(struct sim_exchange *exchange);
 
