@@ -109,65 +109,75 @@ static void free_headers(struct explain_options *o)
     }
 }
 
+static void print_help(const struct option_row *rows, size_t count)
+{
+    printf("Usage: headrace explain [--admin ADDR:PORT] --request-id ID\n"
+           "       headrace explain [--admin ADDR:PORT] [--host NAME] [--path PATH] "
+           "[--model NAME]\n"
+           "       headrace explain [--host NAME] [--path PATH] [--model NAME] FILE...\n\n"
+           "Why a request went where it went, or where one would go: asks a running\n"
+           "instance, or with FILE looks into manifests (a file, a folder of files, or - for\n"
+           "stdin).\n\n");
+    options_help(rows, count, "HEADRACE");
+}
+
+// *ret_files: so many of argv name manifests. 0, -EINVAL, or -EAGAIN: help was asked for and given.
+static int read_options(struct explain_options *o, int argc, char **argv, int *ret_files,
+                        struct error *err)
+{
+    const struct option_row rows[] = {
+        {"admin", "ADDR:PORT", "admin address of the instance (default 127.0.0.1:9090)",
+         OPTION_STRING, &o->admin, 0, 0, NULL},
+        {"request-id", "ID", "a request that was served: its x-request-id", OPTION_STRING,
+         &o->request_id, 0, 0, NULL},
+        {"host", "NAME", "host of a request to be imagined", OPTION_STRING, &o->host, 0, 0, NULL},
+        {"path", "PATH", "its path (default /v1/chat/completions)", OPTION_STRING, &o->path, 0, 0,
+         NULL},
+        {"method", "METHOD", "its method (default POST)", OPTION_STRING, &o->method, 0, 0, NULL},
+        {"model", "NAME", "the model that it names", OPTION_STRING, &o->model, 0, 0, NULL},
+        {"header", "LINE", "a header field that it has, \"Name: value\"; may be repeated",
+         OPTION_CALL, o, 0, 0, add_header},
+        {"prompt-bytes", "N", "length of its prompt (default 4096)", OPTION_STRING,
+         &o->prompt_bytes, 0, 0, NULL},
+        {"ingress-class", "NAME", "with FILE: whose routes count (default headrace)",
+         OPTION_STRING, &o->ingress_class, 0, 0, NULL},
+        {"output", "FORMAT", "table or json; also -o (default table)", OPTION_STRING, &o->output,
+         0, 0, NULL},
+    };
+    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, ret_files, err);
+    if (rc == -EAGAIN) {
+        print_help(rows, ARRAY_LEN(rows));
+        return rc;
+    }
+    if (rc == 0 && *ret_files != 0 && o->request_id != NULL) {
+        rc = error_set(err, -EINVAL, "--request-id asks a running instance: leave out \"%s\"",
+                       argv[0]);
+    }
+    if (rc == 0) {
+        rc = output_is_json(o->output, &o->json, err);
+    }
+    return rc != 0 ? rc : fill_question(o, err);
+}
+
 int cmd_explain(int argc, char **argv)
 {
     struct explain_options o = {
         .admin = "127.0.0.1:9090", .output = "table", .ingress_class = "headrace"};
-    explain_question_init(&o.question);
-    const struct option_row rows[] = {
-        {"admin", "ADDR:PORT", "admin address of the instance (default 127.0.0.1:9090)",
-         OPTION_STRING, &o.admin, 0, 0, NULL},
-        {"request-id", "ID", "a request that was served: its x-request-id", OPTION_STRING,
-         &o.request_id, 0, 0, NULL},
-        {"host", "NAME", "host of a request to be imagined", OPTION_STRING, &o.host, 0, 0, NULL},
-        {"path", "PATH", "its path (default /v1/chat/completions)", OPTION_STRING, &o.path, 0, 0,
-         NULL},
-        {"method", "METHOD", "its method (default POST)", OPTION_STRING, &o.method, 0, 0, NULL},
-        {"model", "NAME", "the model that it names", OPTION_STRING, &o.model, 0, 0, NULL},
-        {"header", "LINE", "a header field that it has, \"Name: value\"; may be repeated",
-         OPTION_CALL, &o, 0, 0, add_header},
-        {"prompt-bytes", "N", "length of its prompt (default 4096)", OPTION_STRING, &o.prompt_bytes,
-         0, 0, NULL},
-        {"ingress-class", "NAME", "with FILE: whose routes count (default headrace)", OPTION_STRING,
-         &o.ingress_class, 0, 0, NULL},
-        {"output", "FORMAT", "table or json; also -o (default table)", OPTION_STRING, &o.output, 0,
-         0, NULL},
-    };
-    struct error err = ERROR_INIT;
-    int words = 0;
-    accept_short_output(argc, argv);
-    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, &words, &err);
-    if (rc == -EAGAIN) {
-        printf("Usage: headrace explain [--admin ADDR:PORT] --request-id ID\n"
-               "       headrace explain [--admin ADDR:PORT] [--host NAME] [--path PATH] "
-               "[--model NAME]\n"
-               "       headrace explain [--host NAME] [--path PATH] [--model NAME] FILE...\n\n"
-               "Why a request went where it went, or where one would go: asks a running\n"
-               "instance, or with FILE looks into manifests (a file, a folder of files, or - for\n"
-               "stdin).\n\n");
-        options_help(rows, ARRAY_LEN(rows), "HEADRACE");
-        return 0;
-    }
-    if (rc == 0 && words != 0 && o.request_id != NULL) {
-        rc = error_set(&err, -EINVAL, "--request-id asks a running instance: leave out \"%s\"",
-                       argv[0]);
-    }
-    if (rc == 0) {
-        rc = output_is_json(o.output, &o.json, &err);
-    }
-    if (rc == 0) {
-        rc = fill_question(&o, &err);
-    }
     struct json_object *json = NULL;
-    int status = 2;
+    struct error err = ERROR_INIT;
+    int files = 0;
+    explain_question_init(&o.question);
+    accept_short_output(argc, argv);
+    int rc = read_options(&o, argc, argv, &files, &err);
+    int status = rc == -EAGAIN ? 0 : 2;
     if (rc == 0) {
         status = 1;
-        rc = words != 0 ? explain_offline(&o.question, o.ingress_class, argv, words, &json, &err)
+        rc = files != 0 ? explain_offline(&o.question, o.ingress_class, argv, files, &json, &err)
                         : ask_instance(&o, &json, &err);
     }
     if (rc == 0) {
         status = answer(&o, json);
-    } else {
+    } else if (status != 0) {
         fprintf(stderr, "headrace explain: %s\n", err.text);
     }
     free_headers(&o);

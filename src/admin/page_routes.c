@@ -173,13 +173,20 @@ static enum MHD_Result on_argument(void *arg, enum MHD_ValueKind kind, const cha
     return MHD_YES;
 }
 
+// Leaves *to as it is when the argument is absent.
+static void take_argument(struct page_context *context, const char *name, struct slice *to)
+{
+    struct slice value = page_argument(context, name, NULL);
+    *to = value.ptr != NULL ? value : *to;
+}
+
 static const char *read_question(struct page_context *context, struct explain_question *question)
 {
     explain_question_init(question);
-    question->host = page_argument(context, "host", "");
-    question->path = page_argument(context, "path", "/v1/chat/completions");
-    question->method = page_argument(context, "method", "POST");
-    question->model = page_argument(context, "model", NULL);
+    take_argument(context, "host", &question->host);
+    take_argument(context, "path", &question->path);
+    take_argument(context, "method", &question->method);
+    take_argument(context, "model", &question->model);
     struct slice prompt = page_argument(context, "prompt_bytes", NULL);
     if (prompt.ptr != NULL && slice_to_u64(prompt, &question->prompt_bytes) != 0) {
         return "prompt_bytes must be a number";
