@@ -29,8 +29,7 @@ int error_prefix(struct error *err, int code, const char *fmt, ...)
     if (n >= 0 && (size_t)n < sizeof(err->text)) {
         size_t at = (size_t)n;
         snprintf(err->text + at, sizeof(err->text) - at, ": %.*s",
-                 (int)(sizeof(err->text) - at - 3),
-                 old);
+                 (int)(sizeof(err->text) - at - 3), old);
     }
     return code;
 }

@@ -1,5 +1,5 @@
 // Log-linear histogram: 64 buckets for every power of two, so a value is off by at most 1.6 %.
-// Values are unsigned (the user picks the unit); recorded by one thread, or merged.
+// Values are unsigned (the user picks the unit); recorded by one thread.
 #pragma once
 
 #include <stdint.h>
