@@ -100,10 +100,26 @@ class ClusterEnvironment:
                 for argument in ("--set", f"{name}={value}")]
 
     def install(self, **values):
-        """helm upgrade --install with --wait; nothing happens where that changes nothing."""
-        return self.helm("upgrade", "--install", "headrace", f"{self.root}/charts/headrace",
+        """helm upgrade --install with --wait; nothing happens where that changes nothing.
+
+        --wait knows of pods; the EndpointSlices of the Service, and kube-proxy, follow a moment
+        later, so they are waited for here.
+        """
+        said = self.helm("upgrade", "--install", "headrace", f"{self.root}/charts/headrace",
                          "--namespace", SYSTEM, "--wait", "--timeout", "90s",
                          *self.helm_values(**values)).stdout
+        replicas = self.plane.get("deployment/headrace", "--namespace", SYSTEM)["spec"]["replicas"]
+        wait_until("the Service has every replica",
+                   lambda: len(self.service_endpoints()) == replicas)
+        wait_until("an answer through the Service", lambda: self.send("GET", "/v1/models"))
+        return said
+
+    def service_endpoints(self):
+        """The addresses of Headrace's Service that are ready."""
+        slices = self.plane.get("endpointslices", "--namespace", SYSTEM, "--selector",
+                                "kubernetes.io/service-name=headrace")["items"]
+        return {address for s in slices for e in s["endpoints"] or []
+                if e["conditions"].get("ready") for address in e["addresses"]}
 
     def ensure_installed(self):
         found = self.plane.kubectl("get", "deployment/headrace", "--namespace", SYSTEM, check=False)
@@ -118,6 +134,9 @@ class ClusterEnvironment:
             self.plane.kubectl("apply", "--namespace", MODELS, "-f", "-",
                                stdin=self.simulator_manifest())
         self.scale(replicas)
+        counts = {"total": replicas, "ready": replicas}
+        wait_until("the backend has every pod", lambda: counts.items() <= self.plane.get(
+            "modelbackend/simulated", "--namespace", MODELS)["status"]["endpoints"].items())
         self.plane.wait("modelbackend/simulated", "condition=Ready", MODELS, 60)
         self.plane.wait("airoute/simulated", "condition=Ready", MODELS, 60)
 

@@ -45,10 +45,9 @@ def helm_install(env):
     env.install()
     deployment = env.plane.get("deployment/headrace", "--namespace", SYSTEM)
     check(deployment["status"].get("readyReplicas") == 2, f"{deployment['status']}")
-    slices = env.plane.get("endpointslices", "--namespace", SYSTEM,
-                           "--selector", "kubernetes.io/service-name=headrace")["items"]
-    ready = [e for s in slices for e in s["endpoints"] or [] if e["conditions"].get("ready")]
-    check(len(ready) == 2, f"{ready}")
+    addresses = {pod["status"]["podIP"]
+                 for pod in env.pods("app.kubernetes.io/name=headrace", SYSTEM)}
+    check(env.service_endpoints() == addresses, f"{env.service_endpoints()}, pods {addresses}")
     check(env.plane.get("ingressclass/headrace")["spec"]["controller"]
           == "headrace.dev/controller", "the IngressClass names another controller")
     answer = env.send("GET", "/v1/models")
