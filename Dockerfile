@@ -9,7 +9,7 @@ FROM ${BASE} AS build
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends gcc libc6-dev make pkg-config \
         libcurl4-openssl-dev libjson-c-dev libyaml-dev libssl-dev libmicrohttpd-dev \
-        libxxhash-dev libpcre2-dev >/dev/null
+        libxxhash-dev libpcre2-dev libnghttp2-dev >/dev/null
 WORKDIR /src
 COPY Makefile ./
 COPY src src
@@ -23,7 +23,8 @@ RUN make -j"$(nproc)" VERSION="${VERSION}" \
 FROM ${BASE}
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends ca-certificates libcurl4 libjson-c5 \
-        libyaml-0-2 libssl3 libmicrohttpd12 libxxhash0 libpcre2-8-0 >/dev/null \
+        libyaml-0-2 libssl3 libmicrohttpd12 libxxhash0 libpcre2-8-0 libnghttp2-14 \
+        >/dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/*.log /var/log/apt \
     && ldconfig
 COPY --from=build /out/ /

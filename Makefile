@@ -7,7 +7,7 @@ endif
 BUILD ?= build
 SAN ?=
 V ?=
-PKGS := libcurl json-c yaml-0.1 openssl libmicrohttpd libxxhash libpcre2-8
+PKGS := libcurl json-c yaml-0.1 openssl libmicrohttpd libxxhash libpcre2-8 libnghttp2
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wvla -Wstrict-prototypes \
         -Wmissing-prototypes
 # -Werror in CI, not for users: a compiler that is newer than we are may warn of more.
@@ -182,9 +182,10 @@ install: all ## into PREFIX (default /usr/local), honours DESTDIR
 	install -m 0644 crds/*.yaml $(DESTDIR)$(PREFIX)/share/headrace/crds
 
 DEPS_BUILD := gcc make pkg-config git libcurl4-openssl-dev libjson-c-dev libyaml-dev libssl-dev \
-  libmicrohttpd-dev libxxhash-dev libpcre2-dev libcmocka-dev python3 curl ca-certificates
+  libmicrohttpd-dev libxxhash-dev libpcre2-dev libnghttp2-dev libcmocka-dev python3 curl \
+  ca-certificates openssl nghttp2-client slowhttptest varnish
 DEPS_CHECK := clang-14 libclang-rt-14-dev cppcheck universal-ctags
-DEPS_BENCH := nginx-light haproxy wrk strace
+DEPS_BENCH := nginx-light haproxy nghttp2-proxy wrk strace
 # A node or containerd from elsewhere (nodesource, Docker) is as good as Debian's.
 DEPS_E2E := runc containernetworking-plugins iproute2 iptables buildah debootstrap openssl \
   util-linux diffutils python3-pip \
