@@ -4,7 +4,6 @@
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "observe/metrics.h"
-#include "proxy/downstream.h"
 #include "proxy/worker.h"
 
 static struct metrics_backend *backend_cells(struct request *request)
@@ -147,7 +146,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
     struct access_record record = {
         .wall_ns = clock_wall_ns() - duration_ns,
         .request_id = request->id,
-        .client = slice_of_str(request->down->peer),
+        .client = slice_of_str(request->client->peer),
         .method = request->method_log,
         .path = request->path_log,
         .host = request->host_log,
@@ -164,8 +163,8 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .stream = request->sse,
         .ttft_ns = ttft_ns(request),
         .duration_ns = duration_ns,
-        .bytes_in = request->down->bytes_in,
-        .bytes_out = request->down->bytes_out,
+        .bytes_in = request->client->bytes_in,
+        .bytes_out = request->client->bytes_out,
         .has_usage = usage->found,
         .prompt_tokens = usage->prompt_tokens,
         .completion_tokens = usage->completion_tokens,

@@ -7,7 +7,6 @@
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/body.h"
-#include "proxy/downstream.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
@@ -45,7 +44,7 @@ static bool is_regenerated(const struct request *request, const struct http_head
 static void write_forwarded(struct request *request, struct strbuf *out)
 {
     h1_write_header(out, SLICE("x-request-id"), request->id);
-    h1_write_header(out, SLICE("x-forwarded-for"), slice_of_str(request->down->peer));
+    h1_write_header(out, SLICE("x-forwarded-for"), slice_of_str(request->client->peer));
     h1_write_header(out, SLICE("x-forwarded-proto"), SLICE("http"));
     if (request->head.authority.len != 0) {
         h1_write_header(out, SLICE("x-forwarded-host"), request->head.authority);
@@ -113,6 +112,13 @@ int attempt_pieces(const struct request *request, uint64_t offset, struct iovec 
         offset = head.len;
     }
     return filled + body_pieces(request, offset - head.len, iov + filled, max - filled);
+}
+
+size_t attempt_head_left(const struct request *request)
+{
+    return request->up_sent < request->up_head.len
+               ? (size_t)(request->up_head.len - request->up_sent)
+               : 0;
 }
 
 static uint64_t attempt_length(const struct request *request)
@@ -259,11 +265,11 @@ static int connect_reserved(struct request *request, bool fresh_connection)
     if (!render_head(request)) {
         return ENOMEM;
     }
-    struct upstream *up = fresh_connection ? NULL : upstream_reuse(worker, endpoint, request);
+    struct exchange *up = fresh_connection ? NULL : upstream_reuse(worker, endpoint, request);
     if (up != NULL) {
         request->up = up;
         relay_on_connected(request);
-        upstream_send(up);
+        up->ops->send(up);
         return 0;
     }
     int error = 0;

@@ -26,7 +26,10 @@ bool attempt_is_our_failure(int error);
 // to send now).
 int attempt_pieces(const struct request *request, uint64_t offset, struct iovec *iov, int max);
 
-// `sent` more bytes went out.
+// Bytes of the head that are still to be sent.
+size_t attempt_head_left(const struct request *request);
+
+// `sent` more bytes of head and body went out.
 void attempt_sent(struct request *request, size_t sent);
 
 // Everything that is to be sent has been sent.

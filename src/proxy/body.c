@@ -4,10 +4,8 @@
 #include <string.h>
 
 #include "proxy/attempt.h"
-#include "proxy/downstream.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
-#include "proxy/upstream.h"
 #include "proxy/worker.h"
 
 // Bytes a second, on average, that keep a buffered body from timing out: a client that sends one
@@ -182,8 +180,7 @@ static void send_continue(struct request *request)
     }
     request->continue_pending = false;
     struct slice text = SLICE("HTTP/1.1 100 Continue\r\n\r\n");
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)text.ptr, .iov_len = text.len};
-    if (downstream_send(request->down, &iov, 1) != 0) {
+    if (request->client->ops->send_interim(request->client, text) != 0) {
         request_abort(request, FAULT_CLIENT_ABORT);
     }
 }
@@ -191,12 +188,12 @@ static void send_continue(struct request *request)
 // Streamed bodies go out as they come; with the length when it is known.
 static void start_streamed(struct request *request)
 {
-    struct downstream *down = request->down;
+    struct stream *stream = request->client;
     request->prompt_bytes = request->head.content_length;
     request->body_received = request->body_inline.len;
     request->up_chunked = request->head.framing == HTTP_FRAMING_CHUNKED;
     request_route(request);
-    if (down->request == request && !request->answered) {
+    if (stream->request == request && !request->answered) {
         send_continue(request);
     }
 }
@@ -232,22 +229,14 @@ void body_start(struct request *request)
     }
 }
 
-// Keeps decoded body bytes. False: replied.
-static bool keep_piece(struct request *request, struct slice piece)
+bool body_add(struct request *request, struct slice piece)
 {
     request->body_received += piece.len;
     if (request->body_received > request->worker->config->max_body_bytes) {
         reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return false;
     }
-    if (request->up_chunked && piece.len != 0) {
-        char head[H1_CHUNK_HEAD_MAX];
-        strbuf_add(&request->body, slice_of(head, h1_chunk_head(head, piece.len)));
-        strbuf_add(&request->body, piece);
-        strbuf_add(&request->body, SLICE("\r\n"));
-    } else {
-        strbuf_add(&request->body, piece);
-    }
+    strbuf_add(&request->body, piece);
     if (request->body.failed) {
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return false;
@@ -257,44 +246,6 @@ static bool keep_piece(struct request *request, struct slice piece)
         return false;
     }
     return !request->body_buffered || scan_piece(request, piece);
-}
-
-// Takes up to `len` bytes; *ret_used, *ret_end (the body is complete). False: replied.
-static bool take_length(struct request *request, const char *data, size_t len, size_t *ret_used,
-                        bool *ret_end)
-{
-    size_t n = (size_t)MIN_OF((uint64_t)len, request->body_left);
-    request->body_left -= n;
-    *ret_used = n;
-    *ret_end = request->body_left == 0;
-    return keep_piece(request, slice_of(data, n));
-}
-
-static bool take_chunked(struct request *request, const char *data, size_t len, size_t *ret_used,
-                         bool *ret_end)
-{
-    size_t at = 0;
-    while (at < len && !request->body_chunked.done) {
-        struct slice piece;
-        ptrdiff_t n = h1_chunked_decode(&request->body_chunked, data + at, len - at, &piece);
-        if (n < 0) {
-            enum http_reject reason = (enum http_reject)-n;
-            request->client_keep_alive = false;
-            request->reject_status = http_reject_status(reason);
-            reply_fault(request, FAULT_BAD_REQUEST, slice_of_str(http_reject_text(reason)));
-            return false;
-        }
-        at += (size_t)n;
-        if (piece.len != 0 && !keep_piece(request, piece)) {
-            return false;
-        }
-    }
-    *ret_used = at;
-    *ret_end = request->body_chunked.done;
-    if (*ret_end && request->up_chunked) {
-        strbuf_add(&request->body, H1_LAST_CHUNK);
-    }
-    return true;
 }
 
 // The time limit runs from the last progress; for a buffered body this cannot be later than what
@@ -310,22 +261,14 @@ static void note_progress(struct request *request)
     }
 }
 
-ptrdiff_t body_take(struct request *request, const char *data, size_t len)
+void body_added(struct request *request, bool end)
 {
-    size_t used = 0;
-    bool end = false;
-    bool ok = request->head.framing == HTTP_FRAMING_CHUNKED
-                  ? take_chunked(request, data, len, &used, &end)
-                  : take_length(request, data, len, &used, &end);
-    if (!ok) {
-        return -1;
-    }
+    struct stream *stream = request->client;
     note_progress(request);
-    struct downstream *down = request->down;
     if (end) {
         body_done(request);
-        if (down->request != request) {
-            return down->closed ? -1 : (ptrdiff_t)used;
+        if (stream->request != request) {
+            return;
         }
     }
     if (!request->body_buffered) {
@@ -334,10 +277,9 @@ ptrdiff_t body_take(struct request *request, const char *data, size_t len)
             relay_wait_changed(request);
         }
         if (request->up != NULL) {
-            upstream_send(request->up);
+            request->up->ops->send(request->up);
         }
     }
-    return down->closed ? -1 : (ptrdiff_t)used;
 }
 
 // The upstream body as up to three pieces: before the model, the new model, behind it.
@@ -397,6 +339,6 @@ void body_sent(struct request *request)
     if (request->body_paused) {
         request->body_paused = false;
         relay_wait_changed(request);
-        downstream_want_body(request->down);
+        request->client->ops->want_body(request->client);
     }
 }

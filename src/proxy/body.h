@@ -6,9 +6,13 @@
 // The head is in place: asks for the body, or goes on at once when all of it is here.
 void body_start(struct request *request);
 
-// More bytes of the body; returns how many were used (the rest belongs to the next request), or -1
-// when the request ended with an error reply.
-ptrdiff_t body_take(struct request *request, const char *data, size_t len);
+// A piece of the body, without framing. False: the request was answered because of it (and may be
+// gone).
+MUST_CHECK bool body_add(struct request *request, struct slice piece);
+
+// After pieces were added: goes on with them. end: there will be no more. The request may be gone
+// on return.
+void body_added(struct request *request, bool end);
 
 // Bytes of the body as it goes upstream (model spliced); only for complete bodies.
 uint64_t body_upstream_length(const struct request *request);

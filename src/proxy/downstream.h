@@ -1,4 +1,5 @@
-// A client connection: receives requests one after another, sends answers.
+// A client connection: a socket, what waits to be sent on it, its time limits. What is said on it
+// is the business of its protocol: proxy/downstream_h1.c, proxy/downstream_h2.c.
 #pragma once
 
 #include <stdbool.h>
@@ -8,10 +9,14 @@
 #include "base/list.h"
 #include "base/strbuf.h"
 #include "event/loop.h"
+#include "http/h1.h"
+#include "net/transport.h"
+#include "proxy/stream.h"
 
-struct worker;
-struct request;
+struct downstream;
+struct h2_server;
 
+// HTTP/1: what goes on.
 enum downstream_state {
     DOWNSTREAM_IDLE,    // between requests
     DOWNSTREAM_HEAD,    // part of a head has arrived
@@ -22,33 +27,49 @@ enum downstream_state {
 enum {
     // Unsent bytes: the largest answer of our own. Reading upstream stops long before.
     DOWNSTREAM_OUT_MAX = 4 * 1024 * 1024 + 128 * 1024,
-    DOWNSTREAM_LINGER_MS = 2000,
-    DOWNSTREAM_LINGER_BYTES = 4 * 1024 * 1024,
+    DOWNSTREAM_DRAIN_LAST_MS = 500,
+};
+
+struct downstream_protocol {
+    // Bytes may be read, or (events has EPOLLRDHUP) the peer has ended its side.
+    void (*on_readable)(struct downstream *down, uint32_t events);
+    // Everything that waited was sent.
+    void (*on_writable)(struct downstream *down);
+    // The connection is dead: nothing can be sent or received any more.
+    void (*on_broken)(struct downstream *down);
+    // The time that downstream_set_deadline gave is over.
+    void (*on_deadline)(struct downstream *down);
+    // Drain: closes now when idle, else after what is running.
+    void (*drain)(struct downstream *down);
+    // The end of the worker: closes now, whatever is running.
+    void (*cut)(struct downstream *down);
 };
 
 struct downstream {
+    struct stream stream; // HTTP/1: the one request at a time. HTTP/2 streams are their own.
+    const struct downstream_protocol *protocol;
     struct io io;
-    struct worker *worker;
+    struct transport transport;
     struct list_node node;
-    struct request *request;
     struct timer timer;
-    uint64_t deadline_ms;  // 0 = none; the timer may fire earlier and is then set again
-    uint64_t progress_ms;  // when the client last took bytes, while `out` is not empty
-    struct task resume;    // handles what `in` still holds, outside the current call
-    struct strbuf in;      // bytes received but not used yet (a partial head, pipelined requests)
-    struct strbuf out;     // bytes to be sent
+    uint64_t deadline_ms; // 0 = none; the timer may fire earlier and is then set again
+    struct task resume;   // HTTP/1: handles what `in` still holds; HTTP/2: sends; outside the call
+    struct strbuf in;     // bytes received but not used yet (a partial head, pipelined requests)
+    struct strbuf out;    // bytes to be sent
+    uint64_t requests;    // served
+    bool hung_up;         // the peer has closed its side
+    bool readable;        // data may wait in the socket (edge seen, not read)
+    char peer[46];        // address as text
+    struct h2_server *h2; // NULL: HTTP/1
+
+    // HTTP/1.
+    enum downstream_state state;
+    bool close_after; // close when `out` is sent
+    bool surplus;     // more came than the current request; set where the request begins
     size_t head_seen;
     uint64_t lingered;
-    uint64_t requests;     // served
-    uint64_t bytes_in;     // of the current request
-    uint64_t bytes_out;
-    enum downstream_state state;
-    bool closed;           // closed in this turn; only the memory is still there
-    bool hung_up;          // the peer has closed its side
-    bool close_after;      // close when `out` is sent
-    bool readable;         // data may wait in the socket (edge seen, not read)
-    bool surplus;          // more came than the current request; set where the request begins
-    char peer[46];         // address as text
+    uint64_t body_left;        // of the request, by Content-Length
+    struct h1_chunked chunked; // of the request
 };
 
 // Takes over an accepted socket.
@@ -56,27 +77,21 @@ void downstream_accept(struct worker *worker, int fd, const char *peer);
 
 // Sends; what the socket does not take is kept and sent later. 0, or -errno: the connection is
 // unusable (the caller decides; nothing was freed). The iovecs are consumed.
-MUST_CHECK int downstream_send(struct downstream *downstream, struct iovec *iov, int count);
+MUST_CHECK int downstream_send(struct downstream *down, struct iovec *iov, int count);
 
-// Unsent bytes wait: produce no more until request_on_writable is called.
-static inline bool downstream_blocked(const struct downstream *downstream)
-{
-    return downstream->out.len != 0;
-}
+// The one time limit of the connection, from now; on_deadline comes when it is over.
+void downstream_set_deadline(struct downstream *down, uint32_t in_ms);
 
-// Reads on for the running request (its body was paused, or it needs the rest). Runs from the loop.
-void downstream_want_body(struct downstream *downstream);
-
-// The request was answered in full and is gone. keep_alive: the next one may come; otherwise the
-// connection closes once everything is sent, lingering when `unread` request bytes may still come.
-void downstream_request_done(struct downstream *downstream, bool keep_alive, bool unread);
-
-// Closes at once; `closed` is set and the memory stays valid until the end of the loop's turn.
-// The request must be gone already.
-void downstream_close(struct downstream *downstream);
+// Closes at once; `stream.closed` is set and the memory stays valid until the end of the loop's
+// turn. Its requests must be gone already.
+void downstream_close(struct downstream *down);
 
 // Frees what was closed.
 void downstream_reap(struct worker *worker);
 
-// Drain: closes now when idle, else after the running request.
-void downstream_drain(struct downstream *downstream);
+// The client has taken bytes lately: it is slow, but not gone.
+bool downstream_progressed_lately(const struct downstream *down);
+
+extern const struct downstream_protocol downstream_h1;
+extern const struct downstream_protocol downstream_h2;
+extern const struct stream_ops downstream_h1_stream;

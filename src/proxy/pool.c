@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "proxy/upstream.h"
+#include "proxy/upstream_h1.h"
 
 // Over how many connections that became idle in this turn a take looks for an older one.
 enum { LOOK_BACK = 16 };

@@ -7,9 +7,7 @@
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
-#include "proxy/downstream.h"
 #include "proxy/reply.h"
-#include "proxy/upstream.h"
 #include "proxy/worker.h"
 
 // ---- time ---------------------------------------------------------------------------------------
@@ -93,7 +91,7 @@ static void on_phase_timeout(struct request *request)
         attempt_failed(request, SNAP_RETRY_TIMEOUT, FAULT_FIRST_TOKEN_TIMEOUT);
         break;
     case REQUEST_RELAY:
-        if (downstream_blocked(request->down)) {
+        if (stream_blocked(request->client)) {
             request_abort(request, FAULT_CLIENT_STALLED);
         } else {
             endpoint_report_failure(request->reservation.endpoint, now);
@@ -115,9 +113,9 @@ static void on_timer(struct timer *timer, void *arg)
         reply_fault(request, FAULT_REQUEST_TIMEOUT, SLICE(""));
         return;
     }
-    if (request->phase == REQUEST_RELAY && downstream_blocked(request->down)) {
+    if (request->phase == REQUEST_RELAY && stream_blocked(request->client)) {
         // What counts now is whether the client takes anything.
-        request->phase_ms = request->down->progress_ms;
+        request->phase_ms = request->client->progress_ms;
         request->phase_limit_ms = worker->config->write_timeout_ms;
     } else if (request->phase == REQUEST_RELAY) {
         request->phase_limit_ms = request->target->backend->between_tokens_timeout_ms;
@@ -372,54 +370,18 @@ static void commit(struct request *request)
     relay_set_phase(request, REQUEST_RELAY, request->target->backend->between_tokens_timeout_ms);
 }
 
-// Frames data[0..len) in place for a chunked client; returns where it starts and its new length.
-static char *frame_chunk(char *data, size_t len, size_t held, bool done, size_t *ret_len)
-{
-    char head[H1_CHUNK_HEAD_MAX];
-    size_t head_len = 0;
-    char *start = data;
-    char *end = data + len;
-    if (len + held != 0) {
-        head_len = held == 0 ? h1_chunk_head(head, len) : 0;
-        start -= head_len;
-        memcpy(start, head, head_len);
-        memcpy(end, "\r\n", 2);
-        end += 2;
-    }
-    if (done) {
-        struct slice last = H1_LAST_CHUNK;
-        memcpy(end, last.ptr, last.len);
-        end += last.len;
-    }
-    *ret_len = (size_t)(end - start);
-    return start;
-}
-
 // Sends what is held and data[0..len). 0 or -errno.
 static int send_on(struct request *request, char *data, size_t len, bool done)
 {
-    struct iovec iov[4];
-    int count = 0;
-    char chunk[H1_CHUNK_HEAD_MAX];
-    struct slice held = slice_skip(strbuf_slice(&request->held), request->held_head);
-    if (request->held_head != 0) {
-        iov[count++] = (struct iovec){.iov_base = request->held.ptr, .iov_len = request->held_head};
-    }
-    if (request->client_framing == CLIENT_CHUNKED) {
-        size_t total = held.len + len;
-        if (held.len != 0) {
-            iov[count++] =
-                (struct iovec){.iov_base = chunk, .iov_len = h1_chunk_head(chunk, total)};
-        }
-        data = frame_chunk(data, len, held.len, done, &len);
-    }
-    if (held.len != 0) {
-        iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)held.ptr, .iov_len = held.len};
-    }
-    if (len != 0) {
-        iov[count++] = (struct iovec){.iov_base = data, .iov_len = len};
-    }
-    int rc = count != 0 ? downstream_send(request->down, iov, count) : 0;
+    const struct stream_output output = {
+        .head = slice_of(request->held.ptr, request->held_head),
+        .first = slice_skip(strbuf_slice(&request->held), request->held_head),
+        .data = data,
+        .len = len,
+        .room = request->up->room,
+        .end = done,
+    };
+    int rc = request->client->ops->send(request->client, &output);
     if (request->held.cap != 0) {
         strbuf_fini(&request->held);
         request->held_head = 0;
@@ -429,14 +391,12 @@ static int send_on(struct request *request, char *data, size_t len, bool done)
 
 static void finish(struct request *request)
 {
-    struct upstream *up = request->up;
+    struct exchange *up = request->up;
     request->up = NULL;
-    if (!attempt_all_sent(request) && request->input != NULL) {
-        up->framing_odd = true; // answered before it had everything: what is left must not follow
-    }
     request->answered = true;
     request->fault = fault_of_answer(request->status);
-    upstream_release(up);
+    // Answered before it had everything: what is left must not follow.
+    up->ops->release(up, attempt_all_sent(request) || request->input == NULL);
     request_finish(request);
 }
 
@@ -481,7 +441,7 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
         finish(request);
         return false;
     }
-    if (downstream_blocked(request->down)) {
+    if (stream_blocked(request->client)) {
         request->up->paused = true;
         relay_set_phase(request, REQUEST_RELAY, request->worker->config->write_timeout_ms);
     }

@@ -12,8 +12,8 @@ void relay_on_connect_failed(struct request *request, int error);
 // A final response head; its slices are valid during the call.
 MUST_CHECK bool relay_on_head(struct request *request, const struct http_response *response);
 
-// Body bytes in the worker's receive buffer, with SCRATCH_FRONT bytes before and SCRATCH_BACK
-// behind them that may be written. done: the response is complete.
+// Body bytes; where the exchange says `room`, in the worker's receive buffer, with SCRATCH_FRONT
+// bytes before and SCRATCH_BACK behind them that may be written. done: the response is complete.
 MUST_CHECK bool relay_on_data(struct request *request, char *data, size_t len, bool done);
 
 // The connection broke (or sent nonsense: fault says which) before the response was complete.

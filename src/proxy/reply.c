@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "proxy/downstream.h"
 #include "proxy/worker.h"
 
 enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
@@ -34,12 +33,14 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
         h1_write_header(head, SLICE("connection"), SLICE("keep-alive"));
     }
     h1_write_end(head);
-    struct iovec iov[2] = {
-        {.iov_base = head->ptr, .iov_len = head->len},
-        {.iov_base = (void *)(uintptr_t)body.ptr, .iov_len = body.len},
+    bool no_body = request->head.method == HTTP_METHOD_HEAD;
+    const struct stream_output output = {
+        .head = strbuf_slice(head),
+        .first = no_body ? SLICE_NULL : body,
+        .end = true,
     };
-    bool no_body = request->head.method == HTTP_METHOD_HEAD || body.len == 0;
-    if (head->failed || downstream_send(request->down, iov, no_body ? 1 : 2) != 0) {
+    request->client_framing = CLIENT_LENGTH;
+    if (head->failed || request->client->ops->send(request->client, &output) != 0) {
         request_abort(request, head->failed ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
         return;
     }
@@ -88,7 +89,7 @@ static void cut_answer(struct request *request, enum fault fault)
     reservation_release(&request->reservation);
     request->client_keep_alive = false;
     if (request->sse && request->client_framing != CLIENT_LENGTH &&
-        !downstream_blocked(request->down)) {
+        !stream_blocked(request->client)) {
         struct strbuf event;
         strbuf_init(&event, 4096);
         strbuf_add_str(&event, request->tail_open ? "\n\ndata: " : "data: ");
@@ -96,15 +97,8 @@ static void cut_answer(struct request *request, enum fault fault)
                            slice_of_str(fault_label(fault)), SLICE_NULL,
                            slice_of_str(fault_text(fault)));
         strbuf_add_str(&event, "\n\n");
-        char head[H1_CHUNK_HEAD_MAX];
-        size_t head_len =
-            request->client_framing == CLIENT_CHUNKED ? h1_chunk_head(head, event.len) : 0;
-        struct iovec iov[3] = {
-            {.iov_base = head, .iov_len = head_len},
-            {.iov_base = event.ptr, .iov_len = event.len},
-            {.iov_base = (void *)(uintptr_t) "\r\n", .iov_len = head_len != 0 ? 2 : 0},
-        };
-        int rc = event.failed ? 0 : downstream_send(request->down, iov, 3);
+        const struct stream_output output = {.first = strbuf_slice(&event)};
+        int rc = event.failed ? 0 : request->client->ops->send(request->client, &output);
         strbuf_fini(&event);
         if (rc != 0) {
             request_abort(request, fault);

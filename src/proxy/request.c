@@ -10,10 +10,8 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
-#include "proxy/downstream.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
-#include "proxy/upstream.h"
 #include "proxy/worker.h"
 
 enum { FREE_REQUESTS_MAX = 256, REQUEST_ARENA_CHUNK = 1024, REQUEST_ARENA_MAX = 1024 * 1024 };
@@ -72,9 +70,9 @@ void request_drop_input(struct request *request)
 void request_drop_upstream(struct request *request)
 {
     if (request->up != NULL) {
-        struct upstream *up = request->up;
+        struct exchange *up = request->up;
         request->up = NULL;
-        upstream_close(up);
+        up->ops->close(up);
     }
 }
 
@@ -94,7 +92,7 @@ static void request_free(struct request *request)
     (void)request_charge(request);
     strbuf_fini(&request->up_head);
     strbuf_fini(&request->held);
-    request->down->request = NULL;
+    request->client->request = NULL;
     if (worker->free_request_count < FREE_REQUESTS_MAX) {
         list_push_front(&worker->free_requests, &request->free_node);
         worker->free_request_count++;
@@ -106,21 +104,21 @@ static void request_free(struct request *request)
 
 void request_finish(struct request *request)
 {
-    struct downstream *down = request->down;
+    struct stream *stream = request->client;
     bool unread = !request->body_complete;
     bool keep_alive = request->client_keep_alive && !unread;
     request_free(request);
-    downstream_request_done(down, keep_alive, unread);
+    stream->ops->done(stream, keep_alive, unread);
 }
 
 void request_abort(struct request *request, enum fault fault)
 {
-    struct downstream *down = request->down;
+    struct stream *stream = request->client;
     if (request->fault == FAULT_NONE) {
         request->fault = fault;
     }
     request_free(request);
-    downstream_close(down);
+    stream->ops->close(stream);
 }
 
 void request_on_writable(struct request *request)
@@ -129,9 +127,9 @@ void request_on_writable(struct request *request)
         return; // the connection closes or goes on by itself
     }
     request->phase_ms = worker_now_ms(request->worker);
-    struct upstream *up = request->up;
+    struct exchange *up = request->up;
     if (up != NULL && up->paused) {
-        upstream_resume(up);
+        up->ops->resume(up);
     }
 }
 
@@ -310,7 +308,6 @@ static bool choose_body(struct request *request)
     }
     const struct http_request *head = &request->head;
     request->body_buffered = rule->needs_body;
-    request->body_left = head->content_length;
     request->continue_pending = head->expect_continue && request->body_inline.len == 0;
     strbuf_init(&request->body, request->body_buffered
                                     ? (size_t)request->worker->config->max_body_bytes
@@ -318,39 +315,26 @@ static bool choose_body(struct request *request)
     return true;
 }
 
-void request_begin(struct downstream *down, struct http_request *head, char *buf, size_t head_len,
-                   size_t len, size_t *ret_used)
+void request_begin(struct stream *stream, const struct http_request *head, const char *buf,
+                   size_t head_len, size_t body_len, bool whole)
 {
-    struct worker *worker = down->worker;
+    struct worker *worker = stream->worker;
     struct request *request = request_alloc(worker);
-    size_t body_here = 0;
-    if (head->framing == HTTP_FRAMING_LENGTH) {
-        body_here = (size_t)MIN_OF((uint64_t)(len - head_len), head->content_length);
-    }
-    *ret_used = head_len + body_here;
-    bool whole = head->framing == HTTP_FRAMING_NONE ||
-                 (head->framing == HTTP_FRAMING_LENGTH && body_here == head->content_length);
     if (request == NULL) {
-        request_refuse(down, HTTP_REJECT_NONE, FAULT_INTERNAL);
+        request_refuse(stream, HTTP_REJECT_NONE, FAULT_INTERNAL);
         return;
     }
-    request->down = down;
-    down->request = request;
-    down->bytes_out = 0;
-    down->bytes_in = whole ? *ret_used : len;
-    down->surplus = whole && len > *ret_used;
+    request->client = stream;
+    stream->request = request;
     request->started_ns = clock_mono_ns();
     request->client_keep_alive = head->keep_alive;
     request->body_replayable = true;
     request->body_complete = whole;
-    if (!adopt_input(request, head, buf, head_len, whole ? body_here : 0)) {
+    if (!adopt_input(request, head, buf, head_len, body_len)) {
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return;
     }
     bool room = request_charge(request);
-    if (!whole) {
-        *ret_used = head_len; // the rest goes the way of all later body bytes
-    }
     note_identity(request);
     if (!room) {
         reply_fault(request, FAULT_BUFFERS_FULL, SLICE(""));
@@ -366,32 +350,24 @@ void request_begin(struct downstream *down, struct http_request *head, char *buf
         reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return;
     }
-    if (answer_locally(request) || !choose_body(request)) {
-        return;
-    }
-    body_start(request);
-    if (!whole && !down->closed && down->request == request) {
-        // body bytes that came with the head, or are already in the socket
-        ptrdiff_t used = len > head_len ? body_take(request, buf + head_len, len - head_len) : 0;
-        if (used > 0) {
-            *ret_used += (size_t)used;
-        }
+    if (!answer_locally(request) && choose_body(request)) {
+        body_start(request);
     }
 }
 
-void request_refuse(struct downstream *down, enum http_reject reason, enum fault fault)
+void request_refuse(struct stream *stream, enum http_reject reason, enum fault fault)
 {
-    struct worker *worker = down->worker;
+    struct worker *worker = stream->worker;
     struct request *request = request_alloc(worker);
     if (reason != HTTP_REJECT_NONE) {
         metrics_reject(worker->metrics, reason);
     }
     if (request == NULL) {
-        downstream_close(down);
+        stream->ops->close(stream);
         return;
     }
-    request->down = down;
-    down->request = request;
+    request->client = stream;
+    stream->request = request;
     request->started_ns = clock_mono_ns();
     request->id = make_id(request);
     request->client_keep_alive = false;
@@ -403,4 +379,11 @@ void request_refuse(struct downstream *down, enum http_reject reason, enum fault
     // The codec knows the status better than the fault's row.
     request->reject_status = http_reject_status(reason);
     reply_fault(request, fault, slice_of_str(http_reject_text(reason)));
+}
+
+void request_refuse_body(struct request *request, enum http_reject reason)
+{
+    request->client_keep_alive = false;
+    request->reject_status = http_reject_status(reason);
+    reply_fault(request, FAULT_BAD_REQUEST, slice_of_str(http_reject_text(reason)));
 }

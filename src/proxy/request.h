@@ -18,12 +18,12 @@
 #include "http/h1.h"
 #include "http/sse.h"
 #include "json/scan.h"
+#include "proxy/exchange.h"
 #include "proxy/fault.h"
+#include "proxy/stream.h"
 #include "snapshot/publish.h"
 
 struct worker;
-struct downstream;
-struct upstream;
 
 enum {
     REQUEST_TRIED_MAX = 16,
@@ -46,7 +46,7 @@ enum client_framing { CLIENT_NONE, CLIENT_LENGTH, CLIENT_CHUNKED, CLIENT_CLOSE }
 struct request {
     struct list_node free_node;
     struct worker *worker;
-    struct downstream *down;
+    struct stream *client;
     struct snapshot_hold *hold;
     struct arena arena;
     struct timer timer;
@@ -67,9 +67,7 @@ struct request {
     struct slice body_inline; // whole body inside `input`
     struct strbuf body;       // else collected here; streamed bodies: window of what is unsent
     uint64_t body_received;   // decoded bytes
-    uint64_t body_left;       // by Content-Length
     uint64_t body_began_ms;   // of a buffered one
-    struct h1_chunked body_chunked;
     bool body_buffered; // whole body first, then routing
     bool body_complete;
     bool body_replayable;  // everything is still here
@@ -94,12 +92,12 @@ struct request {
     uint32_t tried[REQUEST_TRIED_MAX];
     size_t tried_count;
     struct reservation reservation;
-    struct upstream *up;
+    struct exchange *up; // with the server
     struct slice upstream_model; // sent instead; ptr NULL = unchanged
     struct slice model_json;     // the same as a JSON string token
     struct strbuf up_head;       // rendered request head of the current attempt
     uint64_t up_sent;            // of head + body of the current attempt
-    bool up_chunked;             // the body goes out chunked (streamed, length unknown)
+    bool up_chunked;             // the body is streamed and of unknown length
     struct slice endpoint_text;  // last endpoint, for the log
 
     // Response.
@@ -129,12 +127,12 @@ struct request {
     enum fault fault;
 };
 
-// A parsed head: takes over a copy of buf[0..head_len) and the body bytes behind it (all of
-// buf[0..len); *ret_used = how many of them belong to this request). headers in *head are the
-// worker's scratch. Starts everything that follows. The request may be finished (and gone) on
-// return.
-void request_begin(struct downstream *down, struct http_request *head, char *buf, size_t head_len,
-                   size_t len, size_t *ret_used);
+// A parsed head: copies buf[0..head_len), which the slices of *head point into, and the body_len
+// body bytes behind it. whole: they are all of the body (framing none, or the whole length);
+// without it the body follows by body_add. Starts everything that follows: the request may be
+// finished (and gone) on return. The caller has set the stream's byte counts.
+void request_begin(struct stream *stream, const struct http_request *head, const char *buf,
+                   size_t head_len, size_t body_len, bool whole);
 
 // The body is wanted now (not paused, not complete).
 bool request_wants_body(const struct request *request);
@@ -146,7 +144,10 @@ void request_on_writable(struct request *request);
 void request_abort(struct request *request, enum fault fault);
 
 // A message that is refused before it became a request: answers and closes.
-void request_refuse(struct downstream *down, enum http_reject reason, enum fault fault);
+void request_refuse(struct stream *stream, enum http_reject reason, enum fault fault);
+
+// The framing of the body is malformed: answers and closes.
+void request_refuse_body(struct request *request, enum http_reject reason);
 
 // Everything that routing needs is there: matches, and starts the first attempt or replies.
 void request_route(struct request *request);
@@ -157,7 +158,7 @@ void request_finish(struct request *request);
 // Brings the worker's sum of buffered bytes up to date. False: it is over its limit.
 bool request_charge(struct request *request);
 
-// Closes the upstream connection of the current attempt, if there is one.
+// Gives up the exchange of the current attempt, if there is one.
 void request_drop_upstream(struct request *request);
 
 // Frees what only a further attempt would need; once the first byte has gone to the client.

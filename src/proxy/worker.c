@@ -168,7 +168,8 @@ static void drain_now(void *arg)
     worker->draining = true;
     close_listeners(worker);
     list_for_each(&worker->downstreams, node) {
-        downstream_drain(container_of(node, struct downstream, node));
+        struct downstream *down = container_of(node, struct downstream, node);
+        down->protocol->drain(down);
     }
 }
 
@@ -183,11 +184,7 @@ static void cut_everything(struct worker *worker)
 {
     while (!list_empty(&worker->downstreams)) {
         struct downstream *down = list_first(&worker->downstreams, struct downstream, node);
-        if (down->request != NULL) {
-            request_abort(down->request, FAULT_SHUTDOWN);
-        } else {
-            downstream_close(down);
-        }
+        down->protocol->cut(down);
     }
     upstream_sweep_idle(worker, true);
 }

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "proxy/upstream.h"
+#include "proxy/upstream_h1.h"
 
 static struct upstream_pool pool;
 static struct endpoint *endpoints[3];
