@@ -20,6 +20,10 @@
       "Client connections that could not be accepted (files, memory)")                            \
     X(BYTES_IN, "headrace_received_bytes_total", "", "Bytes received from clients")               \
     X(BYTES_OUT, "headrace_sent_bytes_total", "", "Bytes sent to clients")                        \
+    X(HTTP2_CONNECTIONS, "headrace_http2_connections_total", "",                                  \
+      "Client connections that speak HTTP/2")                                                     \
+    X(HTTP2_FLOODS, "headrace_http2_floods_total", "",                                            \
+      "HTTP/2 connections that were ended because they sent too much that moves nothing on")      \
     X(UPSTREAM_CONNECTS, "headrace_upstream_connects_total", "",                                  \
       "Connections opened to inference servers")                                                  \
     X(UPSTREAM_REUSES, "headrace_upstream_reuses_total", "",                                      \

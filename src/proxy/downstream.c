@@ -8,6 +8,7 @@
 
 #include "http/h1.h"
 #include "observe/metrics.h"
+#include "proxy/downstream_h2.h"
 #include "proxy/worker.h"
 
 enum { FREE_DOWNSTREAMS_MAX = 256, OUT_KEEP = 4096 };
@@ -69,6 +70,7 @@ void downstream_accept(struct worker *worker, int fd, const char *peer)
 
 void downstream_reap(struct worker *worker)
 {
+    downstream_h2_reap(worker);
     list_for_each(&worker->closed_downstreams, node) {
         list_remove(node);
         if (worker->free_downstream_count < FREE_DOWNSTREAMS_MAX) {

@@ -5,6 +5,7 @@
 #include "http/h1.h"
 #include "observe/metrics.h"
 #include "proxy/body.h"
+#include "proxy/downstream_h2.h"
 #include "proxy/request.h"
 #include "proxy/worker.h"
 
@@ -160,12 +161,30 @@ static ptrdiff_t begin_request(struct downstream *down, struct http_request *hea
     return down->stream.closed ? -1 : (ptrdiff_t)used;
 }
 
+static void expect_more_of_head(struct downstream *down)
+{
+    if (down->state == DOWNSTREAM_IDLE) {
+        down->state = DOWNSTREAM_HEAD;
+        downstream_set_deadline(down, down->stream.worker->config->header_timeout_ms);
+    }
+}
+
 // Parses a request at buf[0..len). Returns the bytes used; 0 when the head is not complete;
 // -1 when nothing more is to be read (refused or closed).
 static ptrdiff_t take_request(struct downstream *down, char *buf, size_t len, size_t seen)
 {
     struct worker *worker = down->stream.worker;
     struct http_request head;
+    // HTTP/2 with prior knowledge (RFC 9113 section 3.3).
+    size_t preface = down->requests == 0 ? downstream_h2_preface(buf, len) : 0;
+    if (preface == H2_PREFACE_LEN) {
+        (void)downstream_h2_start(down, buf, len);
+        return -1;
+    }
+    if (preface != 0) {
+        expect_more_of_head(down);
+        return 0;
+    }
     ptrdiff_t n =
         h1_parse_request(buf, len, seen, &worker->config->limits, worker->headers, &head);
     if (n < 0) {
@@ -173,10 +192,7 @@ static ptrdiff_t take_request(struct downstream *down, char *buf, size_t len, si
         return -1;
     }
     if (n == 0) {
-        if (down->state == DOWNSTREAM_IDLE) {
-            down->state = DOWNSTREAM_HEAD;
-            downstream_set_deadline(down, worker->config->header_timeout_ms);
-        }
+        expect_more_of_head(down);
         return 0;
     }
     return begin_request(down, &head, buf, (size_t)n, len);

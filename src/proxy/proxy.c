@@ -31,6 +31,7 @@ void proxy_config_init(struct proxy_config *config)
         .write_timeout_ms = 60000,
         .upstream_idle_timeout_ms = 4000,
         .max_idle_per_endpoint = 128,
+        .http2_max_streams = 128,
         .unary_timeout_ms = 3600000,
     };
 }

@@ -133,9 +133,14 @@ void request_on_writable(struct request *request)
     }
 }
 
+bool request_wants_more(const struct request *request)
+{
+    return !request->body_complete && !request->answered;
+}
+
 bool request_wants_body(const struct request *request)
 {
-    return !request->body_complete && !request->body_paused && !request->answered;
+    return request_wants_more(request) && !request->body_paused;
 }
 
 // The characters that may stand in an id that we pass on and log.
@@ -311,7 +316,7 @@ static bool choose_body(struct request *request)
     request->continue_pending = head->expect_continue && request->body_inline.len == 0;
     strbuf_init(&request->body, request->body_buffered
                                     ? (size_t)request->worker->config->max_body_bytes
-                                    : REQUEST_REPLAY_MAX + SCRATCH_SIZE + 64);
+                                    : REQUEST_REPLAY_MAX + REQUEST_STREAM_WINDOW);
     return true;
 }
 

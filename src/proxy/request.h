@@ -28,6 +28,7 @@ struct worker;
 enum {
     REQUEST_TRIED_MAX = 16,
     REQUEST_REPLAY_MAX = 256 * 1024,     // of a streamed body: up to here it can be sent again
+    REQUEST_STREAM_WINDOW = 256 * 1024,  // what an HTTP/2 client may send ahead of one
     REQUEST_FIRST_EVENT_MAX = 64 * 1024, // a longer first event is passed on unseen
     REQUEST_MODEL_MAX = 256,
     REQUEST_ID_MAX = 128,
@@ -136,6 +137,9 @@ void request_begin(struct stream *stream, const struct http_request *head, const
 
 // The body is wanted now (not paused, not complete).
 bool request_wants_body(const struct request *request);
+
+// More of the body may still come, although perhaps not now.
+bool request_wants_more(const struct request *request);
 
 // The connection sent everything that it held.
 void request_on_writable(struct request *request);

@@ -236,6 +236,7 @@ static void worker_free_parts(struct worker *worker)
     }
     upstream_pool_fini(&worker->pool);
     strbuf_fini(&worker->head);
+    strbuf_fini(&worker->h2_batch);
     access_log_free(worker->access_log);
     free(worker->headers);
     free(worker->scratch);
@@ -248,10 +249,12 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
     *worker = (struct worker){.config = config, .index = index};
     list_init(&worker->downstreams);
     list_init(&worker->closed_downstreams);
+    list_init(&worker->closed_streams);
     list_init(&worker->free_downstreams);
     list_init(&worker->free_requests);
     upstream_pool_init(&worker->pool);
     strbuf_init(&worker->head, WORKER_HEAD_MAX);
+    strbuf_init(&worker->h2_batch, WORKER_BATCH_MAX);
     rand_seed_random(&worker->rng);
     worker->request_id_seed[0] = rand_u64(&worker->rng);
     worker->request_id_seed[1] = rand_u64(&worker->rng);

@@ -18,6 +18,7 @@ enum {
     SCRATCH_SIZE = 65536,
     SCRATCH_BACK = 64,
     WORKER_HEAD_MAX = 128 * 1024, // of a rendered head
+    WORKER_BATCH_MAX = 256 * 1024, // of frames
 };
 
 struct downstream;
@@ -44,6 +45,7 @@ struct worker {
     struct listener listeners[PROXY_MAX_LISTENERS];
     struct list_node downstreams;
     struct list_node closed_downstreams; // until the end of the turn
+    struct list_node closed_streams;     // of HTTP/2, likewise
     struct task reap;
     _Atomic uint64_t downstream_count; // read by the drain
     struct upstream_pool pool;
@@ -54,6 +56,7 @@ struct worker {
     char *scratch;               // SCRATCH_FRONT + SCRATCH_SIZE + SCRATCH_BACK
     struct http_header *headers; // limits.max_headers, for parsing
     struct strbuf head;          // for rendering a head
+    struct strbuf h2_batch;      // frames that are sent together
     uint64_t buffered_bytes;     // that requests hold: heads and bodies
     struct timer housekeeping;
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers

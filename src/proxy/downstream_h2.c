@@ -1,0 +1,859 @@
+#include "proxy/downstream_h2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/h2_head.h"
+#include "observe/metrics.h"
+#include "proxy/body.h"
+#include "proxy/request.h"
+#include "proxy/worker.h"
+
+enum {
+    READS_A_TURN = 16,
+    CONNECTION_WINDOW = 1024 * 1024,
+    STREAM_OUT_MAX = DOWNSTREAM_OUT_MAX,
+    OUT_HIGH = 64 * 1024, // unsent bytes of a stream from which it is blocked, and below which
+    OUT_LOW = 16 * 1024,  // it goes on
+    BATCH = 64 * 1024,    // bytes that are sent at once
+    FIELDS_MAX = 256,
+    SWEEP_MS = 1000,
+    LAST_FRAMES_MS = 1000, // for a GOAWAY to be read before the connection closes
+};
+
+// Frames that move no request on are paid from an allowance that requests fill: floods of them
+// (CVE-2019-9511 and its kin, CVE-2023-44487) end the connection with ENHANCE_YOUR_CALM.
+enum {
+    H2_CALM_MAX = 1000,
+    H2_CALM_A_SECOND = 100,
+    H2_CALM_A_REQUEST = 2, // earned by one that was answered
+    H2_CALM_FRAME = 1,     // cost of a PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA …
+    H2_CALM_CONTINUATION = 4,
+    H2_CALM_RESET = 5, // of a stream that the client gives up
+};
+
+struct h2_server {
+    struct downstream *down;
+    nghttp2_session *session;
+    struct list_node streams;
+    size_t stream_count;
+    struct h2_head head;       // being received
+    uint64_t head_since_ms;    // 0: none is
+    uint64_t idle_since_ms;    // without a stream
+    uint64_t calm_ms;          // when the allowance was last filled up
+    int64_t calm;
+    bool flooded;
+    bool receiving; // inside nghttp2: nothing is sent and nothing is freed
+    bool notified;  // the client knows that there will be no new streams
+    bool leaving;   // closes when the last stream has ended
+};
+
+struct h2_stream {
+    struct stream stream;
+    struct h2_server *server; // NULL: the connection is gone
+    struct list_node node;
+    int32_t id;
+    struct strbuf out;
+    size_t unconsumed;   // bytes of the request's body whose window is not open again yet
+    bool body_ended;     // the client has sent everything
+    bool answering;      // the head was handed over
+    bool end;            // nothing follows `out`
+    bool cut;            // the answer is not complete: the stream is reset behind `out`
+    bool deferred;       // nghttp2 waits for more
+    bool full;           // over OUT_HIGH, and not yet below OUT_LOW
+    bool done;           // the request is gone
+    bool closing;        // nghttp2 has closed it
+};
+
+static const struct stream_ops h2_stream_ops;
+
+// ---- life ---------------------------------------------------------------------------------------
+
+static void on_reap(struct task *task, void *arg)
+{
+    (void)task;
+    downstream_reap(arg);
+}
+
+void downstream_h2_reap(struct worker *worker)
+{
+    list_for_each(&worker->closed_streams, node) {
+        list_remove(node);
+        free(container_of(node, struct h2_stream, node));
+    }
+}
+
+static struct h2_stream *stream_new(struct h2_server *server, int32_t id)
+{
+    struct downstream *down = server->down;
+    struct h2_stream *st = calloc(1, sizeof(*st));
+    if (st == NULL) {
+        return NULL;
+    }
+    st->stream = (struct stream){.ops = &h2_stream_ops,
+                                 .worker = down->stream.worker,
+                                 .peer = down->peer,
+                                 .version = STREAM_HTTP2};
+    st->server = server;
+    st->id = id;
+    strbuf_init(&st->out, STREAM_OUT_MAX);
+    list_push_back(&server->streams, &st->node);
+    server->stream_count++;
+    return st;
+}
+
+// Unlinks it from the connection. Callers up the stack may still look at `closed`: the memory goes
+// at the end of the turn.
+static void stream_free(struct h2_stream *st)
+{
+    struct worker *worker = st->stream.worker;
+    if (st->stream.closed) {
+        return;
+    }
+    st->stream.closed = true;
+    strbuf_fini(&st->out);
+    list_remove(&st->node);
+    if (st->server != NULL) {
+        st->server->stream_count--;
+        st->server->idle_since_ms = worker_now_ms(worker);
+        nghttp2_session_set_stream_user_data(st->server->session, st->id, NULL);
+    }
+    st->server = NULL;
+    list_push_back(&worker->closed_streams, &st->node);
+    loop_task_set(worker->loop, &worker->reap, on_reap, worker);
+}
+
+static void server_close(struct h2_server *server, enum fault fault)
+{
+    struct downstream *down = server->down;
+    while (!list_empty(&server->streams)) {
+        struct h2_stream *st = list_first(&server->streams, struct h2_stream, node);
+        if (st->stream.request != NULL) {
+            request_abort(st->stream.request, fault); // closes the stream
+        } else {
+            stream_free(st);
+        }
+    }
+    nghttp2_session_del(server->session);
+    h2_head_fini(&server->head);
+    free(server);
+    down->h2 = NULL;
+    downstream_close(down);
+}
+
+static void schedule_flush(struct h2_server *server);
+
+// ---- sending ------------------------------------------------------------------------------------
+
+static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
+                            uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+    (void)session;
+    (void)id;
+    (void)buf;
+    (void)arg;
+    struct h2_stream *st = source->ptr;
+    size_t n = MIN_OF(st->out.len, length);
+    if (n == 0 && st->cut) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // resets the stream
+    }
+    if (n == 0 && !st->end) {
+        st->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (n == st->out.len && st->end) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    }
+    return (ssize_t)n;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_head,
+                        size_t length, nghttp2_data_source *source, void *arg)
+{
+    (void)session;
+    struct h2_server *server = arg;
+    struct h2_stream *st = source->ptr;
+    struct worker *worker = server->down->stream.worker;
+    struct strbuf *batch = &worker->h2_batch;
+    if (frame->data.padlen != 0 || !strbuf_reserve(batch, length + 9)) {
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    strbuf_add(batch, slice_of((const char *)frame_head, 9));
+    strbuf_add(batch, slice_of(st->out.ptr, length));
+    strbuf_consume(&st->out, length);
+    st->stream.progress_ms = worker_now_ms(worker);
+    if (st->out.len == 0 && st->out.cap > OUT_LOW) {
+        strbuf_fini(&st->out);
+    }
+    return 0;
+}
+
+// The answer is complete, but the client is still sending: it need not (RFC 9113 section 8.1).
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    (void)arg;
+    bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
+               (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS);
+    const struct h2_stream *st =
+        end ? nghttp2_session_get_stream_user_data(session, frame->hd.stream_id) : NULL;
+    if (st != NULL && !st->body_ended) {
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_NO_ERROR);
+    }
+    return 0;
+}
+
+// Moves what nghttp2 has to say to the connection. 0, or negative: the connection is unusable.
+static int send_batch(struct h2_server *server)
+{
+    struct downstream *down = server->down;
+    struct strbuf *batch = &down->stream.worker->h2_batch;
+    strbuf_reset(batch);
+    while (batch->len < BATCH) {
+        const uint8_t *data;
+        ssize_t n = nghttp2_session_mem_send(server->session, &data);
+        if (n < 0 || batch->failed) {
+            return -ENOMEM;
+        }
+        if (n == 0 && !nghttp2_session_want_write(server->session)) {
+            break;
+        }
+        size_t before = batch->len;
+        strbuf_add(batch, slice_of((const char *)data, (size_t)n));
+        if (n == 0 && batch->len == before) {
+            break;
+        }
+    }
+    if (batch->len == 0) {
+        return 0;
+    }
+    struct iovec iov = {.iov_base = batch->ptr, .iov_len = batch->len};
+    int rc = downstream_send(down, &iov, 1);
+    return rc < 0 ? rc : 1;
+}
+
+// Streams that had been full and have room again go on. (What they do may close others, so each is
+// looked for anew; a stream is full at most once a round.)
+static void wake_writable(struct h2_server *server)
+{
+    list_for_each(&server->streams, node) {
+        struct h2_stream *st = container_of(node, struct h2_stream, node);
+        if (st->full && st->out.len < OUT_LOW) {
+            st->full = false;
+            if (st->stream.request != NULL) {
+                request_on_writable(st->stream.request);
+            }
+        }
+    }
+}
+
+static void flush(struct h2_server *server)
+{
+    struct downstream *down = server->down;
+    int rc = 1;
+    while (rc > 0 && down->out.len == 0) {
+        rc = send_batch(server);
+    }
+    if (rc < 0) {
+        server_close(server, rc == -ENOMEM ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
+        return;
+    }
+    bool over = !nghttp2_session_want_read(server->session) &&
+                !nghttp2_session_want_write(server->session);
+    if ((over || (server->leaving && server->stream_count == 0)) && down->out.len == 0) {
+        server_close(server, FAULT_CLIENT_ABORT);
+        return;
+    }
+    wake_writable(server);
+}
+
+static void server_read(struct h2_server *server);
+
+static void on_task(struct task *task, void *arg)
+{
+    (void)task;
+    struct downstream *down = arg;
+    if (down->readable) {
+        server_read(down->h2); // sends, too
+        return;
+    }
+    flush(down->h2);
+}
+
+static void schedule_flush(struct h2_server *server)
+{
+    if (!server->receiving) {
+        loop_task_set(server->down->stream.worker->loop, &server->down->resume, on_task,
+                      server->down);
+    }
+}
+
+// ---- receiving ----------------------------------------------------------------------------------
+
+// False: the allowance is used up.
+static bool stay_calm(struct h2_server *server, int cost)
+{
+    struct worker *worker = server->down->stream.worker;
+    uint64_t now = worker_now_ms(worker);
+    if (server->flooded) {
+        return false;
+    }
+    if (now != server->calm_ms) {
+        int64_t fill = (int64_t)MIN_OF(now - server->calm_ms, (uint64_t)60000) *
+                       H2_CALM_A_SECOND / 1000;
+        if (fill > 0) {
+            server->calm = MIN_OF(server->calm + fill, (int64_t)H2_CALM_MAX);
+            server->calm_ms = now;
+        }
+    }
+    server->calm -= cost;
+    if (server->calm >= 0) {
+        return true;
+    }
+    server->flooded = true;
+    server->leaving = true;
+    metrics_add(worker->metrics, METRIC_HTTP2_FLOODS, 1);
+    return nghttp2_session_terminate_session(server->session, NGHTTP2_ENHANCE_YOUR_CALM) != 0;
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+    (void)session;
+    struct h2_server *server = arg;
+    switch (hd->type) {
+    case NGHTTP2_HEADERS:
+        return 0;
+    case NGHTTP2_DATA:
+        if (hd->length != 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+            return 0;
+        }
+        (void)stay_calm(server, H2_CALM_FRAME);
+        return 0;
+    case NGHTTP2_CONTINUATION:
+        (void)stay_calm(server, H2_CALM_CONTINUATION);
+        return 0;
+    case NGHTTP2_RST_STREAM:
+        (void)stay_calm(server, H2_CALM_RESET);
+        return 0;
+    default:
+        (void)stay_calm(server, H2_CALM_FRAME);
+        return 0;
+    }
+}
+
+static struct h2_stream *find_stream(struct h2_server *server, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(server->session, id);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct h2_server *server = arg;
+    bool request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    server->head_since_ms = worker_now_ms(server->down->stream.worker);
+    h2_head_reset(&server->head, request ? H2_REQUEST : H2_TRAILERS);
+    if (!request) {
+        return 0;
+    }
+    struct h2_stream *st = server->flooded ? NULL : stream_new(server, frame->hd.stream_id);
+    if (st == NULL) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // resets the stream
+    }
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, st);
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *arg)
+{
+    (void)session;
+    (void)frame;
+    (void)flags;
+    struct h2_server *server = arg;
+    h2_head_add(&server->head, slice_of((const char *)name, name_len),
+                slice_of((const char *)value, value_len));
+    return 0;
+}
+
+// nghttp2 found a field that may not be: it would reset the stream; a reason is better.
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
+                             const uint8_t *name, size_t name_len, const uint8_t *value,
+                             size_t value_len, uint8_t flags, void *arg)
+{
+    (void)session;
+    (void)frame;
+    (void)name;
+    (void)name_len;
+    (void)value;
+    (void)value_len;
+    (void)flags;
+    struct h2_server *server = arg;
+    if (server->head.reject == HTTP_REJECT_NONE) {
+        server->head.reject = HTTP_REJECT_HEADER_VALUE;
+    }
+    return 0;
+}
+
+static void begin_request(struct h2_server *server, struct h2_stream *st, bool end)
+{
+    struct worker *worker = server->down->stream.worker;
+    struct http_request head;
+    st->body_ended = end;
+    server->down->requests++;
+    enum http_reject reject = h2_head_request(&server->head, end, worker->headers, &head);
+    if (reject != HTTP_REJECT_NONE) {
+        request_refuse(&st->stream, reject, FAULT_BAD_REQUEST);
+        return;
+    }
+    st->stream.bytes_in = server->head.text.len;
+    request_begin(&st->stream, &head, server->head.text.ptr, server->head.text.len, 0, end);
+}
+
+static void end_body(struct h2_stream *st)
+{
+    st->body_ended = true;
+    struct request *request = st->stream.request;
+    if (request != NULL && request_wants_more(request)) {
+        body_added(request, true);
+    }
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    (void)session;
+    struct h2_server *server = arg;
+    bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    struct h2_stream *st =
+        frame->hd.stream_id != 0 ? find_stream(server, frame->hd.stream_id) : NULL;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        server->head_since_ms = 0;
+    }
+    if (st == NULL) {
+        return 0;
+    }
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        begin_request(server, st, end);
+    } else if (end && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)) {
+        end_body(st);
+    }
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                   size_t len, void *arg)
+{
+    (void)flags;
+    struct h2_server *server = arg;
+    struct h2_stream *st = find_stream(server, id);
+    // The connection's window is shared: one stream that waits must not stop the others.
+    int rc = nghttp2_session_consume_connection(session, len);
+    if (rc != 0 || st == NULL) {
+        return rc != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+    }
+    struct request *request = st->stream.request;
+    st->stream.bytes_in += len;
+    if (request == NULL || !request_wants_more(request)) {
+        return 0; // answered already: the window stays shut
+    }
+    st->unconsumed += len;
+    if (!body_add(request, slice_of((const char *)data, len))) {
+        return 0;
+    }
+    body_added(request, false);
+    if (st->stream.request != NULL && request_wants_body(st->stream.request)) {
+        rc = nghttp2_session_consume_stream(session, id, st->unconsumed);
+        st->unconsumed = 0;
+    }
+    return rc != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *arg)
+{
+    (void)session;
+    struct h2_server *server = arg;
+    struct h2_stream *st = find_stream(server, id);
+    if (st == NULL) {
+        return 0;
+    }
+    st->closing = true;
+    if (st->stream.request != NULL) {
+        // The client gave it up, or broke the rules of its framing.
+        request_abort(st->stream.request,
+                      error == NGHTTP2_INTERNAL_ERROR ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
+        return 0;
+    }
+    server->calm = MIN_OF(server->calm + H2_CALM_A_REQUEST, (int64_t)H2_CALM_MAX);
+    stream_free(st);
+    return 0;
+}
+
+// Takes bytes off the wire. False: the connection is closed.
+static bool take_bytes(struct h2_server *server, const char *data, size_t len)
+{
+    metrics_add(server->down->stream.worker->metrics, METRIC_BYTES_IN, len);
+    server->receiving = true;
+    ssize_t n = nghttp2_session_mem_recv(server->session, (const uint8_t *)data, len);
+    server->receiving = false;
+    if (n == NGHTTP2_ERR_FLOODED) {
+        metrics_add(server->down->stream.worker->metrics, METRIC_HTTP2_FLOODS, 1);
+    }
+    if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC || n == NGHTTP2_ERR_NOMEM || n == NGHTTP2_ERR_FLOODED ||
+        n == NGHTTP2_ERR_CALLBACK_FAILURE) {
+        server_close(server, FAULT_CLIENT_ABORT);
+        return false;
+    }
+    return true; // other errors have put a GOAWAY in the queue
+}
+
+static void server_read(struct h2_server *server)
+{
+    struct downstream *down = server->down;
+    char *data = worker_receive_buffer(down->stream.worker);
+    down->readable = false;
+    for (int i = 0;; i++) {
+        if (i == READS_A_TURN || down->out.len != 0) {
+            // Others wait; or the client does not take what it is told: it shall not say more.
+            down->readable = true;
+            break;
+        }
+        ssize_t n = transport_recv(&down->transport, data, SCRATCH_SIZE);
+        if (n == -EAGAIN) {
+            break;
+        }
+        if (n <= 0) {
+            server_close(server, FAULT_CLIENT_ABORT);
+            return;
+        }
+        if (!take_bytes(server, data, (size_t)n)) {
+            return;
+        }
+        if (transport_is_drained(&down->transport, (size_t)n, SCRATCH_SIZE) && !down->hung_up) {
+            break;
+        }
+    }
+    flush(server);
+    if (down->h2 != NULL && down->readable && down->out.len == 0) {
+        schedule_flush(server);
+    }
+}
+
+// ---- what the connection tells ------------------------------------------------------------------
+
+static void h2_on_readable(struct downstream *down, uint32_t events)
+{
+    down->hung_up = down->hung_up || (events & EPOLLRDHUP) != 0;
+    down->readable = true;
+    if (down->out.len == 0 || down->hung_up) {
+        server_read(down->h2);
+    }
+}
+
+static void h2_on_writable(struct downstream *down)
+{
+    if (down->readable) {
+        server_read(down->h2);
+    } else {
+        flush(down->h2);
+    }
+}
+
+static void h2_on_broken(struct downstream *down)
+{
+    server_close(down->h2, FAULT_CLIENT_ABORT);
+}
+
+static void h2_cut(struct downstream *down)
+{
+    server_close(down->h2, FAULT_SHUTDOWN);
+}
+
+// No new streams, in two steps (RFC 9113 section 6.8): first all that may be under way are still
+// taken, then, a moment later, the last one is named.
+static void say_goodbye(struct h2_server *server)
+{
+    if (!server->notified) {
+        server->notified = true;
+        (void)nghttp2_submit_shutdown_notice(server->session);
+        downstream_set_deadline(server->down, DOWNSTREAM_DRAIN_LAST_MS);
+    } else if (!server->leaving) {
+        server->leaving = true;
+        (void)nghttp2_submit_goaway(server->session, NGHTTP2_FLAG_NONE,
+                                    nghttp2_session_get_last_proc_stream_id(server->session),
+                                    NGHTTP2_NO_ERROR, NULL, 0);
+    }
+    schedule_flush(server);
+}
+
+static void h2_drain(struct downstream *down)
+{
+    say_goodbye(down->h2);
+}
+
+// Answers that are complete on our side, but that the client does not take.
+static void reset_stalled(struct h2_server *server)
+{
+    struct worker *worker = server->down->stream.worker;
+    uint64_t now = worker_now_ms(worker);
+    list_for_each(&server->streams, node) {
+        struct h2_stream *st = container_of(node, struct h2_stream, node);
+        if (st->done && now - st->stream.progress_ms >= worker->config->write_timeout_ms) {
+            (void)nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, st->id,
+                                            NGHTTP2_CANCEL);
+            schedule_flush(server);
+        }
+    }
+}
+
+static void h2_on_deadline(struct downstream *down)
+{
+    struct h2_server *server = down->h2;
+    const struct proxy_config *config = down->stream.worker->config;
+    uint64_t now = worker_now_ms(down->stream.worker);
+    bool stalled = down->out.len != 0 && !downstream_progressed_lately(down);
+    bool slow_head = server->head_since_ms != 0 &&
+                     now - server->head_since_ms >= config->header_timeout_ms;
+    bool idle = server->stream_count == 0 &&
+                now - server->idle_since_ms >= config->idle_timeout_ms;
+    if (stalled || slow_head || (idle && server->leaving)) {
+        server_close(server, FAULT_CLIENT_ABORT);
+        return;
+    }
+    reset_stalled(server);
+    if (idle || server->notified) {
+        server->notified = true;
+        say_goodbye(server);
+        server->idle_since_ms = idle ? now - config->idle_timeout_ms : server->idle_since_ms;
+        downstream_set_deadline(down, LAST_FRAMES_MS);
+        return;
+    }
+    downstream_set_deadline(down, server->stream_count != 0 || server->head_since_ms != 0
+                                      ? SWEEP_MS
+                                      : MIN_OF(config->idle_timeout_ms, (uint32_t)60000));
+}
+
+const struct downstream_protocol downstream_h2 = {
+    .on_readable = h2_on_readable,
+    .on_writable = h2_on_writable,
+    .on_broken = h2_on_broken,
+    .on_deadline = h2_on_deadline,
+    .drain = h2_drain,
+    .cut = h2_cut,
+};
+
+// ---- what a request asks ------------------------------------------------------------------------
+
+static struct h2_stream *h2_of(struct stream *stream)
+{
+    return container_of(stream, struct h2_stream, stream);
+}
+
+static int submit_head(struct h2_stream *st, const struct stream_output *output)
+{
+    nghttp2_nv fields[FIELDS_MAX];
+    size_t count = h2_fields_of_response((char *)(uintptr_t)output->head.ptr, output->head.len,
+                                         fields, FIELDS_MAX);
+    nghttp2_data_provider provider = {.source.ptr = st, .read_callback = on_read_data};
+    bool empty = output->end && output->first.len + output->len == 0;
+    if (count == 0) {
+        return -ENOBUFS;
+    }
+    st->answering = true;
+    int rc = nghttp2_submit_response(st->server->session, st->id, fields, count,
+                                     empty ? NULL : &provider);
+    return rc == 0 ? 0 : -ENOMEM;
+}
+
+static int h2_send(struct stream *stream, const struct stream_output *output)
+{
+    struct h2_stream *st = h2_of(stream);
+    if (st->server == NULL) {
+        return -ECONNRESET;
+    }
+    if (st->out.len == 0) {
+        stream->progress_ms = worker_now_ms(stream->worker);
+    }
+    strbuf_add(&st->out, output->first);
+    strbuf_add(&st->out, slice_of(output->data, output->len));
+    st->end = output->end;
+    st->full = st->full || st->out.len >= OUT_HIGH;
+    stream->bytes_out += output->head.len + output->first.len + output->len;
+    if (st->out.failed) {
+        return -ENOBUFS;
+    }
+    int rc = 0;
+    if (output->head.len != 0) {
+        rc = submit_head(st, output);
+    } else if (st->deferred) {
+        st->deferred = false;
+        rc = nghttp2_session_resume_data(st->server->session, st->id) == 0 ? 0 : -ENOMEM;
+    }
+    schedule_flush(st->server);
+    return rc;
+}
+
+static int h2_send_interim(struct stream *stream, struct slice head)
+{
+    struct h2_stream *st = h2_of(stream);
+    char text[1024];
+    nghttp2_nv fields[FIELDS_MAX];
+    if (st->server == NULL) {
+        return -ECONNRESET;
+    }
+    if (head.len > sizeof(text)) {
+        return 0; // may be left out
+    }
+    memcpy(text, head.ptr, head.len);
+    size_t count = h2_fields_of_response(text, head.len, fields, FIELDS_MAX);
+    int rc = nghttp2_submit_headers(st->server->session, NGHTTP2_FLAG_NONE, st->id, NULL, fields,
+                                    count, NULL);
+    schedule_flush(st->server);
+    return rc == 0 ? 0 : -ENOMEM;
+}
+
+static bool h2_blocked(const struct stream *stream)
+{
+    return container_of(stream, const struct h2_stream, stream)->full;
+}
+
+static void h2_want_body(struct stream *stream)
+{
+    struct h2_stream *st = h2_of(stream);
+    if (st->server == NULL || st->unconsumed == 0) {
+        return;
+    }
+    (void)nghttp2_session_consume_stream(st->server->session, st->id, st->unconsumed);
+    st->unconsumed = 0;
+    schedule_flush(st->server);
+}
+
+// keep_alive is the business of HTTP/1 alone: a stream ends by itself.
+static void h2_done(struct stream *stream, bool keep_alive, bool unread)
+{
+    (void)keep_alive;
+    (void)unread; // see on_frame_sent
+    struct h2_stream *st = h2_of(stream);
+    stream->request = NULL;
+    st->done = true;
+    if (st->server == NULL) {
+        return;
+    }
+    if (!st->end) {
+        st->cut = true; // nobody shall take it for complete
+        if (st->deferred) {
+            st->deferred = false;
+            (void)nghttp2_session_resume_data(st->server->session, st->id);
+        }
+    }
+    if (stream->worker->leaving) {
+        say_goodbye(st->server);
+    }
+    schedule_flush(st->server);
+}
+
+static void h2_close(struct stream *stream)
+{
+    struct h2_stream *st = h2_of(stream);
+    stream->request = NULL;
+    if (st->server != NULL) {
+        struct h2_server *server = st->server;
+        if (!st->closing) {
+            (void)nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, st->id,
+                                            NGHTTP2_INTERNAL_ERROR);
+        }
+        stream_free(st);
+        schedule_flush(server);
+    }
+}
+
+static const struct stream_ops h2_stream_ops = {
+    .send = h2_send,
+    .send_interim = h2_send_interim,
+    .blocked = h2_blocked,
+    .want_body = h2_want_body,
+    .done = h2_done,
+    .close = h2_close,
+};
+
+// ---- start --------------------------------------------------------------------------------------
+
+static int set_up_session(struct h2_server *server)
+{
+    const struct proxy_config *config = server->down->stream.worker->config;
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+    if (nghttp2_session_callbacks_new(&callbacks) != 0) {
+        return -ENOMEM;
+    }
+    if (nghttp2_option_new(&option) != 0) {
+        nghttp2_session_callbacks_del(callbacks);
+        return -ENOMEM;
+    }
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    int rc = nghttp2_session_server_new2(&server->session, callbacks, server, option);
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(callbacks);
+    if (rc != 0) {
+        return -ENOMEM;
+    }
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, config->http2_max_streams},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, REQUEST_STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)config->limits.max_head_bytes},
+    };
+    rc = nghttp2_submit_settings(server->session, NGHTTP2_FLAG_NONE, settings,
+                                 ARRAY_LEN(settings));
+    if (rc == 0) {
+        rc = nghttp2_session_set_local_window_size(server->session, NGHTTP2_FLAG_NONE, 0,
+                                                   CONNECTION_WINDOW);
+    }
+    return rc == 0 ? 0 : -ENOMEM;
+}
+
+size_t downstream_h2_preface(const char *data, size_t len)
+{
+    size_t n = MIN_OF(len, (size_t)H2_PREFACE_LEN);
+    return memcmp(data, NGHTTP2_CLIENT_MAGIC, n) == 0 ? n : 0;
+}
+
+bool downstream_h2_start(struct downstream *down, const char *data, size_t len)
+{
+    struct worker *worker = down->stream.worker;
+    struct h2_server *server = calloc(1, sizeof(*server));
+    if (server == NULL) {
+        downstream_close(down);
+        return false;
+    }
+    server->down = down;
+    server->calm = H2_CALM_MAX;
+    server->calm_ms = worker_now_ms(worker);
+    server->idle_since_ms = server->calm_ms;
+    list_init(&server->streams);
+    h2_head_init(&server->head, &worker->config->limits);
+    loop_task_cancel(worker->loop, &down->resume);
+    down->h2 = server;
+    down->protocol = &downstream_h2;
+    metrics_add(worker->metrics, METRIC_HTTP2_CONNECTIONS, 1);
+    if (set_up_session(server) != 0) {
+        server_close(server, FAULT_INTERNAL);
+        return false;
+    }
+    downstream_set_deadline(down, SWEEP_MS);
+    if (len != 0 && !take_bytes(server, data, len)) {
+        return false;
+    }
+    down->readable = true; // there may be more, and its edge was seen
+    schedule_flush(server);
+    return true;
+}
