@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "compile/build.h"
+#include "compile/tls.h"
 
 struct slice build_keep(struct build *build, struct slice text)
 {
@@ -128,7 +129,8 @@ static void copy_models(struct build *build, const struct modelbackend_spec *spe
     }
 }
 
-static void build_backend(struct build *build, const struct object *object)
+static void build_backend(struct build *build, const struct object *object,
+                          const struct tls_upstream *tls)
 {
     static const enum pick_policy policies[] = {
         [BACKEND_POLICY_INFERENCE_AWARE] = PICK_INFERENCE_AWARE,
@@ -148,6 +150,8 @@ static void build_backend(struct build *build, const struct object *object)
     backend->connect_timeout_ms = (uint32_t)spec->timeouts->connect_ms;
     backend->first_token_timeout_ms = (uint32_t)spec->timeouts->first_token_ms;
     backend->between_tokens_timeout_ms = (uint32_t)spec->timeouts->between_tokens_ms;
+    backend->protocol = resolve_protocol(build->input->resources, object);
+    backend->tls = tls;
     compile_scrape_config(spec, &backend->scrape);
     copy_models(build, spec, backend);
     if (build->failed || map_put(&build->backends, backend->key, backend, NULL) < 0) {
@@ -177,7 +181,15 @@ static void judge_backend(struct build *build, struct finding *finding)
         return;
     }
     finding->accepted = good(REASON_ACCEPTED);
-    build_backend(build, object);
+    struct references references;
+    const struct tls_upstream *tls;
+    references_init(&references);
+    finding->left_out = !build_backend_tls(build, object, &references, &tls);
+    finding->resolved = references_judge(build, &references);
+    references_fini(&references);
+    if (!finding->left_out) {
+        build_backend(build, object, tls);
+    }
 }
 
 // ---- AIRoutes ----
@@ -188,13 +200,6 @@ static struct snap_backend *find_backend(struct build *build, const struct objec
     int n = snprintf(key, key_size, "%.*s/%.*s", SLICE_FMT(route->namespace), SLICE_FMT(name));
     return map_get(&build->backends, slice_of(key, (size_t)n));
 }
-
-struct references {
-    struct strbuf missing; // of backends, for the message
-    struct strbuf invalid;
-    struct slice missing_path; // of the first
-    struct slice invalid_path;
-};
 
 // A list of a rule: its backends or its fallbacks.
 struct target_list {
@@ -208,17 +213,17 @@ struct target_list {
 static void note_unresolved(struct build *build, struct references *references, const char *key,
                             const struct target_list *list, size_t index)
 {
-    bool exists =
-        resources_get(build->input->resources, OBJECT_MODELBACKEND, slice_of_str(key)) != NULL;
-    struct strbuf *text = exists ? &references->invalid : &references->missing;
-    if (text->len == 0) {
-        struct slice *path = exists ? &references->invalid_path : &references->missing_path;
-        *path = build_say(build, "spec.rules[%zu].%s[%zu].name",
-                          (size_t)(list->rule - list->route->airoute->rules.items), list->name,
-                          index);
-    }
-    strbuf_printf(text, "%srule %.*s: ModelBackend %s %s", text->len > 0 ? "; " : "",
-                  SLICE_FMT(list->rule->name), key, exists ? "is not accepted" : "does not exist");
+    const struct finding *finding =
+        map_get(&build->result->by_key[OBJECT_MODELBACKEND], slice_of_str(key));
+    enum reference_note kind = finding != NULL ? NOTE_BACKEND_INVALID : NOTE_BACKEND_NOT_FOUND;
+    struct slice path = build_say(build, "spec.rules[%zu].%s[%zu].name",
+                                  (size_t)(list->rule - list->route->airoute->rules.items),
+                                  list->name, index);
+    references_note(build, references, kind, path, "rule %.*s: ModelBackend %s %s",
+                    SLICE_FMT(list->rule->name), key,
+                    finding == NULL     ? "does not exist"
+                    : finding->left_out ? "lacks a certificate that it names"
+                                        : "is not accepted");
 }
 
 static struct snap_target *build_targets(struct build *build, const struct target_list *list,
@@ -241,7 +246,8 @@ static struct snap_target *build_targets(struct build *build, const struct targe
 }
 
 static struct snap_rule *build_rule(struct build *build, const struct object *route,
-                                    const struct airoute_rule *rule, struct references *references)
+                                    const struct airoute_rule *rule, const struct route_tls *tls,
+                                    struct references *references)
 {
     struct snap_rule *out = build_alloc(build, 1, sizeof(*out));
     if (out == NULL) {
@@ -271,6 +277,10 @@ static struct snap_rule *build_rule(struct build *build, const struct object *ro
     for (size_t i = 0; i < rule->retry->when.len; i++) {
         out->retry_on |= UINT32_C(1) << rule->retry->when.items[i]; // the order of snap_retry_on
     }
+    out->https_port = tls->https_port;
+    out->hsts = tls->hsts;
+    out->client_auth = tls->client_auth;
+    out->client_auth_count = tls->client_auth_count;
     return out;
 }
 
@@ -332,33 +342,17 @@ static struct verdict check_regexes(struct build *build, const struct airoute_sp
     return good(REASON_ACCEPTED);
 }
 
-static struct verdict judge_references(struct build *build, struct references *references)
-{
-    struct strbuf *first = references->missing.len > 0 ? &references->missing
-                                                       : &references->invalid;
-    struct strbuf *second = &references->invalid;
-    if (first->len == 0) {
-        return good(REASON_RESOLVED_REFS);
-    }
-    struct verdict verdict = {.reason = first == &references->missing ? REASON_BACKEND_NOT_FOUND
-                                                                      : REASON_BACKEND_INVALID};
-    bool both = first != second && second->len > 0;
-    verdict.path = first == second ? references->invalid_path : references->missing_path;
-    verdict.message = build_say(build, "%s%s%s", strbuf_cstr(first), both ? "; " : "",
-                                both ? strbuf_cstr(second) : "");
-    return verdict;
-}
-
 // `rule`: the index of the first one that lost a match.
 static struct verdict judge_outcome(struct build *build, const struct airoute_spec *spec,
                                     struct match_outcome *outcome, size_t rule)
 {
-    if (outcome->lost == 0) {
+    if (outcome->lost == 0 && outcome->tls_lost == 0) {
         return good(REASON_ACCEPTED);
     }
     const struct airoute_match *first = outcome->first_lost;
     return (struct verdict){
-        .path = first == NULL
+        .path = outcome->lost == 0 ? SLICE("spec.tls")
+                : first == NULL
                     ? build_say(build, "spec.rules[%zu]", rule)
                     : build_say(build, "spec.rules[%zu].matches[%zu]", rule,
                                 (size_t)(first - spec->rules.items[rule].matches.items)),
@@ -373,18 +367,19 @@ static void build_route(struct build *build, struct finding *finding)
 {
     const struct object *route = finding->object;
     const struct airoute_spec *spec = route->airoute;
-    struct references references = {0};
+    struct references references;
+    struct route_tls tls;
     struct match_outcome outcome = {0};
-    strbuf_init(&references.missing, CONDITION_MESSAGE_MAX / 2 - 8);
-    strbuf_init(&references.invalid, CONDITION_MESSAGE_MAX / 2 - 8);
+    references_init(&references);
     strbuf_init(&outcome.text, CONDITION_MESSAGE_MAX - 32);
+    build_route_tls(build, route, &references, &tls);
     finding->rules = ARENA_ARRAY(&build->result->arena, struct rule_finding, spec->rules.len);
     build->failed = build->failed || finding->rules == NULL;
     size_t first_lost_rule = 0;
     for (size_t i = 0; i < spec->rules.len && !build->failed; i++) {
         const struct airoute_rule *rule = &spec->rules.items[i];
         first_lost_rule = outcome.lost == 0 ? i : first_lost_rule;
-        struct snap_rule *compiled = build_rule(build, route, rule, &references);
+        struct snap_rule *compiled = build_rule(build, route, rule, &tls, &references);
         size_t won = outcome.won;
         if (compiled != NULL && !build->failed) {
             build_matches(build, route, rule, compiled, &outcome);
@@ -392,10 +387,12 @@ static void build_route(struct build *build, struct finding *finding)
                       outcome.won > won);
         }
     }
+    if (outcome.won > 0) {
+        build_claim_tls_hosts(build, route, &tls, &outcome);
+    }
     finding->accepted = judge_outcome(build, spec, &outcome, first_lost_rule);
-    finding->resolved = judge_references(build, &references);
-    strbuf_fini(&references.missing);
-    strbuf_fini(&references.invalid);
+    finding->resolved = references_judge(build, &references);
+    references_fini(&references);
     strbuf_fini(&outcome.text);
 }
 
@@ -499,6 +496,7 @@ int compile(const struct compile_input *input, struct compile_result *ret)
     }
     if (rc == 0) {
         build_finish_hosts(&build);
+        build_finish_tls_hosts(&build);
         rc = build.failed ? -ENOMEM : snapshot_finish(build.snapshot);
     }
     build_fini(&build);

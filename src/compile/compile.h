@@ -22,6 +22,7 @@ struct compile_input {
     const struct resources *resources;
     struct endpoint_table *endpoints;
     struct slice ingress_class;
+    int64_t now_s; // seconds since 1970, for certificates
 };
 
 // What the compiler says of a fact: a condition without its generation.
@@ -43,7 +44,10 @@ struct rule_finding {
 struct finding {
     struct object *object; // one reference
     struct verdict accepted;
-    struct verdict resolved; // of a ModelBackend: not known here, see compile/resolve.h
+    // Of a ModelBackend only as far as its certificates go; its endpoints are known to
+    // compile/resolve.h. A message although it holds is a warning.
+    struct verdict resolved;
+    bool left_out; // a ModelBackend that is accepted and yet not in the snapshot, for `resolved`
     // AIRoute only:
     struct rule_finding *rules;
     size_t rule_count;
@@ -55,6 +59,9 @@ struct compile_result {
     struct finding *findings;  // AIRoutes of the class and ModelBackends, oldest first by kind
     size_t finding_count;
     struct map by_key[2]; // OBJECT_AIROUTE, OBJECT_MODELBACKEND: key → finding
+    // When, after now_s, the same objects may be judged differently, because a certificate begins
+    // or ends to be valid. 0 = never.
+    int64_t next_judgement_s;
 };
 
 // 0 or -ENOMEM (*ret untouched).

@@ -27,6 +27,13 @@ static bool set_common(const struct finding *finding, bool published, struct obj
                           SLICE_FMT(message));
         return false;
     }
+    if (finding->left_out) {
+        set(status, CONDITION_RESOLVED_REFS, &finding->resolved);
+        object_status_set(status, CONDITION_PROGRAMMED, CONDITION_FALSE, finding->resolved.reason,
+                          "not served, the rest is");
+        set(status, CONDITION_READY, &finding->resolved);
+        return true;
+    }
     object_status_set(status, CONDITION_PROGRAMMED, published ? CONDITION_TRUE : CONDITION_FALSE,
                       published ? REASON_PROGRAMMED : REASON_PENDING, "%s", "");
     return true;
@@ -41,6 +48,20 @@ static bool all_texts(struct object_status *status)
         }
     }
     return true;
+}
+
+// What is wrong with the endpoints, else with certificates; else a warning, if there is one.
+static struct verdict backend_references(const struct finding *finding,
+                                         const struct resolution *resolution)
+{
+    struct slice said = slice_of_str(resolution->message);
+    bool by_endpoints = !resolution->resolved ||
+                        (finding->resolved.holds && finding->resolved.message.len == 0);
+    if (by_endpoints && !finding->left_out) {
+        return (struct verdict){
+            .holds = resolution->resolved, .reason = resolution->reason, .message = said};
+    }
+    return finding->resolved;
 }
 
 bool judge_backend_status(const struct finding *finding, const struct backend_view *view,
@@ -58,11 +79,9 @@ bool judge_backend_status(const struct finding *finding, const struct backend_vi
         status.endpoints_ready = (uint32_t)ready;
         status.engine = strdup(view->engine != NULL ? view->engine : "");
         status.metrics_found = strdup(view->metrics_found != NULL ? view->metrics_found : "");
-        struct verdict resolved = {.holds = resolution->resolved,
-                                   .reason = resolution->reason,
-                                   .message = slice_of_str(resolution->message)};
+        struct verdict resolved = backend_references(finding, resolution);
         set(&status, CONDITION_RESOLVED_REFS, &resolved);
-        if (!resolution->resolved) {
+        if (finding->left_out || !resolved.holds) {
             set(&status, CONDITION_READY, &resolved);
         } else if (ready == 0) {
             object_status_set(&status, CONDITION_READY, CONDITION_FALSE, REASON_NO_READY_ENDPOINTS,
@@ -123,8 +142,11 @@ bool judge_route_status(const struct finding *finding, bool published, judge_rea
             object_status_set(&status, CONDITION_READY, CONDITION_FALSE, REASON_PENDING, "%s", "");
         } else {
             // A part that an older route has does not make it fail, but it is said here too.
-            object_status_set(&status, CONDITION_READY, CONDITION_TRUE, REASON_READY, "%.*s",
-                              SLICE_FMT(finding->accepted.message));
+            // So is a certificate that expired.
+            bool both = finding->accepted.message.len > 0 && finding->resolved.message.len > 0;
+            object_status_set(&status, CONDITION_READY, CONDITION_TRUE, REASON_READY, "%.*s%s%.*s",
+                              SLICE_FMT(finding->accepted.message), both ? "; " : "",
+                              SLICE_FMT(finding->resolved.message));
         }
         strbuf_fini(&idle);
     }

@@ -90,6 +90,9 @@ void build_fini(struct build *build)
     map_fini(&build->hosts);
     map_fini(&build->backends);
     map_fini(&build->regexes);
+    map_fini(&build->identities);
+    map_fini(&build->trusts);
+    map_fini(&build->tls_claims);
 }
 
 // ---- conflicts ----

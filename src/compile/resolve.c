@@ -103,12 +103,17 @@ static void add_slice(struct resolver *r, const struct object *slice, struct sli
     }
 }
 
+static struct slice print_key(const struct object *backend, const struct backend_service_ref *ref,
+                              char *buf, size_t size)
+{
+    int n = snprintf(buf, size, "%.*s/%.*s", SLICE_FMT(backend->namespace), SLICE_FMT(ref->name));
+    return slice_of(buf, (size_t)n);
+}
+
 static void resolve_service(struct resolver *r, const struct backend_service_ref *ref)
 {
     char key[512];
-    int n = snprintf(key, sizeof(key), "%.*s/%.*s", SLICE_FMT(r->backend->namespace),
-                     SLICE_FMT(ref->name));
-    struct slice service_key = slice_of(key, (size_t)n);
+    struct slice service_key = print_key(r->backend, ref, key, sizeof(key));
     const struct object *service = resources_get(r->resources, OBJECT_SERVICE, service_key);
     if (service == NULL) {
         unresolved(r, REASON_SERVICE_NOT_FOUND, "Service %s does not exist", key);
@@ -129,10 +134,69 @@ static void resolve_service(struct resolver *r, const struct backend_service_ref
                    (int)ref->port.number);
         return;
     }
+    if (slice_eq(port->app_protocol, SLICE("https")) && r->backend->modelbackend->tls == NULL) {
+        snprintf(r->out->message, sizeof(r->out->message),
+                 "the port of Service %s says appProtocol https, but spec.tls is not set: its pods "
+                 "are talked to in the clear", key);
+    }
     const struct resource_list *slices = resources_slices(r->resources, service_key);
     for (size_t i = 0; slices != NULL && i < slices->list.len; i++) {
         add_slice(r, slices->list.items[i], port->name);
     }
+}
+
+// The names of the Service API (KEP-3726), and what others made a habit of before.
+static bool means_http2(struct slice app_protocol)
+{
+    static const char *const names[] = {"kubernetes.io/h2c", "h2c", "http2", "grpc",
+                                        "kubernetes.io/grpc"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (slice_eq_str(app_protocol, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Do all slices' ports of that name mean HTTP/2, and is there one?
+static bool slices_mean_http2(const struct resource_list *slices, struct slice port_name)
+{
+    bool any = false;
+    for (size_t i = 0; slices != NULL && i < slices->list.len; i++) {
+        const struct endpointslice_spec *spec = slices->list.items[i]->endpointslice;
+        for (size_t p = 0; p < spec->ports.len; p++) {
+            const struct slice_port *port = &spec->ports.items[p];
+            if (!slice_eq(port->name, port_name)) {
+                continue;
+            }
+            if (!means_http2(port->app_protocol)) {
+                return false;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
+enum snap_protocol resolve_protocol(const struct resources *resources,
+                                    const struct object *backend)
+{
+    const struct modelbackend_spec *spec = backend->modelbackend;
+    const struct backend_service_ref *ref = spec->pool != NULL ? spec->pool->service_ref : NULL;
+    if (spec->protocol != BACKEND_PROTOCOL_AUTO || ref == NULL) {
+        return spec->protocol == BACKEND_PROTOCOL_HTTP2 ? SNAP_PROTOCOL_HTTP2
+                                                        : SNAP_PROTOCOL_HTTP1;
+    }
+    char buf[512];
+    struct slice key = print_key(backend, ref, buf, sizeof(buf));
+    const struct object *service = resources_get(resources, OBJECT_SERVICE, key);
+    const struct service_port *port =
+        service != NULL ? find_port(service->service, &ref->port) : NULL;
+    bool is_http2 = port != NULL && (port->app_protocol.len > 0
+                                         ? means_http2(port->app_protocol)
+                                         : slices_mean_http2(resources_slices(resources, key),
+                                                             port->name));
+    return is_http2 ? SNAP_PROTOCOL_HTTP2 : SNAP_PROTOCOL_HTTP1;
 }
 
 // ---- Pods ----
@@ -280,7 +344,9 @@ static void select_endpoints(struct resolver *r)
 int resolve_backend(const struct resources *resources, const struct object *backend,
                     struct resolution *ret)
 {
-    struct resolution out = {.resolved = true, .reason = REASON_RESOLVED_REFS};
+    struct resolution out = {.resolved = true,
+                             .reason = REASON_RESOLVED_REFS,
+                             .protocol = resolve_protocol(resources, backend)};
     struct resolver r = {.resources = resources, .backend = backend, .out = &out};
     const struct modelbackend_spec *spec = backend->modelbackend;
     if (spec->static_list != NULL) {
@@ -316,6 +382,8 @@ bool resolve_depends(const struct object *backend, const struct object *changed)
         return spec->pool->selector != NULL && labels_match(spec->pool->selector, changed->pod);
     case OBJECT_AIROUTE:
     case OBJECT_MODELBACKEND:
+    case OBJECT_SECRET:
+    case OBJECT_CONFIGMAP:
     case OBJECT_KIND_COUNT:
         break;
     }

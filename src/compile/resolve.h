@@ -5,6 +5,7 @@
 #include "compile/resources.h"
 #include "compile/status.h"
 #include "endpoint/endpoint.h"
+#include "snapshot/snapshot.h"
 
 struct resolution {
     // Those that take requests, each address once, in the order of their bytes. The specs' `pod`
@@ -13,7 +14,8 @@ struct resolution {
     uint32_t total; // distinct addresses, ready or not
     bool resolved;  // what the backend refers to exists
     enum condition_reason reason;
-    char message[256];
+    char message[768]; // although it is resolved: a warning
+    enum snap_protocol protocol; // see resolve_protocol
 };
 
 // Zeroes and frees; a zero-initialised one is fine.
@@ -26,6 +28,12 @@ void resolution_fini(struct resolution *resolution);
 // take them, as kube-proxy does (KEP-1669).
 MUST_CHECK int resolve_backend(const struct resources *resources, const struct object *backend,
                                struct resolution *ret);
+
+// What is spoken with the endpoints: what the spec says; for Auto what the appProtocol of the Service's
+// port says, or, where that is silent, what those of all its EndpointSlices agree on. A change of
+// these is the one change of endpoints for which the snapshot must be compiled anew.
+enum snap_protocol resolve_protocol(const struct resources *resources,
+                                    const struct object *backend);
 
 // Does a change of this object (Service, EndpointSlice, Pod) concern the backend's endpoints?
 // For a changed Pod or EndpointSlice, ask with the old and with the new object.

@@ -32,6 +32,8 @@ const char *condition_state_text(enum condition_state state); // "False", "True"
     X(RESOLVED_REFS, "ResolvedRefs")                                                               \
     X(BACKEND_NOT_FOUND, "BackendNotFound")                                                        \
     X(BACKEND_INVALID, "BackendInvalid")                                                           \
+    X(CERTIFICATE_NOT_FOUND, "CertificateNotFound") /* no such Secret or ConfigMap */              \
+    X(INVALID_CERTIFICATE_REF, "InvalidCertificateRef") /* it is not what is needed */             \
     X(SERVICE_NOT_FOUND, "ServiceNotFound")                                                        \
     X(PORT_NOT_FOUND, "PortNotFound")                                                              \
     X(UNSUPPORTED_SERVICE, "UnsupportedService") /* type ExternalName */                           \

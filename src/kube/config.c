@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/slice.h"
 #include "base/strbuf.h"
 #include "json/yaml_json.h"
@@ -143,53 +144,6 @@ static int copy_path(struct json_object *node, const char *key, const char *file
     return *ret != NULL ? 0 : -ENOMEM;
 }
 
-static int base64_digit(char c)
-{
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
-
-// RFC 4648 with line breaks allowed. NUL-terminated; NULL when not base64 or out of memory.
-static char *base64_decode(const char *text)
-{
-    size_t len = strlen(text);
-    char *out = malloc(len / 4 * 3 + 4);
-    size_t n = 0;
-    unsigned int bits = 0;
-    unsigned int have = 0;
-    bool padded = false;
-    if (out == NULL) {
-        return NULL;
-    }
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        int digit = base64_digit(c);
-        if (c == '\n' || c == '\r' || c == ' ') {
-            continue;
-        }
-        if (c == '=') {
-            padded = true;
-            continue;
-        }
-        if (digit < 0 || padded) {
-            free(out);
-            return NULL;
-        }
-        bits = (bits << 6 | (unsigned int)digit) & 0xffffffu;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[n++] = (char)(bits >> have & 0xff);
-        }
-    }
-    out[n] = '\0';
-    return out;
-}
-
 static int copy_base64(struct json_object *node, const char *key, const char *where, char **ret,
                        struct error *err)
 {
@@ -197,7 +151,7 @@ static int copy_base64(struct json_object *node, const char *key, const char *wh
     if (text == NULL) {
         return 0;
     }
-    *ret = base64_decode(text);
+    *ret = base64_decode(slice_of_str(text), NULL);
     if (*ret == NULL || strlen(*ret) == 0) {
         return error_set(err, -EINVAL, "%s: %s is not base64", where, key);
     }

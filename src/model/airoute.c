@@ -195,6 +195,123 @@ static const struct schema_field rule_item = ITEM_OF(rule_schema);
 static const struct schema_field hostname_item = {.name = "", .type = SCHEMA_STRING, .min_len = 1,
                                                   .max_len = 253, .pattern = PATTERN_HOSTNAME};
 
+// ---- TLS ----
+
+static const struct schema_name client_auth_names[] = {{"Optional", ROUTE_CLIENT_AUTH_OPTIONAL},
+                                                       {"Required", ROUTE_CLIENT_AUTH_REQUIRED},
+                                                       {NULL, 0}};
+static const struct schema_field client_auth_fields[] = {
+    {.name = "mode", .type = SCHEMA_ENUM, .offset = FIELD(airoute_client_auth, mode),
+     .fallback = "\"Required\"", .names = client_auth_names},
+    {.name = "caRef", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_client_auth, ca_ref),
+     .required = true, .object = &ca_ref_schema},
+};
+static const struct schema_object client_auth_schema =
+    OBJECT_OF(struct airoute_client_auth, client_auth_fields);
+
+static const struct schema_field tls_fields[] = {
+    {.name = "secretName", .type = SCHEMA_STRING, .offset = FIELD(airoute_tls, secret_name),
+     .required = true, .min_len = 1, .max_len = 253, .pattern = PATTERN_DNS_SUBDOMAIN},
+    {.name = "hosts", .type = SCHEMA_LIST, .offset = FIELD(airoute_tls, hosts), .min_len = 1,
+     .max_len = 16, .item = &hostname_item, .item_size = sizeof(struct slice),
+     .list_type = SCHEMA_SET},
+    {.name = "clientAuth", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_tls, client_auth),
+     .object = &client_auth_schema},
+};
+static const struct schema_object tls_schema = OBJECT_OF(struct airoute_tls, tls_fields);
+static const struct schema_field tls_item = ITEM_OF(tls_schema);
+
+// What browsers ask of a site that wants into their lists (hstspreload.org).
+static bool fit_for_preload(const void *object)
+{
+    const struct airoute_hsts *hsts = object;
+    return !hsts->preload ||
+           (hsts->include_subdomains && hsts->max_age_ms >= INT64_C(8760) * 3600 * 1000);
+}
+
+static const struct schema_rule hsts_rules[] = {
+    {"preload", "preload needs includeSubDomains and a maxAge of at least a year (8760h)",
+     fit_for_preload},
+};
+static const struct schema_field hsts_fields[] = {
+    {.name = "maxAge", .type = SCHEMA_DURATION, .offset = FIELD(airoute_hsts, max_age_ms),
+     .fallback = "\"8760h\"", .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "includeSubDomains", .type = SCHEMA_BOOL,
+     .offset = FIELD(airoute_hsts, include_subdomains), .fallback = "false"},
+    {.name = "preload", .type = SCHEMA_BOOL, .offset = FIELD(airoute_hsts, preload),
+     .fallback = "false"},
+};
+static const struct schema_object hsts_schema = {
+    .fields = hsts_fields,
+    .field_count = ARRAY_LEN(hsts_fields),
+    .size = sizeof(struct airoute_hsts),
+    .rules = hsts_rules,
+    .rule_count = ARRAY_LEN(hsts_rules),
+};
+
+static bool hostname_covers(struct slice hostname, struct slice host)
+{
+    return slice_eq(hostname, host) ||
+           (slice_has_prefix(hostname, SLICE("*.")) && host.len >= hostname.len &&
+            slice_has_suffix(host, slice_skip(hostname, 1)));
+}
+
+static bool tls_hosts_are_served(const void *object)
+{
+    const struct airoute_spec *spec = object;
+    bool served = true;
+    for (size_t t = 0; t < spec->tls.len && spec->hostnames.len > 0; t++) {
+        const struct airoute_tls *tls = &spec->tls.items[t];
+        for (size_t h = 0; h < tls->hosts.len; h++) {
+            bool covered = false;
+            for (size_t i = 0; i < spec->hostnames.len; i++) {
+                covered = covered ||
+                          hostname_covers(spec->hostnames.items[i], tls->hosts.items[h]);
+            }
+            served = served && covered;
+        }
+    }
+    return served;
+}
+
+static size_t count_entries_with(const struct airoute_spec *spec, struct slice host)
+{
+    size_t n = 0;
+    for (size_t t = 0; t < spec->tls.len; t++) {
+        for (size_t h = 0; h < spec->tls.items[t].hosts.len; h++) {
+            n += slice_eq(spec->tls.items[t].hosts.items[h], host);
+        }
+    }
+    return n;
+}
+
+static bool tls_entries_are_apart(const void *object)
+{
+    const struct airoute_spec *spec = object;
+    bool apart = true;
+    for (size_t t = 0; t < spec->tls.len && spec->tls.len > 1; t++) {
+        const struct airoute_tls *tls = &spec->tls.items[t];
+        apart = apart && tls->hosts.len > 0;
+        for (size_t h = 0; h < tls->hosts.len; h++) {
+            apart = apart && count_entries_with(spec, tls->hosts.items[h]) == 1;
+        }
+    }
+    return apart;
+}
+
+static bool port_with_redirect(const void *object)
+{
+    const struct airoute_spec *spec = object;
+    return spec->https_port == 0 || spec->https_redirect;
+}
+
+static const struct schema_rule spec_rules[] = {
+    {"tls", "every host of tls must be one of hostnames, or under a wildcard of them",
+     tls_hosts_are_served},
+    {"tls", "where tls has several entries, each names its hosts, and no two the same",
+     tls_entries_are_apart},
+    {"httpsPort", "httpsPort goes with httpsRedirect", port_with_redirect},
+};
 static const struct schema_field spec_fields[] = {
     {.name = "ingressClassName", .type = SCHEMA_STRING,
      .offset = FIELD(airoute_spec, ingress_class), .fallback = "\"headrace\"", .min_len = 1,
@@ -202,8 +319,22 @@ static const struct schema_field spec_fields[] = {
     {.name = "hostnames", .type = SCHEMA_LIST, .offset = FIELD(airoute_spec, hostnames),
      .max_len = 16, .item = &hostname_item, .item_size = sizeof(struct slice),
      .list_type = SCHEMA_SET},
+    {.name = "tls", .type = SCHEMA_LIST, .offset = FIELD(airoute_spec, tls), .max_len = 16,
+     .item = &tls_item, .item_size = sizeof(struct airoute_tls)},
+    {.name = "httpsRedirect", .type = SCHEMA_BOOL, .offset = FIELD(airoute_spec, https_redirect),
+     .fallback = "false"},
+    {.name = "httpsPort", .type = SCHEMA_INT, .offset = FIELD(airoute_spec, https_port), .min = 1,
+     .max = 65535},
+    {.name = "hsts", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_spec, hsts),
+     .object = &hsts_schema},
     {.name = "rules", .type = SCHEMA_LIST, .offset = FIELD(airoute_spec, rules), .required = true,
      .min_len = 1, .max_len = 32, .item = &rule_item, .item_size = sizeof(struct airoute_rule),
      .list_type = SCHEMA_MAP, .keys = {"name"}},
 };
-const struct schema_object airoute_spec_schema = OBJECT_OF(struct airoute_spec, spec_fields);
+const struct schema_object airoute_spec_schema = {
+    .fields = spec_fields,
+    .field_count = ARRAY_LEN(spec_fields),
+    .size = sizeof(struct airoute_spec),
+    .rules = spec_rules,
+    .rule_count = ARRAY_LEN(spec_rules),
+};

@@ -1,6 +1,7 @@
 // AIRoute.spec as C. Field by field what crds/headrace.dev_airoutes.yaml describes.
 #pragma once
 
+#include "model/ca_ref.h"
 #include "model/schema.h"
 
 enum match_type { MATCH_EXACT = 0, MATCH_PREFIX, MATCH_REGEX };
@@ -71,9 +72,32 @@ struct airoute_rule {
     struct airoute_retry *retry;       // never NULL
 };
 
+enum route_client_auth { ROUTE_CLIENT_AUTH_OPTIONAL = 0, ROUTE_CLIENT_AUTH_REQUIRED };
+
+struct airoute_client_auth {
+    int mode;              // enum route_client_auth
+    struct ca_ref *ca_ref; // never NULL
+};
+
+struct airoute_tls {
+    struct slice secret_name;
+    SCHEMA_LIST(struct slice) hosts;         // none = the route's hostnames
+    struct airoute_client_auth *client_auth; // NULL: no certificate is asked for
+};
+
+struct airoute_hsts {
+    int64_t max_age_ms;
+    bool include_subdomains;
+    bool preload;
+};
+
 struct airoute_spec {
     struct slice ingress_class;
     SCHEMA_LIST(struct slice) hostnames; // none = any host
+    SCHEMA_LIST(struct airoute_tls) tls;
+    bool https_redirect;
+    int64_t https_port;        // 0: 443, which a URL leaves out
+    struct airoute_hsts *hsts; // NULL = none
     SCHEMA_LIST(struct airoute_rule) rules;
 };
 

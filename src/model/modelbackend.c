@@ -196,6 +196,45 @@ static const struct schema_field timeouts_fields[] = {
 static const struct schema_object timeouts_schema =
     OBJECT_OF(struct backend_timeouts, timeouts_fields);
 
+// ---- protocol, TLS ----
+
+static const struct schema_name protocol_names[] = {
+    {"Auto", BACKEND_PROTOCOL_AUTO},
+    {"HTTP1", BACKEND_PROTOCOL_HTTP1},
+    {"HTTP2", BACKEND_PROTOCOL_HTTP2},
+    {NULL, 0},
+};
+
+static const struct schema_field certificate_ref_fields[] = {
+    {.name = "name", .type = SCHEMA_STRING, .offset = FIELD(backend_certificate_ref, name),
+     .required = true, .min_len = 1, .max_len = 253, .pattern = PATTERN_DNS_SUBDOMAIN},
+};
+static const struct schema_object certificate_ref_schema =
+    OBJECT_OF(struct backend_certificate_ref, certificate_ref_fields);
+
+static bool trust_or_none(const void *object)
+{
+    const struct backend_tls *tls = object;
+    return !tls->insecure || tls->ca_ref == NULL;
+}
+
+static const struct schema_rule tls_rules[] = {
+    {"insecureSkipVerify", "nothing is verified against caRef with insecureSkipVerify: set one",
+     trust_or_none},
+};
+static const struct schema_field tls_fields[] = {
+    {.name = "caRef", .type = SCHEMA_OBJECT, .offset = FIELD(backend_tls, ca_ref),
+     .object = &ca_ref_schema},
+    {.name = "serverName", .type = SCHEMA_STRING, .offset = FIELD(backend_tls, server_name),
+     .min_len = 1, .max_len = 253, .pattern = PATTERN_DNS_SUBDOMAIN},
+    {.name = "clientCertificateRef", .type = SCHEMA_OBJECT,
+     .offset = FIELD(backend_tls, client_certificate_ref), .object = &certificate_ref_schema},
+    {.name = "insecureSkipVerify", .type = SCHEMA_BOOL, .offset = FIELD(backend_tls, insecure),
+     .fallback = "false"},
+};
+static const struct schema_object tls_schema =
+    OBJECT_WITH_RULES(struct backend_tls, tls_fields, tls_rules);
+
 // ---- spec ----
 
 static bool one_source(const void *object)
@@ -222,6 +261,10 @@ static const struct schema_field spec_fields[] = {
      .object = &static_schema},
     {.name = "engine", .type = SCHEMA_ENUM, .offset = FIELD(modelbackend_spec, engine),
      .fallback = "\"Auto\"", .names = engine_names},
+    {.name = "protocol", .type = SCHEMA_ENUM, .offset = FIELD(modelbackend_spec, protocol),
+     .fallback = "\"Auto\"", .names = protocol_names},
+    {.name = "tls", .type = SCHEMA_OBJECT, .offset = FIELD(modelbackend_spec, tls),
+     .object = &tls_schema},
     {.name = "metrics", .type = SCHEMA_OBJECT, .offset = FIELD(modelbackend_spec, metrics),
      .fallback = "{}", .object = &metrics_schema},
     {.name = "models", .type = SCHEMA_LIST, .offset = FIELD(modelbackend_spec, models),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/engine.h"
+#include "model/ca_ref.h"
 #include "model/schema.h"
 
 enum backend_policy {
@@ -66,10 +67,29 @@ struct backend_timeouts {
     int64_t between_tokens_ms;
 };
 
+enum backend_protocol {
+    BACKEND_PROTOCOL_AUTO = 0,
+    BACKEND_PROTOCOL_HTTP1,
+    BACKEND_PROTOCOL_HTTP2,
+};
+
+struct backend_certificate_ref {
+    struct slice name; // of a Secret
+};
+
+struct backend_tls {
+    struct ca_ref *ca_ref;    // NULL: the system's authorities
+    struct slice server_name; // ptr NULL: see compile/tls.h
+    struct backend_certificate_ref *client_certificate_ref; // NULL: none
+    bool insecure;
+};
+
 struct modelbackend_spec {
     struct backend_pool *pool;          // exactly one of these two
     struct backend_static *static_list; // "static"
     int engine;                         // enum engine
+    int protocol;                        // enum backend_protocol
+    struct backend_tls *tls;             // NULL: in the clear
     struct backend_metrics *metrics;     // never NULL
     SCHEMA_LIST(struct backend_model) models;
     struct backend_balancing *balancing; // never NULL

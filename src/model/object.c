@@ -16,6 +16,8 @@ const struct object_kind_info object_kinds[OBJECT_KIND_COUNT] = {
     [OBJECT_SERVICE] = {"Service", "v1", "services"},
     [OBJECT_ENDPOINTSLICE] = {"EndpointSlice", "discovery.k8s.io/v1", "endpointslices"},
     [OBJECT_POD] = {"Pod", "v1", "pods"},
+    [OBJECT_SECRET] = {"Secret", "v1", "secrets"},
+    [OBJECT_CONFIGMAP] = {"ConfigMap", "v1", "configmaps"},
 };
 
 int object_kind_find(const char *api_version, const char *kind, enum object_kind *ret_kind)
@@ -39,6 +41,9 @@ void object_unref(struct object *object)
 {
     if (object == NULL || --object->refs > 0) {
         return;
+    }
+    if (object->last_good != NULL) { // which has none itself
+        object_unref(object->last_good);
     }
     problems_fini(&object->problems);
     json_object_put(object->source);
@@ -316,6 +321,10 @@ int object_read(enum object_kind kind, struct json_object *json, const struct ob
             break;
         case OBJECT_POD:
             rc = reader_pod(object, json);
+            break;
+        case OBJECT_SECRET:
+        case OBJECT_CONFIGMAP:
+            rc = reader_material(object, json);
             break;
         case OBJECT_KIND_COUNT:
             rc = -EINVAL;

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "model/airoute.h"
+#include "model/material.h"
 #include "model/modelbackend.h"
 #include "model/problem.h"
 
@@ -18,8 +19,12 @@ enum object_kind {
     OBJECT_SERVICE,
     OBJECT_ENDPOINTSLICE,
     OBJECT_POD,
+    OBJECT_SECRET,
+    OBJECT_CONFIGMAP,
     OBJECT_KIND_COUNT,
 };
+// The kinds before this one are watched whole; those from it on by name, each object for itself.
+enum { OBJECT_LISTED_COUNT = OBJECT_SECRET };
 
 struct object_kind_info {
     const char *kind;        // "AIRoute"
@@ -37,6 +42,7 @@ MUST_CHECK int object_kind_find(const char *api_version, const char *kind,
 struct service_port {
     struct slice name; // may be empty
     int64_t port;
+    struct slice app_protocol; // may be empty
 };
 
 struct service_spec {
@@ -55,6 +61,7 @@ struct slice_endpoint {
 struct slice_port {
     struct slice name;
     int64_t port; // 0: the slice says "all ports", which is no use here
+    struct slice app_protocol; // may be empty
 };
 
 struct endpointslice_spec {
@@ -94,6 +101,8 @@ struct object {
     int line;
     struct json_object *source; // for object_line; NULL unless AIRoute or ModelBackend from a file
     struct problems problems; // what is wrong with it; then `spec` is NULL
+    // Secret and ConfigMap: an earlier state in which everything was sound, while this one is not.
+    struct object *last_good; // one reference, or NULL
     union {
         void *spec;
         struct airoute_spec *airoute;
@@ -101,6 +110,7 @@ struct object {
         struct service_spec *service;
         struct endpointslice_spec *endpointslice;
         struct pod_spec *pod;
+        struct material *material; // Secret and ConfigMap
     };
 };
 

@@ -78,7 +78,8 @@ int reader_service(struct object *object, struct json_object *json)
         struct service_port *out = &spec->ports.items[spec->ports.len];
         out->name = keep(object, reader_text(port, "name"));
         out->port = port_number(port, "port");
-        if (out->name.ptr == NULL) {
+        out->app_protocol = keep(object, reader_text(port, "appProtocol"));
+        if (out->name.ptr == NULL || out->app_protocol.ptr == NULL) {
             return -ENOMEM;
         }
         spec->ports.len += out->port > 0;
@@ -137,7 +138,8 @@ static int read_slice_ports(struct object *object, struct json_object *json,
         struct slice_port *out = &spec->ports.items[spec->ports.len++];
         out->name = keep(object, reader_text(port, "name"));
         out->port = port_number(port, "port");
-        if (out->name.ptr == NULL) {
+        out->app_protocol = keep(object, reader_text(port, "appProtocol"));
+        if (out->name.ptr == NULL || out->app_protocol.ptr == NULL) {
             return -ENOMEM;
         }
     }

@@ -16,3 +16,4 @@ int64_t reader_int(struct json_object *json, const char *name);
 MUST_CHECK int reader_service(struct object *object, struct json_object *json);
 MUST_CHECK int reader_endpointslice(struct object *object, struct json_object *json);
 MUST_CHECK int reader_pod(struct object *object, struct json_object *json);
+MUST_CHECK int reader_material(struct object *object, struct json_object *json);

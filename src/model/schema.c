@@ -296,6 +296,16 @@ static int read_int_or_string(const struct schema_reader *reader, const struct s
     return read_int(reader, field, value, at, &out->number);
 }
 
+static int read_bool(const struct schema_reader *reader, struct json_object *value,
+                     const struct place *at, void *target)
+{
+    if (!json_object_is_type(value, json_type_boolean)) {
+        return complain_type(reader, at, value, "true or false");
+    }
+    *(bool *)target = json_object_get_boolean(value);
+    return 0;
+}
+
 static int read_enum(const struct schema_reader *reader, const struct schema_field *field,
                      struct json_object *value, const struct place *at, void *target)
 {
@@ -597,6 +607,8 @@ static int read_value(const struct schema_reader *reader, const struct schema_fi
         return read_int(reader, field, value, at, target);
     case SCHEMA_INT_OR_STRING:
         return read_int_or_string(reader, field, value, at, target);
+    case SCHEMA_BOOL:
+        return read_bool(reader, value, at, target);
     case SCHEMA_ENUM:
         return read_enum(reader, field, value, at, target);
     case SCHEMA_DURATION:

@@ -6,6 +6,7 @@
 //   STRING          struct slice (ptr NULL when absent), lives in the arena, NUL-terminated
 //   INT             int64_t (0 when absent)
 //   INT_OR_STRING   struct int_or_string
+//   BOOL            bool (false when absent)
 //   ENUM            int, the value of the name (0 when absent)
 //   DURATION        int64_t milliseconds (0 when absent)
 //   OBJECT          pointer to the struct of row.object (NULL when absent)
@@ -27,6 +28,7 @@ enum schema_type {
     SCHEMA_STRING,
     SCHEMA_INT,
     SCHEMA_INT_OR_STRING,
+    SCHEMA_BOOL,
     SCHEMA_ENUM,
     SCHEMA_DURATION,
     SCHEMA_OBJECT,

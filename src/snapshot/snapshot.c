@@ -35,6 +35,7 @@ static void snapshot_free(struct snapshot *snapshot)
     }
     snap_regex_free_all(snapshot->regexes);
     map_fini(&snapshot->host_index);
+    map_fini(&snapshot->tls_host_index);
     arena_fini(&snapshot->arena);
     free(snapshot);
 }
@@ -70,6 +71,12 @@ static bool rule_targets_map_model(const struct snap_rule *rule)
 
 int snapshot_finish(struct snapshot *snapshot)
 {
+    for (size_t t = 0; t < snapshot->tls_host_count; t++) {
+        struct tls_host *host = &snapshot->tls_hosts[t];
+        if (map_put(&snapshot->tls_host_index, host->name, host, NULL) < 0) {
+            return -ENOMEM;
+        }
+    }
     for (size_t h = 0; h < snapshot->host_count; h++) {
         struct snap_host *host = &snapshot->hosts[h];
         int rc = map_put(&snapshot->host_index, host->name, host, NULL);

@@ -15,6 +15,7 @@
 #include "base/slice.h"
 #include "endpoint/endpoint.h"
 #include "http/message.h"
+#include "tls/config.h"
 
 struct match_index;
 struct snap_regex; // a compiled pattern, matched against the whole text with bounded effort
@@ -25,6 +26,8 @@ struct snap_model {
     struct slice *aliases;
     size_t alias_count;
 };
+
+enum snap_protocol { SNAP_PROTOCOL_HTTP1, SNAP_PROTOCOL_HTTP2 };
 
 struct snap_backend {
     struct slice key; // "namespace/name"
@@ -38,6 +41,11 @@ struct snap_backend {
     struct snap_model *models; // empty: takes any model name as it is
     size_t model_count;
     struct scrape_config scrape;
+    // Spoken with every endpoint: in the clear from the first byte on ("prior knowledge" for
+    // HTTP/2); over TLS it is the only protocol that ALPN offers. HTTP/2 goes on only when the
+    // server chose it; HTTP/1.1 also with a server that knows no ALPN.
+    enum snap_protocol protocol;
+    const struct tls_upstream *tls; // NULL: in the clear
 };
 
 enum snap_match_type { SNAP_MATCH_EXACT, SNAP_MATCH_PREFIX, SNAP_MATCH_REGEX };
@@ -78,6 +86,13 @@ enum snap_retry_on {
     SNAP_RETRY_TIMEOUT = 1 << 4,      // no first token in time
 };
 
+// Where a route guards a host by client certificates; see snapshot_admit.
+struct snap_client_auth {
+    struct slice host;             // as in snap_host: wildcards reach all labels below, "" is any
+    bool is_required;              // else the host is listed because a wider one is guarded
+    const struct tls_trust *trust; // NULL: what it names is missing, and nobody is let in
+};
+
 struct snap_rule {
     struct slice route_key; // "namespace/name" of the AIRoute
     struct slice name;      // of the rule; may be empty
@@ -89,6 +104,16 @@ struct snap_rule {
     uint32_t request_timeout_ms; // 0 = none
     uint32_t retry_attempts;     // further attempts after the first
     uint32_t retry_on;           // enum snap_retry_on bits
+    // Of its route. A request in the clear that the rule takes is answered 308 to the same URL with
+    // https and this port (443 is left out of it); 0 = it is served. What snapshot_match_head gives
+    // is enough to say so before the body came. Where a trusted proxy ended TLS before us, the
+    // request is not in the clear.
+    uint16_t https_port;
+    // Strict-Transport-Security of answers over TLS, in place of what the server says; empty = its
+    // own passes. Never in the clear (RFC 6797 section 7.2).
+    struct slice hsts;
+    const struct snap_client_auth *client_auth; // 0 entries for nearly all rules
+    size_t client_auth_count;
     // The body must be buffered and scanned: a match looks at the model, a target overrides or maps
     // it, or a backend lists its models. Set by snapshot_finish.
     bool needs_body;
@@ -116,6 +141,9 @@ struct snapshot {
     struct snap_host *hosts; // filled by the builder, in any order
     size_t host_count;
     struct map host_index; // name → snap_host
+    struct tls_host *tls_hosts; // sorted by name
+    size_t tls_host_count;
+    struct map tls_host_index; // name → tls_host
     struct snap_regex *regexes; // list, for the end
 };
 
@@ -167,6 +195,30 @@ const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
 // NULL: *ret_miss says what was missing.
 const struct snap_rule *snapshot_match(const struct snapshot *snapshot,
                                        const struct route_query *query, enum route_miss *ret_miss);
+
+// How a connection for this server name (of SNI, lower case; "" when there was none) is to be
+// terminated: the host's own entry, else that of the wildcard one label up, else the one of routes
+// that serve any host. NULL: no certificate is for it; refuse the handshake (unrecognized_name).
+const struct tls_host *snapshot_tls_host(const struct snapshot *snapshot, struct slice server_name);
+
+// What is known of the client of a connection, for as long as the connection lasts.
+struct snap_client {
+    bool is_tls;
+    bool is_verified; // it showed a certificate, and that was good by these authorities:
+    uint8_t trust_digest[TLS_DIGEST_LEN]; // of the tls_host's client_trust in the handshake
+};
+
+enum snap_admission {
+    SNAP_ADMIT_YES,
+    SNAP_ADMIT_NEEDS_TLS,   // it came in the clear: 403 (a redirect, where the rule has one)
+    SNAP_ADMIT_MISDIRECTED, // its connection was made for something else: 421 (RFC 9110 15.5.20)
+};
+
+// May this client have what the rule gives, as this host (lower case, without port)? To be asked
+// for every request after the match: the name in the request need not be that of the handshake,
+// and another route may terminate the host without asking for a certificate.
+enum snap_admission snapshot_admit(const struct snap_rule *rule, struct slice host,
+                                   const struct snap_client *client);
 
 // Draws a target by weight; `draw` is uniform 64-bit. NULL when all weights are 0.
 const struct snap_target *snapshot_draw_target(const struct snap_rule *rule, uint64_t draw);

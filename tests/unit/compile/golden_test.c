@@ -64,6 +64,87 @@ static void print_endpoints(struct strbuf *out, const struct resolution *resolut
     }
 }
 
+static void print_digest(struct strbuf *out, const uint8_t *digest)
+{
+    strbuf_printf(out, "%02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
+}
+
+// The Secret or ConfigMap is told by the digest of what it holds.
+static void print_identity(struct strbuf *out, const struct tls_identity *identity)
+{
+    strbuf_add_str(out, identity != NULL ? "" : "none");
+    if (identity != NULL) {
+        struct tls_leaf leaf;
+        struct error err = ERROR_INIT;
+        struct arena arena = {0};
+        assert_int_equal(tls_pem_check_identity(identity->certificate_pem, identity->key_pem,
+                                                &arena, &leaf, &err), 0);
+        arena_fini(&arena);
+        print_digest(out, identity->digest);
+    }
+}
+
+static void print_trust(struct strbuf *out, const struct tls_trust *trust)
+{
+    struct error err = ERROR_INIT;
+    strbuf_add_str(out, trust != NULL ? "" : "none");
+    if (trust != NULL) {
+        assert_int_equal(tls_pem_check_trust(trust->ca_pem, &err), 0);
+        print_digest(out, trust->digest);
+    }
+}
+
+static void print_upstream(struct strbuf *out, const struct snap_backend *backend)
+{
+    const struct tls_upstream *tls = backend->tls;
+    if (backend->protocol == SNAP_PROTOCOL_HTTP2) {
+        strbuf_add_str(out, "  protocol: HTTP2\n");
+    }
+    if (tls != NULL) {
+        strbuf_add_str(out, "  tls: {trust: ");
+        print_trust(out, tls->trust);
+        strbuf_add_str(out, ", identity: ");
+        print_identity(out, tls->identity);
+        strbuf_printf(out, ", serverName: \"%.*s\", insecure: %s}\n", SLICE_FMT(tls->server_name),
+                      tls->insecure ? "true" : "false");
+    }
+}
+
+static void print_tls_hosts(struct strbuf *out, const struct snapshot *snapshot)
+{
+    static const char *const modes[] = {"", ", clients: Optional ", ", clients: Required "};
+    for (size_t i = 0; i < snapshot->tls_host_count; i++) {
+        const struct tls_host *host = &snapshot->tls_hosts[i];
+        assert_ptr_equal(snapshot_tls_host(snapshot, host->name), host);
+        strbuf_printf(out, "%s- {host: \"%.*s\", identity: ", i == 0 ? "tlsHosts:\n" : "",
+                      SLICE_FMT(host->name));
+        print_identity(out, host->identity);
+        strbuf_add_str(out, modes[host->client_auth]);
+        if (host->client_auth != TLS_CLIENT_AUTH_NONE) {
+            print_trust(out, host->client_trust);
+        }
+        strbuf_add_str(out, "}\n");
+    }
+}
+
+static void print_rule_tls(struct strbuf *out, const struct snap_rule *rule)
+{
+    if (rule->https_port != 0) {
+        strbuf_printf(out, "  httpsPort: %u\n", rule->https_port);
+    }
+    if (rule->hsts.len > 0) {
+        strbuf_printf(out, "  hsts: \"%.*s\"\n", SLICE_FMT(rule->hsts));
+    }
+    for (size_t i = 0; i < rule->client_auth_count; i++) {
+        const struct snap_client_auth *auth = &rule->client_auth[i];
+        strbuf_printf(out, "%s  - {host: \"%.*s\", required: %s, trust: ",
+                      i == 0 ? "  clientAuth:\n" : "", SLICE_FMT(auth->host),
+                      auth->is_required ? "true" : "false");
+        print_trust(out, auth->trust);
+        strbuf_add_str(out, "}\n");
+    }
+}
+
 static void print_backend(struct strbuf *out, const struct world *w,
                           const struct snap_backend *backend)
 {
@@ -80,6 +161,7 @@ static void print_backend(struct strbuf *out, const struct world *w,
         strbuf_printf(out, "  mapping: {waiting: \"%s\", running: \"%s\", kv: \"%s\"}\n",
                       scrape->map_waiting, scrape->map_running, scrape->map_kv);
     }
+    print_upstream(out, backend);
     print_models(out, backend);
     struct resolution resolution = {0};
     const struct object *object =
@@ -163,6 +245,7 @@ static void print_rule(struct strbuf *out, const struct snap_rule *rule)
         }
     }
     strbuf_printf(out, "]}\n  needsBody: %s\n", rule->needs_body ? "true" : "false");
+    print_rule_tls(out, rule);
 }
 
 static bool printed_before(const struct snapshot *snapshot, size_t host, size_t entry)
@@ -262,7 +345,8 @@ static void world_up(struct world *w, const struct manifest *manifest, bool back
         assert_int_equal(resources_put(&w->resources, object), 0);
     }
     struct compile_input input = {
-        .resources = &w->resources, .endpoints = w->table, .ingress_class = SLICE("headrace")};
+        .resources = &w->resources, .endpoints = w->table, .ingress_class = SLICE("headrace"),
+        .now_s = 1800000000}; // 15 January 2027
     assert_int_equal(compile(&input, &w->result), 0);
 }
 
@@ -285,6 +369,10 @@ static void compile_to_text(const struct manifest *manifest, bool backwards, str
         print_backend(out, &w, w.result.snapshot->backends[i]);
     }
     print_hosts(out, w.result.snapshot);
+    print_tls_hosts(out, w.result.snapshot);
+    if (w.result.next_judgement_s != 0) {
+        strbuf_printf(out, "nextJudgement: %lld\n", (long long)w.result.next_judgement_s);
+    }
     strbuf_add_str(out, "statuses:\n");
     for (size_t i = 0; i < w.result.finding_count; i++) {
         print_status(out, &w, &w.result.findings[i]);

@@ -312,7 +312,7 @@ static void compare_field(const struct schema_field *field, struct json_object *
     static const char *const types[] = {
         [SCHEMA_STRING] = "string",     [SCHEMA_INT] = "integer", [SCHEMA_ENUM] = "string",
         [SCHEMA_DURATION] = "string",   [SCHEMA_OBJECT] = "object", [SCHEMA_LIST] = "array",
-        [SCHEMA_STRING_MAP] = "object", [SCHEMA_INT_OR_STRING] = NULL,
+        [SCHEMA_STRING_MAP] = "object", [SCHEMA_INT_OR_STRING] = NULL, [SCHEMA_BOOL] = "boolean",
     };
     want_text(schema, "type", types[field->type], path);
     want_default(schema, field->fallback, path);
@@ -332,6 +332,7 @@ static void compare_field(const struct schema_field *field, struct json_object *
         want_number(schema, "minimum", field->min, INT64_MIN, path);
         want_number(schema, "maximum", field->max, INT64_MAX, path);
         break;
+    case SCHEMA_BOOL:
     case SCHEMA_ENUM:
         break;
     case SCHEMA_OBJECT:
