@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "kube/client.h"
 #include "kube/config.h"
+#include "kube/named.h"
 #include "kube/source.h"
 #include "net/curl_loop.h"
 #include "status/writer.h"
@@ -15,7 +16,9 @@ struct cluster {
     struct curl_loop *curl;
     struct kube_client *client;
     struct kube_source *source;
+    struct kube_named *named; // Secrets and ConfigMaps that are named by others
     struct status_writer *writer;
+    bool is_synced; // all kinds that are watched whole were listed
 };
 
 static void update_demand(struct cluster *cluster)
@@ -53,10 +56,24 @@ static void on_remove(void *arg, int tag, struct slice namespace_name, struct sl
     }
 }
 
+// By the time that all AIRoutes and ModelBackends are known, so is what they name.
+static void tell_synced(struct cluster *cluster)
+{
+    if (cluster->is_synced && kube_named_is_settled(cluster->named)) {
+        controller_synced(cluster->controller);
+    }
+}
+
 static void on_synced(void *arg)
 {
     struct cluster *cluster = arg;
-    controller_synced(cluster->controller);
+    cluster->is_synced = true;
+    tell_synced(cluster);
+}
+
+static void on_named_settled(void *arg)
+{
+    tell_synced(arg);
 }
 
 static struct json_object *current_object(void *arg, enum object_kind kind, struct slice namespace,
@@ -66,27 +83,41 @@ static struct json_object *current_object(void *arg, enum object_kind kind, stru
     return kube_source_get(cluster->source, (int)kind, namespace, name);
 }
 
+static struct kube_resource resource_of(int kind)
+{
+    return (struct kube_resource){.api_version = object_kinds[kind].api_version,
+                                  .kind = object_kinds[kind].kind,
+                                  .plural = object_kinds[kind].plural};
+}
+
 static int start_source(struct cluster *cluster, const struct cluster_config *config,
                         struct error *err)
 {
-    struct kube_source_kind kinds[OBJECT_KIND_COUNT];
-    for (int k = 0; k < OBJECT_KIND_COUNT; k++) {
+    struct kube_source_kind kinds[OBJECT_LISTED_COUNT];
+    struct kube_named_kind named_kinds[OBJECT_KIND_COUNT - OBJECT_LISTED_COUNT];
+    for (int k = 0; k < OBJECT_LISTED_COUNT; k++) {
         kinds[k] = (struct kube_source_kind){
-            .resource = {.api_version = object_kinds[k].api_version,
-                         .kind = object_kinds[k].kind,
-                         .plural = object_kinds[k].plural},
+            .resource = resource_of(k),
             .tag = k,
             // Only what we write statuses for is kept: the writer compares with it.
             .keep_objects = k == OBJECT_AIROUTE || k == OBJECT_MODELBACKEND,
             .on_demand = k == OBJECT_POD,
         };
     }
+    for (size_t n = 0; n < ARRAY_LEN(named_kinds); n++) {
+        int tag = OBJECT_LISTED_COUNT + (int)n;
+        named_kinds[n] = (struct kube_named_kind){.resource = resource_of(tag), .tag = tag};
+    }
     static const struct kube_source_events events = {
         .upsert = on_upsert, .remove = on_remove, .synced = on_synced};
+    static const struct kube_source_events named_events = {
+        .upsert = on_upsert, .remove = on_remove, .synced = on_named_settled};
     struct kube_api *api = kube_client_api(cluster->client);
     const struct status_writer_options options = {.current = current_object, .arg = cluster};
     if (kube_source_new(config->loop, api, kinds, ARRAY_LEN(kinds), config->watch_namespace,
                         &events, cluster, &cluster->source) != 0 ||
+        kube_named_new(config->loop, api, named_kinds, ARRAY_LEN(named_kinds), &named_events,
+                       cluster, &cluster->named) != 0 ||
         status_writer_new(config->loop, api, &options, &cluster->writer) != 0) {
         return error_set(err, -ENOMEM, "out of memory");
     }
@@ -134,10 +165,23 @@ void cluster_stop(struct cluster *cluster)
         return;
     }
     status_writer_free(cluster->writer);
+    kube_named_free(cluster->named);
     kube_source_free(cluster->source);
     kube_client_free(cluster->client);
     curl_loop_free(cluster->curl);
     free(cluster);
+}
+
+void cluster_reference(struct cluster *cluster, enum object_kind kind, struct slice namespace,
+                       struct slice name, bool is_wanted)
+{
+    if (!is_wanted) {
+        kube_named_unwant(cluster->named, (int)kind, namespace, name);
+    } else if (kube_named_want(cluster->named, (int)kind, namespace, name) != 0) {
+        log_error("out of memory: an object is not watched",
+                  LOG_STR("kind", object_kinds[kind].kind), LOG_SLICE("namespace", namespace),
+                  LOG_SLICE("name", name));
+    }
 }
 
 void cluster_write_status(struct cluster *cluster, const struct object_status *status)
@@ -162,13 +206,21 @@ void cluster_forget_status(struct cluster *cluster, enum object_kind kind, struc
 void cluster_trouble(const struct cluster *cluster, struct strbuf *to)
 {
     kube_source_trouble(cluster->source, to);
+    kube_named_trouble(cluster->named, to);
 }
 
 static void report_kind(const struct cluster *cluster, int tag, struct metrics *metrics)
 {
     struct kube_source_state state = {0};
-    bool is_watched = kube_source_look(cluster->source, tag, &state);
-    const struct kube_reflector_counters *c = kube_source_counters(cluster->source, tag);
+    struct kube_reflector_counters sums;
+    const struct kube_reflector_counters *c = &sums;
+    bool is_watched;
+    if (tag < OBJECT_LISTED_COUNT) {
+        is_watched = kube_source_look(cluster->source, tag, &state);
+        c = kube_source_counters(cluster->source, tag);
+    } else {
+        is_watched = kube_named_look(cluster->named, tag, &sums, &state);
+    }
     const double values[METRIC_KUBE_COUNT] = {
         [METRIC_KUBE_LISTS] = (double)c->lists,
         [METRIC_KUBE_WATCHES] = (double)c->watches,

@@ -21,6 +21,9 @@ MUST_CHECK int cluster_start(const struct cluster_config *config, struct cluster
                              struct error *err);
 void cluster_stop(struct cluster *cluster);
 
+// The controller needs a Secret or ConfigMap, or no longer.
+void cluster_reference(struct cluster *cluster, enum object_kind kind, struct slice namespace,
+                       struct slice name, bool is_wanted);
 void cluster_write_status(struct cluster *cluster, const struct object_status *status);
 void cluster_withdraw_status(struct cluster *cluster, enum object_kind kind, struct slice namespace,
                              struct slice name);

@@ -72,6 +72,8 @@ static void set_control_metrics(struct run *run)
         {OBJECT_SERVICE, METRIC_CONTROL_OBJECTS_SERVICE},
         {OBJECT_ENDPOINTSLICE, METRIC_CONTROL_OBJECTS_ENDPOINTSLICE},
         {OBJECT_POD, METRIC_CONTROL_OBJECTS_POD},
+        {OBJECT_SECRET, METRIC_CONTROL_OBJECTS_SECRET},
+        {OBJECT_CONFIGMAP, METRIC_CONTROL_OBJECTS_CONFIGMAP},
     };
     const struct controller_counters *counters = controller_counters(run->controller);
     const struct {
@@ -244,6 +246,15 @@ static void on_status_gone(void *arg, enum object_kind kind, struct slice namesp
     }
 }
 
+static void on_reference(void *arg, enum object_kind kind, struct slice namespace,
+                         struct slice name, bool is_wanted)
+{
+    struct run *run = arg;
+    if (run->cluster != NULL) { // a folder gives all that it has
+        cluster_reference(run->cluster, kind, namespace, name, is_wanted);
+    }
+}
+
 static void on_status_withdraw(void *arg, enum object_kind kind, struct slice namespace,
                                struct slice name)
 {
@@ -275,6 +286,7 @@ static int start_control(struct run *run, struct error *err)
                  .status = on_status,
                  .status_gone = on_status_gone,
                  .status_withdraw = on_status_withdraw,
+                 .reference = on_reference,
                  .arg = run},
     };
     return controller_new(&config, &run->controller, err);

@@ -54,6 +54,7 @@ void controller_free(struct controller *controller)
     loop_timer_cancel(controller->config.loop, &controller->learnt);
     records_fini(controller);
     say_fini(controller);
+    wanted_fini(controller);
     compile_result_fini(&controller->current);
     resources_fini(&controller->resources);
     free(controller->ingress_class);
@@ -104,6 +105,7 @@ static int compile_and_publish(struct controller *controller)
         .resources = &controller->resources,
         .endpoints = controller->config.endpoints,
         .ingress_class = controller->config.ingress_class,
+        .now_s = (int64_t)(clock_wall_ns() / 1000000000u),
     };
     struct compile_result result;
     uint64_t begin = clock_mono_ns() / 1000;
@@ -158,10 +160,11 @@ void controller_flush(struct controller *controller)
     loop_timer_cancel(controller->config.loop, &controller->hold_off);
     controller->first_change_ms = 0;
     int rc = 0;
-    if (controller->routes_dirty) {
+    if (!controller->routes_dirty && controller->endpoints_dirty) {
+        rc = update_endpoints(controller); // which may find that the routes are concerned
+    }
+    if (rc == 0 && controller->routes_dirty) {
         rc = compile_and_publish(controller);
-    } else if (controller->endpoints_dirty) {
-        rc = update_endpoints(controller);
     }
     if (rc == 0 && controller->repeat_status) {
         say_all(controller);
@@ -178,9 +181,20 @@ static void on_hold_off(struct timer *timer UNUSED, void *arg)
     controller_flush(arg);
 }
 
+// A certificate began to be valid, or expired.
+static void judge_certificates(struct controller *controller)
+{
+    int64_t when = controller->current.next_judgement_s;
+    if (when != 0 && (int64_t)(clock_wall_ns() / 1000000000u) >= when) {
+        controller->routes_dirty = true;
+        schedule(controller);
+    }
+}
+
 static void on_learnt(struct timer *timer, void *arg)
 {
     struct controller *controller = arg;
+    judge_certificates(controller);
     for (struct map_entry *e = NULL; (e = map_next(&controller->records, e)) != NULL;) {
         if (records_learn(controller, e->value)) {
             say_backend(controller, e->value);
@@ -197,6 +211,11 @@ static bool compiles(enum object_kind kind)
     return kind == OBJECT_AIROUTE || kind == OBJECT_MODELBACKEND;
 }
 
+static bool is_material(enum object_kind kind)
+{
+    return kind == OBJECT_SECRET || kind == OBJECT_CONFIGMAP;
+}
+
 // Our own writes to the status come back as changes that change nothing.
 static bool same_spec(const struct object *old, const struct object *object)
 {
@@ -204,28 +223,85 @@ static bool same_spec(const struct object *old, const struct object *object)
            slice_eq(old->uid, object->uid) && old->created == object->created;
 }
 
-int controller_upsert_object(struct controller *controller, struct object *object)
+static void keep_last_good(struct object *old, struct object *object)
 {
-    struct object *old = resources_get(&controller->resources, object->kind, object->key);
-    bool unchanged = compiles(object->kind) && same_spec(old, object);
-    if (old != NULL && !compiles(object->kind)) {
-        records_mark(controller, old);
+    if (old == NULL || old == object || object->last_good != NULL ||
+        material_is_sound(object->material)) {
+        return;
     }
+    object->last_good = material_is_sound(old->material) ? old : old->last_good;
+    if (object->last_good != NULL) {
+        object_ref(object->last_good);
+    }
+}
+
+static int put(struct controller *controller, struct object *object)
+{
     int rc = resources_put(&controller->resources, object);
+    if (rc == 0) {
+        controller->counters.objects[object->kind] =
+            resources_count(&controller->resources, object->kind);
+    }
+    return rc;
+}
+
+static int upsert_own(struct controller *controller, struct object *object, struct object *old)
+{
+    bool unchanged = same_spec(old, object);
+    int rc = wanted_add(controller, object);
+    if (rc == 0) {
+        rc = put(controller, object);
+    }
     if (rc < 0) {
         return rc;
     }
-    controller->counters.objects[object->kind] =
-        resources_count(&controller->resources, object->kind);
-    if (!compiles(object->kind)) {
-        records_mark(controller, object);
-    } else if (unchanged) {
+    wanted_drop(controller, old);
+    if (unchanged) {
         say_again(controller, object);
     } else {
         controller->routes_dirty = true;
     }
-    schedule(controller);
     return 0;
+}
+
+static int upsert_material(struct controller *controller, struct object *object,
+                           struct object *old)
+{
+    bool is_new = old == NULL || !material_equal(old->material, object->material);
+    keep_last_good(old, object);
+    int rc = put(controller, object);
+    if (rc == 0 && is_new && wanted_is(controller, object)) {
+        controller->routes_dirty = true;
+    }
+    return rc;
+}
+
+static int upsert_other(struct controller *controller, struct object *object, struct object *old)
+{
+    if (old != NULL) {
+        records_mark(controller, old);
+    }
+    int rc = put(controller, object);
+    if (rc == 0) {
+        records_mark(controller, object);
+    }
+    return rc;
+}
+
+int controller_upsert_object(struct controller *controller, struct object *object)
+{
+    struct object *old = resources_get(&controller->resources, object->kind, object->key);
+    if (old != NULL) {
+        object_ref(old); // it is looked at after it was replaced
+    }
+    int rc = compiles(object->kind)      ? upsert_own(controller, object, old)
+             : is_material(object->kind) ? upsert_material(controller, object, old)
+                                         : upsert_other(controller, object, old);
+    object_unref(old);
+    if (rc == 0) {
+        schedule(controller);
+    }
+    return rc;
 }
 
 int controller_upsert(struct controller *controller, enum object_kind kind,
@@ -255,6 +331,9 @@ static void delete_key(struct controller *controller, enum object_kind kind, str
     if (compiles(kind)) {
         controller->routes_dirty = true;
         say_gone(controller, kind, old);
+        wanted_drop(controller, old);
+    } else if (is_material(kind)) {
+        controller->routes_dirty = controller->routes_dirty || wanted_is(controller, old);
     } else {
         records_mark(controller, old);
     }

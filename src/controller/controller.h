@@ -4,6 +4,9 @@
 //
 // Everything here runs on the control thread, the one that owns the loop.
 //
+// A Secret or ConfigMap in which something is broken is judged as it is, but used as it was while it
+// was sound last; one that is gone is gone.
+//
 // A burst of changes is compiled once: 50 ms after the last change, at most 250 ms after the first.
 // A change that touches only endpoints compiles nothing and waits 10 ms only. Nothing is published
 // before the source called controller_synced, so that a restart never serves half of the
@@ -36,6 +39,11 @@ struct controller_sink {
     // for objects of which something was said. May be NULL.
     void (*status_withdraw)(void *arg, enum object_kind kind, struct slice namespace,
                             struct slice name);
+    // A Secret or ConfigMap is named for the first time, or by nobody any more: the source is to
+    // deliver it, or may forget it. Comes from inside controller_upsert and controller_delete of
+    // others. May be NULL: a source that delivers all of them.
+    void (*reference)(void *arg, enum object_kind kind, struct slice namespace, struct slice name,
+                      bool is_wanted);
     void *arg;
 };
 

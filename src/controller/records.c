@@ -169,9 +169,13 @@ int records_update_dirty(struct controller *controller)
         if (!record->is_dirty) {
             continue;
         }
+        enum snap_protocol before = record->resolution.protocol;
         int rc = update_endpoints(controller, record);
         if (rc < 0) {
             return rc;
+        }
+        if (record->resolution.protocol != before) { // which the snapshot says
+            controller->routes_dirty = true;
         }
         say_backend(controller, record);
         bool ready = record->resolution.endpoints.len > 0;

@@ -42,6 +42,7 @@ struct controller {
     struct compile_result current; // zeroed before the first
     struct map records;            // key → backend_record
     struct map said[2];            // OBJECT_AIROUTE, OBJECT_MODELBACKEND: key → said
+    struct map wanted[2];          // Secret, ConfigMap: key → how often it is named
     struct controller_counters counters;
     struct timer hold_off;
     struct timer learnt; // looks for engines and metrics that were detected
@@ -61,6 +62,14 @@ void records_mark(struct controller *controller, const struct object *changed);
 // Reads what was detected; true when the record changed.
 bool records_learn(struct controller *controller, struct backend_record *record);
 void records_fini(struct controller *controller);
+
+// wanted.c: counts what AIRoutes of our class and ModelBackends name, and tells the sink of the first
+// and the last mention. wanted_add: 0 or -ENOMEM (some may be counted, and stay so).
+MUST_CHECK int wanted_add(struct controller *controller, const struct object *object);
+void wanted_drop(struct controller *controller, const struct object *object); // NULL is fine
+// Is the Secret or ConfigMap named by anybody?
+bool wanted_is(const struct controller *controller, const struct object *object);
+void wanted_fini(struct controller *controller);
 
 // say.c: computes statuses and hands the changed ones to the sink.
 void say_all(struct controller *controller);

@@ -166,8 +166,12 @@ int kube_reflector_new(struct loop *loop, struct kube_api *api,
     if (options->label_selector != NULL) {
         r->label_selector = strdup(options->label_selector);
     }
+    if (options->field_selector != NULL) {
+        r->field_selector = strdup(options->field_selector);
+    }
     if ((options->namespace_name != NULL && r->namespace_name == NULL) ||
-        (options->label_selector != NULL && r->label_selector == NULL)) {
+        (options->label_selector != NULL && r->label_selector == NULL) ||
+        (options->field_selector != NULL && r->field_selector == NULL)) {
         kube_reflector_free(r);
         return -ENOMEM;
     }
@@ -197,6 +201,7 @@ void kube_reflector_stop(struct kube_reflector *r)
     }
     r->version_unusable = false;
     r->is_synced = false;
+    r->is_refused = false;
     r->answered_ms = 0;
     r->confirmed = 0;
     r->rewatches = 0;
@@ -228,12 +233,18 @@ void kube_reflector_free(struct kube_reflector *r)
     kube_reflector_stop(r);
     free(r->namespace_name);
     free(r->label_selector);
+    free(r->field_selector);
     free(r);
 }
 
 bool kube_reflector_is_synced(const struct kube_reflector *r)
 {
     return r->is_synced;
+}
+
+bool kube_reflector_is_refused(const struct kube_reflector *r)
+{
+    return r->is_refused;
 }
 
 struct json_object *kube_reflector_get(const struct kube_reflector *r, struct slice namespace_name,

@@ -41,6 +41,7 @@ struct kube_reflector_options {
     struct kube_resource resource; // strings are borrowed for good
     const char *namespace_name;    // NULL: all. Copied.
     const char *label_selector;    // NULL: all. Copied.
+    const char *field_selector;    // NULL: all; "metadata.name=NAME" is one object. Copied.
     bool keep_objects;             // kube_reflector_get gives objects; else only versions are kept
     uint32_t silence_ms;           // 0 = 150 s; bookmarks come about every minute
     uint64_t seed;                 // of jitter; 0 = random
@@ -80,6 +81,9 @@ void kube_reflector_hurry(struct kube_reflector *reflector);
 
 // A list was taken in since the start; stays true through outages.
 bool kube_reflector_is_synced(const struct kube_reflector *reflector);
+
+// The server refuses the kind (403, 404). It is asked again and again.
+bool kube_reflector_is_refused(const struct kube_reflector *reflector);
 
 // Borrowed; NULL when unknown or not kept.
 struct json_object *kube_reflector_get(const struct kube_reflector *reflector,

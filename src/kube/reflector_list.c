@@ -48,6 +48,7 @@ static void send_list(struct kube_reflector *r)
         strbuf_add_str(&path, "limit=0");
     }
     reflector_add_query(&path, "labelSelector", r->label_selector);
+    reflector_add_query(&path, "fieldSelector", r->field_selector);
     if (r->continue_token != NULL) {
         reflector_add_query(&path, "continue", r->continue_token);
     } else {
@@ -92,6 +93,7 @@ void reflector_begin_list(struct kube_reflector *r)
 static void list_refused(struct kube_reflector *r, const struct kube_response *response)
 {
     const struct kube_resource *kind = &r->options.resource;
+    r->is_refused = true;
     if (response->status == 404) {
         reflector_set_trouble(r, LOG_LEVEL_WARN,
                               "the API server does not know %s (%s): install the resource "
@@ -188,6 +190,7 @@ static void finish_sync(struct kube_reflector *r, struct slice version)
     r->version_unusable = false;
     r->confirmed = 0;
     r->is_synced = true;
+    r->is_refused = false;
     r->asked = 0;
     r->answered_ms = loop_now_ms(r->loop);
     reflector_clear_trouble(r);

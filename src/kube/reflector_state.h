@@ -27,12 +27,14 @@ struct kube_reflector {
     void *arg;
     char *namespace_name;
     char *label_selector;
+    char *field_selector;
     struct rand_state rng;
     struct kube_backoff backoff;
     struct kube_store store;
     struct kube_reflector_counters counters;
     char trouble[512];
     bool is_synced;
+    bool is_refused; // by the last answer to a list
     bool is_cut_off; // the pause is for a server that cannot be reached
 
     enum reflector_phase phase;

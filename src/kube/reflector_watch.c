@@ -177,6 +177,7 @@ void reflector_begin_watch(struct kube_reflector *r)
                   (unsigned int)seconds);
     reflector_add_query(&path, "resourceVersion", r->version);
     reflector_add_query(&path, "labelSelector", r->label_selector);
+    reflector_add_query(&path, "fieldSelector", r->field_selector);
     struct kube_call_options options = {.method = "GET", .path = strbuf_cstr(&path),
                                         .on_open = on_watch_open, .on_data = on_watch_data};
     kube_watch_decoder_fini(&r->watch);

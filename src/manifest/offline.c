@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 int offline_init(struct offline *offline)
 {
     *offline = (struct offline){0};
@@ -41,6 +43,7 @@ int offline_compile(struct offline *offline, struct slice ingress_class)
         .resources = &offline->resources,
         .endpoints = offline->endpoints,
         .ingress_class = ingress_class,
+        .now_s = (int64_t)(clock_wall_ns() / 1000000000u),
     };
     int rc = compile(&input, &offline->result);
     offline->compiled = rc == 0;

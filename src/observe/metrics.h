@@ -77,6 +77,8 @@ enum metric {
     X(OBJECTS_SERVICE, "headrace_objects", "gauge", "kind=\"Service\"", "")                       \
     X(OBJECTS_ENDPOINTSLICE, "headrace_objects", "gauge", "kind=\"EndpointSlice\"", "")           \
     X(OBJECTS_POD, "headrace_objects", "gauge", "kind=\"Pod\"", "")                               \
+    X(OBJECTS_SECRET, "headrace_objects", "gauge", "kind=\"Secret\"", "")                         \
+    X(OBJECTS_CONFIGMAP, "headrace_objects", "gauge", "kind=\"ConfigMap\"", "")                   \
     X(OBJECTS_INVALID, "headrace_objects_invalid", "gauge", "",                                   \
       "AIRoutes and ModelBackends that are left out because they are not valid")                  \
     X(MANIFESTS, "headrace_manifest_files", "gauge", "",                                           \

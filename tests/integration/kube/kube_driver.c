@@ -75,7 +75,7 @@ static struct json_object *current_object(void *arg, enum object_kind kind, stru
 
 static void dump(struct driver *d)
 {
-    for (int tag = 0; tag < OBJECT_KIND_COUNT; tag++) {
+    for (int tag = 0; tag < OBJECT_LISTED_COUNT; tag++) {
         const struct kube_reflector_counters *c = kube_source_counters(d->source, tag);
         printf("{\"event\":\"dump\",\"kind\":\"%s\",\"lists\":%llu,\"watches\":%llu,"
                "\"events\":%llu,\"bookmarks\":%llu,\"duplicates\":%llu,\"odd\":%llu,"
@@ -166,9 +166,9 @@ static int set_up(struct driver *d, const struct kube_config_options *where,
 {
     static const struct kube_source_events events = {
         .upsert = on_upsert, .remove = on_remove, .synced = on_synced};
-    struct kube_source_kind kinds[OBJECT_KIND_COUNT];
+    struct kube_source_kind kinds[OBJECT_LISTED_COUNT];
     struct kube_config *config = NULL;
-    for (int k = 0; k < OBJECT_KIND_COUNT; k++) {
+    for (int k = 0; k < OBJECT_LISTED_COUNT; k++) {
         kinds[k] = (struct kube_source_kind){
             .resource = {.api_version = object_kinds[k].api_version,
                          .kind = object_kinds[k].kind,

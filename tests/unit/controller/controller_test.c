@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "json/yaml_json.h"
+#include "tls/pems.h"
 
 enum { SAID_MAX = 64 };
 
@@ -28,6 +29,7 @@ struct world {
     size_t said_count;
     size_t gone_count;
     size_t withdrawn_count;
+    char references[1024]; // "+Secret d/name -Secret d/name "
     uint64_t now_ms;
 };
 
@@ -63,6 +65,16 @@ static void on_withdraw(void *arg, enum object_kind kind, struct slice namespace
     w->withdrawn_count++;
 }
 
+static void on_reference(void *arg, enum object_kind kind, struct slice namespace,
+                         struct slice name, bool is_wanted)
+{
+    struct world *w = arg;
+    size_t at = strlen(w->references);
+    snprintf(w->references + at, sizeof(w->references) - at, "%c%s %.*s/%.*s ",
+             is_wanted ? '+' : '-', object_kinds[kind].kind, SLICE_FMT(namespace),
+             SLICE_FMT(name));
+}
+
 static void forget_said(struct world *w)
 {
     for (size_t i = 0; i < w->said_count; i++) {
@@ -90,6 +102,7 @@ static int world_up(void **state)
                  .status = on_status,
                  .status_gone = on_gone,
                  .status_withdraw = on_withdraw,
+                 .reference = on_reference,
                  .arg = w},
     };
     assert_int_equal(controller_new(&config, &w->controller, &err), 0);
@@ -471,6 +484,195 @@ static void test_a_restart_unlearns_nothing(void **state)
 
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
 
+// ---- certificates ----
+
+static void upsert_pems(struct world *w, enum object_kind kind, const char *name,
+                        const char *const *pairs)
+{
+    struct json_object *json = json_object_new_object();
+    struct json_object *metadata = json_object_new_object();
+    struct json_object *data = json_object_new_object();
+    struct error err = ERROR_INIT;
+    json_object_object_add(metadata, "name", json_object_new_string(name));
+    for (; *pairs != NULL; pairs += 2) {
+        json_object_object_add(data, pairs[0], json_object_new_string(pairs[1]));
+    }
+    json_object_object_add(json, "metadata", metadata);
+    json_object_object_add(json, kind == OBJECT_SECRET ? "stringData" : "data", data);
+    assert_int_equal(controller_upsert(w->controller, kind, json, &origin, &err), 0);
+    json_object_put(json);
+}
+
+static void upsert_secret(struct world *w, const char *certificate, const char *key)
+{
+    const char *const pairs[] = {"tls.crt", certificate, "tls.key", key, NULL};
+    upsert_pems(w, OBJECT_SECRET, "c", pairs);
+}
+
+static void expect_references(struct world *w, const char *wanted)
+{
+    assert_string_equal(w->references, wanted);
+    w->references[0] = '\0';
+}
+
+static void expect_message(struct world *w, const char *name, enum condition_type type,
+                           const char *part)
+{
+    const struct object_status *status = said_of(w, OBJECT_AIROUTE, name);
+    assert_non_null(status);
+    if (strstr(status->conditions[type].message, part) == NULL) {
+        fail_msg("\"%s\" lacks \"%s\"", status->conditions[type].message, part);
+    }
+}
+
+static struct slice served_certificate(const struct world *w)
+{
+    const struct tls_host *host = snapshot_tls_host(w->snapshot, SLICE("api.example.com"));
+    return host != NULL ? host->identity->certificate_pem : SLICE_NULL;
+}
+
+#define ROUTE_TLS(generation, more)                                  \
+    "metadata: {name: r, generation: " generation ", uid: v}\n"      \
+    "spec: {hostnames: [api.example.com], tls: [{secretName: c}], "  \
+    "rules: [{name: a, backends: [{name: b}]}]" more "}\n"
+
+static void test_certificates_come_rotate_and_go(void **state)
+{
+    struct world *w = *state;
+    upsert(w, OBJECT_MODELBACKEND, BACKEND_STATIC);
+    upsert(w, OBJECT_AIROUTE, ROUTE_TLS("1", ""));
+    sync(w);
+    expect(w, OBJECT_AIROUTE, "r", CONDITION_RESOLVED_REFS, CONDITION_FALSE,
+           "CertificateNotFound");
+    assert_null(served_certificate(w).ptr);
+    assert_int_equal(w->snapshot->host_count, 1); // in the clear it is served all the same
+    upsert_secret(w, PEM_API_CERTIFICATE, PEM_API_KEY);
+    controller_flush(w->controller);
+    expect(w, OBJECT_AIROUTE, "r", CONDITION_READY, CONDITION_TRUE, "Ready");
+    assert_true(slice_eq_str(served_certificate(w), PEM_API_CERTIFICATE));
+    upsert_secret(w, PEM_OTHER_CERTIFICATE, PEM_OTHER_KEY);
+    controller_flush(w->controller);
+    assert_true(slice_eq_str(served_certificate(w), PEM_OTHER_CERTIFICATE));
+    controller_delete(w->controller, OBJECT_SECRET, SLICE("d"), SLICE("c"));
+    controller_flush(w->controller);
+    assert_null(served_certificate(w).ptr);
+    expect(w, OBJECT_AIROUTE, "r", CONDITION_READY, CONDITION_FALSE, "CertificateNotFound");
+    assert_int_equal(w->publications, 3);
+}
+
+static void test_what_changes_no_certificate_compiles_nothing(void **state)
+{
+    struct world *w = *state;
+    const char *const other[] = {"tls.crt", "x", NULL};
+    upsert(w, OBJECT_MODELBACKEND, BACKEND_STATIC);
+    upsert(w, OBJECT_AIROUTE, ROUTE_TLS("1", ""));
+    upsert_secret(w, PEM_API_CERTIFICATE, PEM_API_KEY);
+    sync(w);
+    upsert_secret(w, PEM_API_CERTIFICATE, PEM_API_KEY); // a label, perhaps
+    upsert_pems(w, OBJECT_SECRET, "nobody-names-it", other);
+    controller_delete(w->controller, OBJECT_SECRET, SLICE("d"), SLICE("nobody-names-it"));
+    pass_ms(w, 1000);
+    assert_int_equal(w->publications, 0);
+}
+
+static void test_a_broken_secret_is_used_as_it_was(void **state)
+{
+    struct world *w = *state;
+    upsert(w, OBJECT_MODELBACKEND, BACKEND_STATIC);
+    upsert(w, OBJECT_AIROUTE, ROUTE_TLS("1", ""));
+    upsert_secret(w, PEM_API_CERTIFICATE, PEM_API_KEY);
+    sync(w);
+    for (int i = 0; i < 2; i++) { // broken, and broken otherwise
+        upsert_secret(w, i == 0 ? PEM_OTHER_CERTIFICATE : "nothing", PEM_API_KEY);
+        controller_flush(w->controller);
+        assert_true(slice_eq_str(served_certificate(w), PEM_API_CERTIFICATE));
+        expect(w, OBJECT_AIROUTE, "r", CONDITION_RESOLVED_REFS, CONDITION_FALSE,
+               "InvalidCertificateRef");
+        expect_message(w, "r", CONDITION_RESOLVED_REFS, "what it held before is used");
+    }
+    upsert_secret(w, PEM_OTHER_CERTIFICATE, PEM_OTHER_KEY);
+    controller_flush(w->controller);
+    assert_true(slice_eq_str(served_certificate(w), PEM_OTHER_CERTIFICATE));
+    expect(w, OBJECT_AIROUTE, "r", CONDITION_READY, CONDITION_TRUE, "Ready");
+    // Gone is gone, and what was before that is nothing to go back to.
+    controller_delete(w->controller, OBJECT_SECRET, SLICE("d"), SLICE("c"));
+    upsert_secret(w, PEM_OTHER_CERTIFICATE, PEM_API_KEY);
+    controller_flush(w->controller);
+    assert_null(served_certificate(w).ptr);
+}
+
+static void test_only_what_is_named_is_asked_for(void **state)
+{
+    struct world *w = *state;
+    upsert(w, OBJECT_AIROUTE, ROUTE_TLS("1", ""));
+    expect_references(w, "+Secret d/c ");
+    upsert(w, OBJECT_MODELBACKEND,
+           "metadata: {name: b}\nspec: {static: {endpoints: [{address: 10.0.0.1, port: 1}]}, tls: "
+           "{caRef: {name: ca}, clientCertificateRef: {name: c}}}\n");
+    expect_references(w, "+ConfigMap d/ca ");
+    upsert(w, OBJECT_AIROUTE, ROUTE_TLS("1", "")); // a status was written
+    upsert(w, OBJECT_AIROUTE, ROUTE_TLS("2", ", httpsRedirect: true"));
+    expect_references(w, "");
+    upsert(w, OBJECT_AIROUTE, "metadata: {name: other, generation: 1}\n"
+                              "spec: {ingressClassName: x, tls: [{secretName: other}], "
+                              "rules: [{name: a, backends: [{name: b}]}]}\n");
+    upsert(w, OBJECT_AIROUTE, "metadata: {name: wrong}\nspec: {tls: [{secretName: x}]}\n");
+    expect_references(w, "");
+    upsert(w, OBJECT_AIROUTE, ROUTE);
+    expect_references(w, ""); // the backend has it still
+    controller_delete(w->controller, OBJECT_MODELBACKEND, SLICE("d"), SLICE("b"));
+    expect_references(w, "-ConfigMap d/ca -Secret d/c ");
+}
+
+static void test_a_certificate_expires_without_any_event(void **state)
+{
+    struct world *w = *state;
+    struct arena arena = {0};
+    struct tls_leaf leaf;
+    struct error err = ERROR_INIT;
+    assert_int_equal(tls_pem_check_identity(SLICE(PEM_EXPIRED_CERTIFICATE),
+                                            SLICE(PEM_EXPIRED_KEY), &arena, &leaf, &err), 0);
+    arena_fini(&arena);
+    w->now_ms = (uint64_t)leaf.not_after * 1000 - 60000;
+    pass_ms(w, 0);
+    upsert(w, OBJECT_MODELBACKEND, BACKEND_STATIC);
+    upsert(w, OBJECT_AIROUTE,
+           "metadata: {name: r}\nspec: {hostnames: [old.example.com], tls: [{secretName: c}], "
+           "rules: [{name: a, backends: [{name: b}]}]}\n");
+    upsert_secret(w, PEM_EXPIRED_CERTIFICATE, PEM_EXPIRED_KEY);
+    sync(w);
+    expect_message(w, "r", CONDITION_READY, "");
+    assert_string_equal(said_of(w, OBJECT_AIROUTE, "r")->conditions[CONDITION_READY].message, "");
+    for (int i = 0; i < 64; i++) {
+        pass_ms(w, 1000);
+    }
+    assert_int_equal(w->publications, 1);
+    expect_message(w, "r", CONDITION_READY, "expired at");
+    expect(w, OBJECT_AIROUTE, "r", CONDITION_READY, CONDITION_TRUE, "Ready");
+    pass_ms(w, 10000);
+    assert_int_equal(w->publications, 1);
+}
+
+#define SERVICE_H2C \
+    "metadata: {name: s}\nspec: {ports: [{name: http, port: 80, appProtocol: kubernetes.io/h2c}]}\n"
+
+static void test_another_protocol_of_a_service_is_compiled(void **state)
+{
+    struct world *w = *state;
+    upsert(w, OBJECT_MODELBACKEND, BACKEND_SERVICE);
+    upsert(w, OBJECT_SERVICE, SERVICE);
+    upsert(w, OBJECT_ENDPOINTSLICE, SLICE_OF("true"));
+    sync(w);
+    assert_int_equal(w->snapshot->backends[0]->protocol, SNAP_PROTOCOL_HTTP1);
+    upsert(w, OBJECT_SERVICE, SERVICE_H2C);
+    pass_ms(w, 100);
+    assert_int_equal(w->publications, 1);
+    assert_int_equal(w->snapshot->backends[0]->protocol, SNAP_PROTOCOL_HTTP2);
+    upsert(w, OBJECT_SERVICE, SERVICE_H2C);
+    pass_ms(w, 100);
+    assert_int_equal(w->publications, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +689,12 @@ int main(void)
         WORLD_TEST(test_endpoint_state_survives_a_compilation),
         WORLD_TEST(test_what_was_detected_is_said),
         WORLD_TEST(test_a_restart_unlearns_nothing),
+        WORLD_TEST(test_certificates_come_rotate_and_go),
+        WORLD_TEST(test_what_changes_no_certificate_compiles_nothing),
+        WORLD_TEST(test_a_broken_secret_is_used_as_it_was),
+        WORLD_TEST(test_only_what_is_named_is_asked_for),
+        WORLD_TEST(test_a_certificate_expires_without_any_event),
+        WORLD_TEST(test_another_protocol_of_a_service_is_compiled),
     };
     return cmocka_run_group_tests_name("controller", tests, NULL, NULL);
 }

@@ -432,7 +432,7 @@ static void test_kinds(void **state)
         assert_int_equal(kind, i);
     }
     assert_int_equal(object_kind_find("v1", "AIRoute", &kind), -ENOENT);
-    assert_int_equal(object_kind_find("v1", "Secret", &kind), -ENOENT);
+    assert_int_equal(object_kind_find("v1", "Namespace", &kind), -ENOENT);
 }
 
 static void test_suggestions(void **state)
