@@ -88,6 +88,7 @@ static void set_defaults(struct run_options *o)
     o->max_headers = o->proxy.limits.max_headers;
     o->max_connections = o->proxy.max_connections;
     o->http2_max_streams = o->proxy.http2_max_streams;
+    o->http2_upstream_streams = o->proxy.http2_upstream_streams;
     o->header_timeout_ms = o->proxy.header_timeout_ms;
     o->body_timeout_ms = o->proxy.body_timeout_ms;
     o->idle_timeout_ms = o->proxy.idle_timeout_ms;
@@ -107,6 +108,7 @@ static void apply(struct run_options *o)
     o->proxy.limits.max_headers = (size_t)o->max_headers;
     o->proxy.max_connections = (uint32_t)o->max_connections;
     o->proxy.http2_max_streams = (uint32_t)o->http2_max_streams;
+    o->proxy.http2_upstream_streams = (uint32_t)o->http2_upstream_streams;
     o->proxy.header_timeout_ms = (uint32_t)o->header_timeout_ms;
     o->proxy.body_timeout_ms = (uint32_t)o->body_timeout_ms;
     o->proxy.idle_timeout_ms = (uint32_t)o->idle_timeout_ms;
@@ -162,6 +164,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          &o->max_connections, 1, 1000000, NULL},
         {"http2-max-streams", "N", "requests at a time of one HTTP/2 connection (default 128)",
          OPTION_U64, &o->http2_max_streams, 1, 10000, NULL},
+        {"http2-upstream-streams", "N",
+         "requests at a time on one HTTP/2 connection to a server (default 100)", OPTION_U64,
+         &o->http2_upstream_streams, 1, 10000, NULL},
         {"header-timeout", "TIME", "for the head of a request (default 10s)", OPTION_DURATION,
          &o->header_timeout_ms, 10, DAY_MS, NULL},
         {"body-timeout", "TIME", "between two pieces of a request body (default 60s)",

@@ -24,6 +24,7 @@ struct run_options {
     uint64_t max_headers;
     uint64_t max_connections;
     uint64_t http2_max_streams;
+    uint64_t http2_upstream_streams;
     uint64_t header_timeout_ms;
     uint64_t body_timeout_ms;
     uint64_t idle_timeout_ms;

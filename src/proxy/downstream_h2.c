@@ -4,20 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/h2_head.h"
 #include "observe/metrics.h"
 #include "proxy/body.h"
+#include "proxy/downstream_h2_stream.h"
 #include "proxy/request.h"
 #include "proxy/worker.h"
 
 enum {
     READS_A_TURN = 16,
     CONNECTION_WINDOW = 1024 * 1024,
-    STREAM_OUT_MAX = DOWNSTREAM_OUT_MAX,
-    OUT_HIGH = 64 * 1024, // unsent bytes of a stream from which it is blocked, and below which
-    OUT_LOW = 16 * 1024,  // it goes on
-    BATCH = 64 * 1024,    // bytes that are sent at once
-    FIELDS_MAX = 256,
     SWEEP_MS = 1000,
     LAST_FRAMES_MS = 1000, // for a GOAWAY to be read before the connection closes
 };
@@ -33,96 +28,7 @@ enum {
     H2_CALM_RESET = 5, // of a stream that the client gives up
 };
 
-struct h2_server {
-    struct downstream *down;
-    nghttp2_session *session;
-    struct list_node streams;
-    size_t stream_count;
-    struct h2_head head;       // being received
-    uint64_t head_since_ms;    // 0: none is
-    uint64_t idle_since_ms;    // without a stream
-    uint64_t calm_ms;          // when the allowance was last filled up
-    int64_t calm;
-    bool flooded;
-    bool receiving; // inside nghttp2: nothing is sent and nothing is freed
-    bool notified;  // the client knows that there will be no new streams
-    bool leaving;   // closes when the last stream has ended
-};
-
-struct h2_stream {
-    struct stream stream;
-    struct h2_server *server; // NULL: the connection is gone
-    struct list_node node;
-    int32_t id;
-    struct strbuf out;
-    size_t unconsumed;   // bytes of the request's body whose window is not open again yet
-    bool body_ended;     // the client has sent everything
-    bool answering;      // the head was handed over
-    bool end;            // nothing follows `out`
-    bool cut;            // the answer is not complete: the stream is reset behind `out`
-    bool deferred;       // nghttp2 waits for more
-    bool full;           // over OUT_HIGH, and not yet below OUT_LOW
-    bool done;           // the request is gone
-    bool closing;        // nghttp2 has closed it
-};
-
-static const struct stream_ops h2_stream_ops;
-
 // ---- life ---------------------------------------------------------------------------------------
-
-static void on_reap(struct task *task, void *arg)
-{
-    (void)task;
-    downstream_reap(arg);
-}
-
-void downstream_h2_reap(struct worker *worker)
-{
-    list_for_each(&worker->closed_streams, node) {
-        list_remove(node);
-        free(container_of(node, struct h2_stream, node));
-    }
-}
-
-static struct h2_stream *stream_new(struct h2_server *server, int32_t id)
-{
-    struct downstream *down = server->down;
-    struct h2_stream *st = calloc(1, sizeof(*st));
-    if (st == NULL) {
-        return NULL;
-    }
-    st->stream = (struct stream){.ops = &h2_stream_ops,
-                                 .worker = down->stream.worker,
-                                 .peer = down->peer,
-                                 .version = STREAM_HTTP2};
-    st->server = server;
-    st->id = id;
-    strbuf_init(&st->out, STREAM_OUT_MAX);
-    list_push_back(&server->streams, &st->node);
-    server->stream_count++;
-    return st;
-}
-
-// Unlinks it from the connection. Callers up the stack may still look at `closed`: the memory goes
-// at the end of the turn.
-static void stream_free(struct h2_stream *st)
-{
-    struct worker *worker = st->stream.worker;
-    if (st->stream.closed) {
-        return;
-    }
-    st->stream.closed = true;
-    strbuf_fini(&st->out);
-    list_remove(&st->node);
-    if (st->server != NULL) {
-        st->server->stream_count--;
-        st->server->idle_since_ms = worker_now_ms(worker);
-        nghttp2_session_set_stream_user_data(st->server->session, st->id, NULL);
-    }
-    st->server = NULL;
-    list_push_back(&worker->closed_streams, &st->node);
-    loop_task_set(worker->loop, &worker->reap, on_reap, worker);
-}
 
 static void server_close(struct h2_server *server, enum fault fault)
 {
@@ -132,7 +38,7 @@ static void server_close(struct h2_server *server, enum fault fault)
         if (st->stream.request != NULL) {
             request_abort(st->stream.request, fault); // closes the stream
         } else {
-            stream_free(st);
+            h2_stream_free(st);
         }
     }
     nghttp2_session_del(server->session);
@@ -142,119 +48,12 @@ static void server_close(struct h2_server *server, enum fault fault)
     downstream_close(down);
 }
 
-static void schedule_flush(struct h2_server *server);
-
-// ---- sending ------------------------------------------------------------------------------------
-
-static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
-                            uint32_t *flags, nghttp2_data_source *source, void *arg)
-{
-    (void)session;
-    (void)id;
-    (void)buf;
-    (void)arg;
-    struct h2_stream *st = source->ptr;
-    size_t n = MIN_OF(st->out.len, length);
-    if (n == 0 && st->cut) {
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // resets the stream
-    }
-    if (n == 0 && !st->end) {
-        st->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (n == st->out.len && st->end) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    }
-    return (ssize_t)n;
-}
-
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_head,
-                        size_t length, nghttp2_data_source *source, void *arg)
-{
-    (void)session;
-    struct h2_server *server = arg;
-    struct h2_stream *st = source->ptr;
-    struct worker *worker = server->down->stream.worker;
-    struct strbuf *batch = &worker->h2_batch;
-    if (frame->data.padlen != 0 || !strbuf_reserve(batch, length + 9)) {
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    }
-    strbuf_add(batch, slice_of((const char *)frame_head, 9));
-    strbuf_add(batch, slice_of(st->out.ptr, length));
-    strbuf_consume(&st->out, length);
-    st->stream.progress_ms = worker_now_ms(worker);
-    if (st->out.len == 0 && st->out.cap > OUT_LOW) {
-        strbuf_fini(&st->out);
-    }
-    return 0;
-}
-
-// The answer is complete, but the client is still sending: it need not (RFC 9113 section 8.1).
-static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
-{
-    (void)arg;
-    bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
-               (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS);
-    const struct h2_stream *st =
-        end ? nghttp2_session_get_stream_user_data(session, frame->hd.stream_id) : NULL;
-    if (st != NULL && !st->body_ended) {
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                        NGHTTP2_NO_ERROR);
-    }
-    return 0;
-}
-
-// Moves what nghttp2 has to say to the connection. 0, or negative: the connection is unusable.
-static int send_batch(struct h2_server *server)
-{
-    struct downstream *down = server->down;
-    struct strbuf *batch = &down->stream.worker->h2_batch;
-    strbuf_reset(batch);
-    while (batch->len < BATCH) {
-        const uint8_t *data;
-        ssize_t n = nghttp2_session_mem_send(server->session, &data);
-        if (n < 0 || batch->failed) {
-            return -ENOMEM;
-        }
-        if (n == 0 && !nghttp2_session_want_write(server->session)) {
-            break;
-        }
-        size_t before = batch->len;
-        strbuf_add(batch, slice_of((const char *)data, (size_t)n));
-        if (n == 0 && batch->len == before) {
-            break;
-        }
-    }
-    if (batch->len == 0) {
-        return 0;
-    }
-    struct iovec iov = {.iov_base = batch->ptr, .iov_len = batch->len};
-    int rc = downstream_send(down, &iov, 1);
-    return rc < 0 ? rc : 1;
-}
-
-// Streams that had been full and have room again go on. (What they do may close others, so each is
-// looked for anew; a stream is full at most once a round.)
-static void wake_writable(struct h2_server *server)
-{
-    list_for_each(&server->streams, node) {
-        struct h2_stream *st = container_of(node, struct h2_stream, node);
-        if (st->full && st->out.len < OUT_LOW) {
-            st->full = false;
-            if (st->stream.request != NULL) {
-                request_on_writable(st->stream.request);
-            }
-        }
-    }
-}
-
 static void flush(struct h2_server *server)
 {
     struct downstream *down = server->down;
     int rc = 1;
     while (rc > 0 && down->out.len == 0) {
-        rc = send_batch(server);
+        rc = h2_stream_send_batch(server);
     }
     if (rc < 0) {
         server_close(server, rc == -ENOMEM ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
@@ -266,7 +65,7 @@ static void flush(struct h2_server *server)
         server_close(server, FAULT_CLIENT_ABORT);
         return;
     }
-    wake_writable(server);
+    h2_stream_wake(server);
 }
 
 static void server_read(struct h2_server *server);
@@ -282,7 +81,7 @@ static void on_task(struct task *task, void *arg)
     flush(down->h2);
 }
 
-static void schedule_flush(struct h2_server *server)
+void h2_server_schedule(struct h2_server *server)
 {
     if (!server->receiving) {
         loop_task_set(server->down->stream.worker->loop, &server->down->resume, on_task,
@@ -357,7 +156,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (!request) {
         return 0;
     }
-    struct h2_stream *st = server->flooded ? NULL : stream_new(server, frame->hd.stream_id);
+    struct h2_stream *st = server->flooded ? NULL : h2_stream_new(server, frame->hd.stream_id);
     if (st == NULL) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // resets the stream
     }
@@ -486,7 +285,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
         return 0;
     }
     server->calm = MIN_OF(server->calm + H2_CALM_A_REQUEST, (int64_t)H2_CALM_MAX);
-    stream_free(st);
+    h2_stream_free(st);
     return 0;
 }
 
@@ -536,7 +335,7 @@ static void server_read(struct h2_server *server)
     }
     flush(server);
     if (down->h2 != NULL && down->readable && down->out.len == 0) {
-        schedule_flush(server);
+        h2_server_schedule(server);
     }
 }
 
@@ -570,9 +369,7 @@ static void h2_cut(struct downstream *down)
     server_close(down->h2, FAULT_SHUTDOWN);
 }
 
-// No new streams, in two steps (RFC 9113 section 6.8): first all that may be under way are still
-// taken, then, a moment later, the last one is named.
-static void say_goodbye(struct h2_server *server)
+void h2_server_say_goodbye(struct h2_server *server)
 {
     if (!server->notified) {
         server->notified = true;
@@ -584,12 +381,12 @@ static void say_goodbye(struct h2_server *server)
                                     nghttp2_session_get_last_proc_stream_id(server->session),
                                     NGHTTP2_NO_ERROR, NULL, 0);
     }
-    schedule_flush(server);
+    h2_server_schedule(server);
 }
 
 static void h2_drain(struct downstream *down)
 {
-    say_goodbye(down->h2);
+    h2_server_say_goodbye(down->h2);
 }
 
 // Answers that are complete on our side, but that the client does not take.
@@ -602,7 +399,7 @@ static void reset_stalled(struct h2_server *server)
         if (st->done && now - st->stream.progress_ms >= worker->config->write_timeout_ms) {
             (void)nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, st->id,
                                             NGHTTP2_CANCEL);
-            schedule_flush(server);
+            h2_server_schedule(server);
         }
     }
 }
@@ -624,7 +421,7 @@ static void h2_on_deadline(struct downstream *down)
     reset_stalled(server);
     if (idle || server->notified) {
         server->notified = true;
-        say_goodbye(server);
+        h2_server_say_goodbye(server);
         server->idle_since_ms = idle ? now - config->idle_timeout_ms : server->idle_since_ms;
         downstream_set_deadline(down, LAST_FRAMES_MS);
         return;
@@ -641,140 +438,6 @@ const struct downstream_protocol downstream_h2 = {
     .on_deadline = h2_on_deadline,
     .drain = h2_drain,
     .cut = h2_cut,
-};
-
-// ---- what a request asks ------------------------------------------------------------------------
-
-static struct h2_stream *h2_of(struct stream *stream)
-{
-    return container_of(stream, struct h2_stream, stream);
-}
-
-static int submit_head(struct h2_stream *st, const struct stream_output *output)
-{
-    nghttp2_nv fields[FIELDS_MAX];
-    size_t count = h2_fields_of_response((char *)(uintptr_t)output->head.ptr, output->head.len,
-                                         fields, FIELDS_MAX);
-    nghttp2_data_provider provider = {.source.ptr = st, .read_callback = on_read_data};
-    bool empty = output->end && output->first.len + output->len == 0;
-    if (count == 0) {
-        return -ENOBUFS;
-    }
-    st->answering = true;
-    int rc = nghttp2_submit_response(st->server->session, st->id, fields, count,
-                                     empty ? NULL : &provider);
-    return rc == 0 ? 0 : -ENOMEM;
-}
-
-static int h2_send(struct stream *stream, const struct stream_output *output)
-{
-    struct h2_stream *st = h2_of(stream);
-    if (st->server == NULL) {
-        return -ECONNRESET;
-    }
-    if (st->out.len == 0) {
-        stream->progress_ms = worker_now_ms(stream->worker);
-    }
-    strbuf_add(&st->out, output->first);
-    strbuf_add(&st->out, slice_of(output->data, output->len));
-    st->end = output->end;
-    st->full = st->full || st->out.len >= OUT_HIGH;
-    stream->bytes_out += output->head.len + output->first.len + output->len;
-    if (st->out.failed) {
-        return -ENOBUFS;
-    }
-    int rc = 0;
-    if (output->head.len != 0) {
-        rc = submit_head(st, output);
-    } else if (st->deferred) {
-        st->deferred = false;
-        rc = nghttp2_session_resume_data(st->server->session, st->id) == 0 ? 0 : -ENOMEM;
-    }
-    schedule_flush(st->server);
-    return rc;
-}
-
-static int h2_send_interim(struct stream *stream, struct slice head)
-{
-    struct h2_stream *st = h2_of(stream);
-    char text[1024];
-    nghttp2_nv fields[FIELDS_MAX];
-    if (st->server == NULL) {
-        return -ECONNRESET;
-    }
-    if (head.len > sizeof(text)) {
-        return 0; // may be left out
-    }
-    memcpy(text, head.ptr, head.len);
-    size_t count = h2_fields_of_response(text, head.len, fields, FIELDS_MAX);
-    int rc = nghttp2_submit_headers(st->server->session, NGHTTP2_FLAG_NONE, st->id, NULL, fields,
-                                    count, NULL);
-    schedule_flush(st->server);
-    return rc == 0 ? 0 : -ENOMEM;
-}
-
-static bool h2_blocked(const struct stream *stream)
-{
-    return container_of(stream, const struct h2_stream, stream)->full;
-}
-
-static void h2_want_body(struct stream *stream)
-{
-    struct h2_stream *st = h2_of(stream);
-    if (st->server == NULL || st->unconsumed == 0) {
-        return;
-    }
-    (void)nghttp2_session_consume_stream(st->server->session, st->id, st->unconsumed);
-    st->unconsumed = 0;
-    schedule_flush(st->server);
-}
-
-// keep_alive is the business of HTTP/1 alone: a stream ends by itself.
-static void h2_done(struct stream *stream, bool keep_alive, bool unread)
-{
-    (void)keep_alive;
-    (void)unread; // see on_frame_sent
-    struct h2_stream *st = h2_of(stream);
-    stream->request = NULL;
-    st->done = true;
-    if (st->server == NULL) {
-        return;
-    }
-    if (!st->end) {
-        st->cut = true; // nobody shall take it for complete
-        if (st->deferred) {
-            st->deferred = false;
-            (void)nghttp2_session_resume_data(st->server->session, st->id);
-        }
-    }
-    if (stream->worker->leaving) {
-        say_goodbye(st->server);
-    }
-    schedule_flush(st->server);
-}
-
-static void h2_close(struct stream *stream)
-{
-    struct h2_stream *st = h2_of(stream);
-    stream->request = NULL;
-    if (st->server != NULL) {
-        struct h2_server *server = st->server;
-        if (!st->closing) {
-            (void)nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, st->id,
-                                            NGHTTP2_INTERNAL_ERROR);
-        }
-        stream_free(st);
-        schedule_flush(server);
-    }
-}
-
-static const struct stream_ops h2_stream_ops = {
-    .send = h2_send,
-    .send_interim = h2_send_interim,
-    .blocked = h2_blocked,
-    .want_body = h2_want_body,
-    .done = h2_done,
-    .close = h2_close,
 };
 
 // ---- start --------------------------------------------------------------------------------------
@@ -798,8 +461,7 @@ static int set_up_session(struct h2_server *server)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
+    h2_stream_set_callbacks(callbacks);
     nghttp2_option_set_no_auto_window_update(option, 1);
     int rc = nghttp2_session_server_new2(&server->session, callbacks, server, option);
     nghttp2_option_del(option);
@@ -854,6 +516,6 @@ bool downstream_h2_start(struct downstream *down, const char *data, size_t len)
         return false;
     }
     down->readable = true; // there may be more, and its edge was seen
-    schedule_flush(server);
+    h2_server_schedule(server);
     return true;
 }

@@ -9,8 +9,8 @@
 
 #include "proxy/downstream.h"
 
-// The connection speaks HTTP/2 from its first byte on (ALPN, or the preface was seen). It goes on by
-// itself; data[0..len) are bytes that were received already. False: it is closed.
+// The connection speaks HTTP/2 from its first byte on (ALPN, or the preface was seen). It goes on
+// by itself; data[0..len) are bytes that were received already. False: it is closed.
 bool downstream_h2_start(struct downstream *down, const char *data, size_t len);
 
 // How many of the first bytes are those of the client's preface: len or H2_PREFACE_LEN, whatever is

@@ -15,50 +15,36 @@ void upstream_pool_init(struct upstream_pool *pool)
 
 void upstream_pool_fini(struct upstream_pool *pool)
 {
-    free(pool->by_endpoint);
+    endpoint_lists_fini(&pool->by_endpoint);
     free(pool->counts);
-    pool->by_endpoint = NULL;
     pool->counts = NULL;
-    pool->cap = 0;
+    pool->count_cap = 0;
 }
 
-// List heads move with the array, so every ring is re-tied.
-static bool pool_grow(struct upstream_pool *pool, uint32_t id)
+static bool make_count(struct upstream_pool *pool, uint32_t id)
 {
-    size_t cap = pool->cap != 0 ? pool->cap : 16;
-    while (cap <= id) {
-        cap *= 2;
+    size_t cap = pool->by_endpoint.cap; // above every id that has a list
+    if (id < pool->count_cap) {
+        return true;
     }
-    struct list_node *heads = malloc(cap * sizeof(*heads));
-    uint32_t *counts = calloc(cap, sizeof(*counts));
-    if (heads == NULL || counts == NULL) {
-        free(heads);
-        free(counts);
+    uint32_t *counts = realloc(pool->counts, cap * sizeof(*counts));
+    if (counts == NULL) {
         return false;
     }
-    for (size_t i = 0; i < cap; i++) {
-        list_init(&heads[i]);
-        if (i < pool->cap && !list_empty(&pool->by_endpoint[i])) {
-            heads[i] = pool->by_endpoint[i];
-            heads[i].next->prev = &heads[i];
-            heads[i].prev->next = &heads[i];
-        }
-        counts[i] = i < pool->cap ? pool->counts[i] : 0;
+    for (size_t i = pool->count_cap; i < cap; i++) {
+        counts[i] = 0;
     }
-    free(pool->by_endpoint);
-    free(pool->counts);
-    pool->by_endpoint = heads;
     pool->counts = counts;
-    pool->cap = cap;
+    pool->count_cap = cap;
     return true;
 }
 
 struct upstream *upstream_pool_take(struct upstream_pool *pool, uint32_t endpoint_id, uint64_t turn)
 {
-    if (endpoint_id >= pool->cap || list_empty(&pool->by_endpoint[endpoint_id])) {
+    struct list_node *head = endpoint_lists_at(&pool->by_endpoint, endpoint_id);
+    if (head == NULL || list_empty(head)) {
         return NULL;
     }
-    struct list_node *head = &pool->by_endpoint[endpoint_id];
     struct list_node *node = head->prev;
     for (int i = 0; i < LOOK_BACK && node != head; i++, node = node->prev) {
         struct upstream *upstream = container_of(node, struct upstream, pool_node);
@@ -75,10 +61,11 @@ struct upstream *upstream_pool_take(struct upstream_pool *pool, uint32_t endpoin
 bool upstream_pool_put(struct upstream_pool *pool, struct upstream *upstream, uint32_t max)
 {
     uint32_t id = upstream->endpoint->id;
-    if ((id >= pool->cap && !pool_grow(pool, id)) || pool->counts[id] >= max) {
+    struct list_node *head = endpoint_lists_make(&pool->by_endpoint, id);
+    if (head == NULL || !make_count(pool, id) || pool->counts[id] >= max) {
         return false;
     }
-    list_push_back(&pool->by_endpoint[id], &upstream->pool_node);
+    list_push_back(head, &upstream->pool_node);
     list_push_back(&pool->by_age, &upstream->age_node);
     pool->counts[id]++;
     return true;

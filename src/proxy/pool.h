@@ -6,14 +6,15 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "proxy/endpoint_lists.h"
 
 struct upstream;
 struct worker;
 
 struct upstream_pool {
-    struct list_node *by_endpoint; // indexed by endpoint id
-    uint32_t *counts;
-    size_t cap;
+    struct endpoint_lists by_endpoint;
+    uint32_t *counts; // by endpoint id
+    size_t count_cap;
     struct list_node by_age; // oldest first
 };
 

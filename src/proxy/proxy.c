@@ -32,6 +32,7 @@ void proxy_config_init(struct proxy_config *config)
         .upstream_idle_timeout_ms = 4000,
         .max_idle_per_endpoint = 128,
         .http2_max_streams = 128,
+        .http2_upstream_streams = 100,
         .unary_timeout_ms = 3600000,
     };
 }

@@ -1,20 +1,30 @@
 #include "proxy/upstream.h"
 
+#include "proxy/request.h"
 #include "proxy/upstream_h1.h"
+#include "proxy/upstream_h2.h"
+
+static bool speaks_http2(const struct request *request)
+{
+    return request->target->backend->protocol == SNAP_PROTOCOL_HTTP2;
+}
 
 struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno)
 {
-    return upstream_h1_open(worker, endpoint, request, ret_errno);
+    return speaks_http2(request) ? upstream_h2_open(worker, endpoint, request, ret_errno)
+                                 : upstream_h1_open(worker, endpoint, request, ret_errno);
 }
 
 struct exchange *upstream_reuse(struct worker *worker, const struct endpoint *endpoint,
                                 struct request *request)
 {
-    return upstream_h1_reuse(worker, endpoint, request);
+    return speaks_http2(request) ? upstream_h2_reuse(worker, endpoint, request)
+                                 : upstream_h1_reuse(worker, endpoint, request);
 }
 
 void upstream_sweep_idle(struct worker *worker, bool all)
 {
     upstream_h1_sweep(worker, all);
+    upstream_h2_sweep(worker, all);
 }

@@ -235,6 +235,7 @@ static void worker_free_parts(struct worker *worker)
         free(request);
     }
     upstream_pool_fini(&worker->pool);
+    endpoint_lists_fini(&worker->h2_clients);
     strbuf_fini(&worker->head);
     strbuf_fini(&worker->h2_batch);
     access_log_free(worker->access_log);
@@ -250,6 +251,7 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
     list_init(&worker->downstreams);
     list_init(&worker->closed_downstreams);
     list_init(&worker->closed_streams);
+    list_init(&worker->h2_all);
     list_init(&worker->free_downstreams);
     list_init(&worker->free_requests);
     upstream_pool_init(&worker->pool);

@@ -8,6 +8,7 @@
 #include "base/rand.h"
 #include "base/strbuf.h"
 #include "event/loop.h"
+#include "proxy/endpoint_lists.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 
@@ -48,7 +49,9 @@ struct worker {
     struct list_node closed_streams;     // of HTTP/2, likewise
     struct task reap;
     _Atomic uint64_t downstream_count; // read by the drain
-    struct upstream_pool pool;
+    struct upstream_pool pool;         // idle HTTP/1 connections to endpoints
+    struct endpoint_lists h2_clients;  // HTTP/2 connections to endpoints that take exchanges
+    struct list_node h2_all;           // and all of them
     struct list_node free_downstreams; // kept for reuse, bounded
     struct list_node free_requests;
     size_t free_request_count;

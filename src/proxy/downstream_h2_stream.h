@@ -1,0 +1,62 @@
+// The streams of a client connection that speaks HTTP/2, and what is sent on them; shared by the
+// two files that make up such a connection.
+#pragma once
+
+#include "http/h2_head.h"
+#include "proxy/downstream_h2.h"
+
+struct h2_server {
+    struct downstream *down;
+    nghttp2_session *session;
+    struct list_node streams;
+    size_t stream_count;
+    struct h2_head head;       // being received
+    uint64_t head_since_ms;    // 0: none is
+    uint64_t idle_since_ms;    // without a stream
+    uint64_t calm_ms;          // when the allowance was last filled up
+    int64_t calm;
+    bool flooded;
+    bool receiving; // inside nghttp2: nothing is sent and nothing is freed
+    bool notified;  // the client knows that there will be no new streams
+    bool leaving;   // closes when the last stream has ended
+};
+
+struct h2_stream {
+    struct stream stream;
+    struct h2_server *server; // NULL: the connection is gone
+    struct list_node node;
+    int32_t id;
+    struct strbuf out;
+    size_t unconsumed;   // bytes of the request's body whose window is not open again yet
+    bool body_ended;     // the client has sent everything
+    bool answering;      // the head was handed over
+    bool end;            // nothing follows `out`
+    bool cut;            // the answer is not complete: the stream is reset behind `out`
+    bool deferred;       // nghttp2 waits for more
+    bool full;           // over OUT_HIGH, and not yet below OUT_LOW
+    bool done;           // the request is gone
+    bool closing;        // nghttp2 has closed it
+};
+
+struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id); // NULL: out of memory
+
+// Unlinks it from the connection. Callers up the stack may still look at `closed`: the memory goes
+// at the end of the turn.
+void h2_stream_free(struct h2_stream *st);
+
+// Sets what nghttp2 calls when it sends.
+void h2_stream_set_callbacks(nghttp2_session_callbacks *callbacks);
+
+// Moves up to a batch of what nghttp2 has to say to the connection. > 0: there may be more; 0: that
+// was all; negative: the connection is unusable.
+MUST_CHECK int h2_stream_send_batch(struct h2_server *server);
+
+// Streams that were full and have room again go on.
+void h2_stream_wake(struct h2_server *server);
+
+// Sends at the end of the loop's turn. (Inside nghttp2 that comes by itself.)
+void h2_server_schedule(struct h2_server *server);
+
+// No new streams, in two steps (RFC 9113 section 6.8): first all that may be under way are still
+// taken; when called again, the last one is named.
+void h2_server_say_goodbye(struct h2_server *server);
