@@ -225,6 +225,17 @@ static bool is_persistent(const struct h1_fields *fields, unsigned minor_version
     return !fields->connection_close && (minor_version > 0 || fields->connection_keep_alive);
 }
 
+// Only WebSocket. Others stay unanswered, as RFC 9110 section 7.8 allows: h2c above all would carry
+// requests past us that nobody looked at. A body could be taken for the new protocol's bytes.
+static struct slice upgrade_asked(const struct h1_fields *fields,
+                                  const struct http_request *request)
+{
+    bool fine = fields->connection_upgrade && !fields->upgrade_repeated &&
+                slice_ieq(fields->upgrade, SLICE("websocket")) && request->minor_version > 0 &&
+                request->method == HTTP_METHOD_GET && request->framing == HTTP_FRAMING_NONE;
+    return fine ? fields->upgrade : SLICE_NULL;
+}
+
 static enum http_reject interpret_request(const struct h1_target *target, struct h1_fields *fields,
                                           struct http_header *headers, struct http_request *request)
 {
@@ -244,6 +255,7 @@ static enum http_reject interpret_request(const struct h1_target *target, struct
                                                     : HTTP_FRAMING_NONE;
     request->content_length = fields->has_content_length ? fields->content_length : 0;
     request->keep_alive = is_persistent(fields, request->minor_version);
+    request->upgrade = upgrade_asked(fields, request);
     request->headers = headers;
     request->header_count = fields->count;
     return check_expect(fields, request);
@@ -395,9 +407,19 @@ static enum http_reject interpret_response(struct h1_fields *fields, struct http
     return HTTP_REJECT_NONE;
 }
 
-ptrdiff_t h1_parse_response(char *buf, size_t len, size_t seen, const struct h1_limits *limits,
-                            enum http_method request_method, struct http_header *headers,
-                            struct http_response *ret_response)
+// What a 101 must say; `asked` with ptr NULL: nothing was asked for.
+static enum http_reject check_switch(const struct h1_fields *fields, struct slice asked,
+                                     const struct http_response *response)
+{
+    bool fine = asked.ptr != NULL && response->minor_version > 0 && fields->connection_upgrade &&
+                !fields->upgrade_repeated && slice_ieq(fields->upgrade, asked) &&
+                fields->transfer_encoding.ptr == NULL && response->content_length == 0;
+    return fine ? HTTP_REJECT_NONE : HTTP_REJECT_UPGRADE_UNSUPPORTED;
+}
+
+static ptrdiff_t parse_response(char *buf, size_t len, size_t seen, const struct h1_limits *limits,
+                                enum http_method request_method, struct slice asked,
+                                struct http_header *headers, struct http_response *ret_response)
 {
     size_t limit = len < limits->max_head_bytes ? len : limits->max_head_bytes;
     const char *p = buf;
@@ -412,7 +434,7 @@ ptrdiff_t h1_parse_response(char *buf, size_t len, size_t seen, const struct h1_
         return used == 0 ? need_more(limit, limits) : used;
     }
     p += used;
-    if (response.status == 101) {
+    if (response.status == 101 && asked.ptr == NULL) {
         return refuse(HTTP_REJECT_UPGRADE_UNSUPPORTED);
     }
     used = h1_fields_parse(p, end, limits->max_headers, headers, &fields);
@@ -421,9 +443,27 @@ ptrdiff_t h1_parse_response(char *buf, size_t len, size_t seen, const struct h1_
     }
     p += used;
     enum http_reject reason = interpret_response(&fields, headers, request_method, &response);
+    if (reason == HTTP_REJECT_NONE && response.status == 101) {
+        reason = check_switch(&fields, asked, &response);
+    }
     if (reason != HTTP_REJECT_NONE) {
         return refuse(reason);
     }
     *ret_response = response;
     return p - buf;
+}
+
+ptrdiff_t h1_parse_response(char *buf, size_t len, size_t seen, const struct h1_limits *limits,
+                            enum http_method request_method, struct http_header *headers,
+                            struct http_response *ret_response)
+{
+    return parse_response(buf, len, seen, limits, request_method, SLICE_NULL, headers,
+                          ret_response);
+}
+
+ptrdiff_t h1_parse_upgrade_response(char *buf, size_t len, size_t seen,
+                                    const struct h1_limits *limits, struct slice asked,
+                                    struct http_header *headers, struct http_response *ret_response)
+{
+    return parse_response(buf, len, seen, limits, HTTP_METHOD_GET, asked, headers, ret_response);
 }

@@ -33,21 +33,35 @@ MUST_CHECK ptrdiff_t h1_parse_request(char *buf, size_t len, size_t seen,
                                       struct http_request *ret_request);
 
 // The same for a response. request_method: HEAD and the statuses 1xx, 204, 304 have no body. 101 is
-// refused (no upgrade is ever asked for).
+// refused (no upgrade was asked for).
 MUST_CHECK ptrdiff_t h1_parse_response(char *buf, size_t len, size_t seen,
                                        const struct h1_limits *limits,
                                        enum http_method request_method, struct http_header *headers,
                                        struct http_response *ret_response);
 
-// Decoder of the chunked transfer coding; trailers are checked and dropped. Zero-initialised is
-// ready.
+// The same for a response to a GET that asked for an upgrade to the protocol `asked`: 101 is taken
+// when it names exactly this protocol (RFC 9110 section 7.8) and announces no body. What follows
+// the consumed bytes of a 101 is the new protocol's.
+MUST_CHECK ptrdiff_t h1_parse_upgrade_response(char *buf, size_t len, size_t seen,
+                                               const struct h1_limits *limits, struct slice asked,
+                                               struct http_header *headers,
+                                               struct http_response *ret_response);
+
+// Decoder of the chunked transfer coding. Zero-initialised is ready.
 struct h1_chunked {
+    // The trailer lines are put here, for trailers_parse; NULL: they are checked and dropped. The
+    // owner's, who makes it empty and looks at `failed` (out of memory) when all is done. It never
+    // gets more than H1_TRAILERS_MAX bytes, and no memory before there is a trailer.
+    struct strbuf *trailers;
     uint64_t left;         // of the current chunk's data
     uint32_t overhead;     // bytes of extensions and trailers seen, for the limits
     uint8_t state;
     uint8_t digits;
     bool done;
 };
+
+// Bytes of a trailer section; with those of chunk extensions beyond the data.
+enum { H1_TRAILERS_MAX = 8192 };
 
 // Decodes in[0..len): *ret_data gets the next piece of body data (a view into `in`, may be empty).
 // Returns how many bytes were consumed (the data among them, may be 0 when len is 0); call again
@@ -67,3 +81,6 @@ void h1_write_end(struct strbuf *out);
 enum { H1_CHUNK_HEAD_MAX = 20 };
 size_t h1_chunk_head(char buf[H1_CHUNK_HEAD_MAX], uint64_t size);
 #define H1_LAST_CHUNK SLICE("0\r\n\r\n")
+
+// Appends the last chunk with these trailers, but for those marked `drop`.
+void h1_write_trailers(struct strbuf *out, const struct http_header *trailers, size_t count);

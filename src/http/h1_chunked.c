@@ -4,7 +4,7 @@
 
 // Extensions and trailers that a peer may send beyond one byte for each byte of data: bounds the
 // work for a body that carries next to nothing (compare CVE-2023-39326).
-enum { OVERHEAD_MAX = 8192 };
+enum { OVERHEAD_MAX = H1_TRAILERS_MAX };
 
 enum state {
     SIZE_FIRST = 0,
@@ -169,6 +169,9 @@ static enum http_reject step_trailer(struct h1_chunked *d, char c)
     }
     if (!fine) {
         return line_reason(c, HTTP_REJECT_TRAILER);
+    }
+    if (d->trailers != NULL) {
+        strbuf_add_char(d->trailers, c);
     }
     return ++d->overhead > OVERHEAD_MAX ? HTTP_REJECT_TRAILER : HTTP_REJECT_NONE;
 }

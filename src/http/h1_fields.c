@@ -101,6 +101,10 @@ static enum http_reject note_header(const struct http_header *header, struct h1_
     case HTTP_TOKEN_CONNECTION:
         fields->has_connection = true;
         break;
+    case HTTP_TOKEN_UPGRADE:
+        fields->upgrade_repeated = fields->upgrade.ptr != NULL;
+        fields->upgrade = header->value;
+        break;
     default:
         break;
     }
@@ -201,6 +205,8 @@ enum http_reject h1_fields_connection(struct http_header *headers, struct h1_fie
                 fields->connection_close = true;
             } else if (slice_ieq(option, SLICE("keep-alive"))) {
                 fields->connection_keep_alive = true;
+            } else if (slice_ieq(option, SLICE("upgrade"))) {
+                fields->connection_upgrade = true;
             } else if (option.len > 0) {
                 drop_named(headers, fields->count, option);
             }

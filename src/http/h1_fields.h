@@ -11,11 +11,14 @@ struct h1_fields {
     struct slice host;              // ptr NULL: none
     struct slice transfer_encoding; // ptr NULL: none
     struct slice expect;            // ptr NULL: none
+    struct slice upgrade;           // ptr NULL: none
+    bool upgrade_repeated;
     uint64_t content_length;
     bool has_content_length;
     bool has_connection;
     bool connection_close;
     bool connection_keep_alive;
+    bool connection_upgrade;
 };
 
 // Parses header lines from p, after the start line, to the empty line. Returns the bytes consumed,

@@ -67,3 +67,14 @@ size_t h1_chunk_head(char buf[H1_CHUNK_HEAD_MAX], uint64_t size)
     buf[len + 1] = '\n';
     return len + 2;
 }
+
+void h1_write_trailers(struct strbuf *out, const struct http_header *trailers, size_t count)
+{
+    strbuf_add(out, SLICE("0\r\n"));
+    for (size_t i = 0; i < count; i++) {
+        if (!trailers[i].drop) {
+            h1_write_header(out, trailers[i].name, trailers[i].value);
+        }
+    }
+    h1_write_end(out);
+}

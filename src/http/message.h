@@ -92,6 +92,7 @@ struct http_request {
     uint8_t minor_version; // HTTP/1.x
     bool keep_alive;
     bool expect_continue;
+    struct slice upgrade; // the protocol that a GET without a body asks for; ptr NULL: none known
     enum http_framing framing;
     uint64_t content_length;
     struct http_header *headers;

@@ -3,15 +3,17 @@
 #include <stdlib.h>
 
 #include "http/h1.h"
+#include "http/trailers.h"
 
 #define CHECK(cond) BUG_ON(!(cond))
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 // > 0: consumed, done; 0: not done; < 0: refused.
-static ptrdiff_t decode(const uint8_t *data, size_t size, size_t step, struct strbuf *body)
+static ptrdiff_t decode(const uint8_t *data, size_t size, size_t step, struct strbuf *body,
+                        struct strbuf *trailers)
 {
-    struct h1_chunked decoder = {.left = 0};
+    struct h1_chunked decoder = {.trailers = trailers};
     size_t at = 0;
     while (at < size && !decoder.done) {
         size_t len = size - at < step ? size - at : step;
@@ -37,10 +39,35 @@ static ptrdiff_t decode(const uint8_t *data, size_t size, size_t step, struct st
     return decoder.done ? (ptrdiff_t)at : 0;
 }
 
+// What the decoder keeps is fields that can be written and read again.
+static void check_trailers(const struct strbuf *trailers)
+{
+    struct http_header headers[64];
+    struct strbuf again;
+    struct strbuf read;
+    CHECK(!trailers->failed);
+    ptrdiff_t count = trailers_parse(strbuf_slice(trailers), headers, ARRAY_LEN(headers));
+    if (count < 0) {
+        CHECK(count == -(ptrdiff_t)HTTP_REJECT_TOO_MANY_HEADERS);
+        return;
+    }
+    strbuf_init(&again, 2 * H1_TRAILERS_MAX);
+    strbuf_init(&read, H1_TRAILERS_MAX);
+    h1_write_trailers(&again, headers, (size_t)count);
+    struct h1_chunked decoder = {.trailers = &read};
+    struct slice data;
+    ptrdiff_t rc = h1_chunked_decode(&decoder, again.ptr, again.len, &data);
+    CHECK(rc == (ptrdiff_t)again.len || (rc < 0 && again.len > H1_TRAILERS_MAX));
+    strbuf_fini(&again);
+    strbuf_fini(&read);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct strbuf whole;
     struct strbuf pieces;
+    struct strbuf trailers;
+    struct strbuf others;
     if (size < 2) {
         return 0;
     }
@@ -49,12 +76,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size--;
     strbuf_init(&whole, size);
     strbuf_init(&pieces, size);
-    ptrdiff_t rc = decode(data, size, size, &whole);
-    CHECK(decode(data, size, step, &pieces) == rc);
+    strbuf_init(&trailers, H1_TRAILERS_MAX);
+    strbuf_init(&others, H1_TRAILERS_MAX);
+    ptrdiff_t rc = decode(data, size, size, &whole, &trailers);
+    CHECK(decode(data, size, step, &pieces, &others) == rc);
     // A refusal takes the data of its own call with it.
     CHECK(!whole.failed && (rc < 0 || slice_eq(strbuf_slice(&whole), strbuf_slice(&pieces))));
     CHECK(rc > -(ptrdiff_t)HTTP_REJECT_COUNT);
+    CHECK(slice_eq(strbuf_slice(&trailers), strbuf_slice(&others)));
     if (rc > 0) {
+        check_trailers(&trailers);
         struct strbuf again;
         char head[H1_CHUNK_HEAD_MAX];
         strbuf_init(&again, size + 64);
@@ -65,11 +96,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         strbuf_add(&again, H1_LAST_CHUNK);
         strbuf_reset(&pieces);
-        CHECK(decode((const uint8_t *)again.ptr, again.len, step, &pieces) == (ptrdiff_t)again.len);
+        CHECK(decode((const uint8_t *)again.ptr, again.len, step, &pieces, NULL) ==
+              (ptrdiff_t)again.len);
         CHECK(slice_eq(strbuf_slice(&whole), strbuf_slice(&pieces)));
         strbuf_fini(&again);
     }
     strbuf_fini(&whole);
     strbuf_fini(&pieces);
+    strbuf_fini(&trailers);
+    strbuf_fini(&others);
     return 0;
 }

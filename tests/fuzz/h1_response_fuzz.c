@@ -59,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         CHECK(-rc < HTTP_REJECT_COUNT && (rc < 0 || size < limits.max_head_bytes));
     }
+    rc = h1_parse_upgrade_response(buf, size, 0, &limits, SLICE("websocket"), headers, &response);
+    CHECK(rc <= 0 || response.status != 101 || response.framing == HTTP_FRAMING_NONE);
     free(buf);
     return 0;
 }

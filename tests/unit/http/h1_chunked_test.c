@@ -181,6 +181,46 @@ static void overhead_is_bounded_by_the_data(void **state)
     strbuf_fini(&data);
 }
 
+static void trailers_are_kept_for_who_wants_them(void **state)
+{
+    (void)state;
+    struct slice text = SLICE("1\r\nx\r\n0\r\nGrpc-Status: 0\r\nY:\r\n\r\n");
+    for (size_t step = 1; step <= text.len; step++) {
+        struct strbuf trailers;
+        strbuf_init(&trailers, H1_TRAILERS_MAX);
+        struct h1_chunked decoder = {.trailers = &trailers};
+        size_t at = 0;
+        while (at < text.len) {
+            struct slice data;
+            size_t len = MIN_OF(step, text.len - at);
+            ptrdiff_t rc = h1_chunked_decode(&decoder, text.ptr + at, len, &data);
+            assert_true(rc > 0);
+            at += (size_t)rc;
+            assert_true(at > 9 || trailers.ptr == NULL); // no memory before there is a trailer
+        }
+        assert_true(decoder.done && !trailers.failed);
+        assert_true(slice_eq(strbuf_slice(&trailers), SLICE("Grpc-Status: 0\r\nY:\r\n")));
+        strbuf_fini(&trailers);
+    }
+}
+
+static void the_largest_trailer_section_fits(void **state)
+{
+    (void)state;
+    char text[H1_TRAILERS_MAX + 8];
+    int head = snprintf(text, sizeof(text), "0\r\nX:");
+    memset(text + head, 'y', sizeof(text) - (size_t)head);
+    memcpy(text + 3 + H1_TRAILERS_MAX - 2, "\r\n\r\n", 4);
+    struct strbuf trailers;
+    strbuf_init(&trailers, H1_TRAILERS_MAX);
+    struct h1_chunked decoder = {.trailers = &trailers};
+    struct slice data;
+    assert_int_equal(h1_chunked_decode(&decoder, text, 3 + H1_TRAILERS_MAX + 2, &data),
+                     3 + H1_TRAILERS_MAX + 2);
+    assert_true(decoder.done && !trailers.failed && trailers.len == H1_TRAILERS_MAX);
+    strbuf_fini(&trailers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +228,8 @@ int main(void)
         cmocka_unit_test(what_follows_is_left_alone),
         cmocka_unit_test(no_prefix_is_done),
         cmocka_unit_test(overhead_is_bounded_by_the_data),
+        cmocka_unit_test(trailers_are_kept_for_who_wants_them),
+        cmocka_unit_test(the_largest_trailer_section_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

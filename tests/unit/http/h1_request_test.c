@@ -564,6 +564,41 @@ static void a_pipelined_request_is_left_alone(void **state)
     done(&r);
 }
 
+static void only_websocket_is_an_upgrade(void **state)
+{
+    (void)state;
+#define GET_WS "GET /v1/realtime HTTP/1.1\r\nHost: a\r\n"
+    static const struct {
+        const char *text;
+        bool asks;
+    } requests[] = {
+        {GET_WS "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n", true},
+        {GET_WS "Connection: keep-alive, upgrade\r\nUpgrade: WebSocket\r\n\r\n", true},
+        {GET_WS "Upgrade: websocket\r\n\r\n", false},
+        {GET_WS "Connection: upgrade\r\n\r\n", false},
+        {GET_WS "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n", false},
+        {GET_WS "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n\r\n", false},
+        {GET_WS "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", false},
+        {GET_WS "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 4\r\n\r\n", false},
+        {GET_WS "Upgrade: websocket\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n",
+         false},
+        {"GET / HTTP/1.0\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", false},
+        {"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        struct result r;
+        parse_ok(&r, requests[i].text);
+        if ((r.request.upgrade.ptr != NULL) != requests[i].asks) {
+            fail_msg("row %zu", i);
+        }
+        for (size_t k = 0; k < r.request.header_count; k++) {
+            assert_true(r.request.headers[k].token != HTTP_TOKEN_UPGRADE ||
+                        r.request.headers[k].drop);
+        }
+        done(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -579,6 +614,7 @@ int main(void)
         cmocka_unit_test(framing_and_expectation),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(a_pipelined_request_is_left_alone),
+        cmocka_unit_test(only_websocket_is_an_upgrade),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

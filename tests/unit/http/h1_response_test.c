@@ -206,6 +206,55 @@ static void an_endless_head_is_refused(void **state)
     free(text);
 }
 
+static void a_switch_that_was_asked_for_is_taken(void **state)
+{
+    (void)state;
+#define SWITCH "HTTP/1.1 101 Switching Protocols\r\n"
+    static const struct {
+        const char *text;
+        bool taken;
+    } answers[] = {
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
+         true},
+        {SWITCH "upgrade: WebSocket\r\nconnection: keep-alive, upgrade\r\n\r\n", true},
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n", true},
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n", false},
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n",
+         false},
+        {SWITCH "Upgrade: websocket\r\n\r\n", false},
+        {SWITCH "Connection: upgrade\r\n\r\n", false},
+        {SWITCH "Upgrade: h2c\r\nConnection: upgrade\r\n\r\n", false},
+        {SWITCH "Upgrade: websocket\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", false},
+        {"HTTP/1.0 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+         false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        struct http_header headers[10];
+        struct http_response response;
+        char text[200];
+        size_t len = strlen(answers[i].text);
+        memcpy(text, answers[i].text, len);
+        ptrdiff_t rc = h1_parse_upgrade_response(text, len, 0, &H1_LIMITS_DEFAULT,
+                                                 SLICE("WebSocket"), headers, &response);
+        if (rc != (answers[i].taken ? (ptrdiff_t)len : -HTTP_REJECT_UPGRADE_UNSUPPORTED)) {
+            fail_msg("row %zu: %td", i, rc);
+        }
+        assert_true(!answers[i].taken || response.framing == HTTP_FRAMING_NONE);
+    }
+}
+
+static void a_server_may_decline_an_upgrade(void **state)
+{
+    (void)state;
+    struct http_header headers[10];
+    struct http_response response;
+    char text[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\n";
+    assert_int_equal(h1_parse_upgrade_response(text, sizeof(text) - 1, 0, &H1_LIMITS_DEFAULT,
+                                               SLICE("websocket"), headers, &response),
+                     sizeof(text) - 1);
+    assert_true(response.status == 404 && response.framing == HTTP_FRAMING_LENGTH);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +263,8 @@ int main(void)
         cmocka_unit_test(reads_the_status_line),
         cmocka_unit_test(every_prefix_asks_for_more),
         cmocka_unit_test(an_endless_head_is_refused),
+        cmocka_unit_test(a_switch_that_was_asked_for_is_taken),
+        cmocka_unit_test(a_server_may_decline_an_upgrade),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
