@@ -98,6 +98,10 @@ static bool render_head(struct request *request)
             h1_write_header(out, head->headers[i].name, head->headers[i].value);
         }
     }
+    if (request->wants_trailers) {
+        h1_write_header(out, SLICE("te"), SLICE("trailers"));
+        h1_write_header(out, SLICE("connection"), SLICE("te"));
+    }
     write_forwarded(request, out);
     if (request->body_buffered && !request->stream) {
         // A free scrape with the answer (ORCA): queue and cache of the pod that served it.

@@ -248,6 +248,22 @@ bool body_add(struct request *request, struct slice piece)
     return !request->body_buffered || scan_piece(request, piece);
 }
 
+bool body_set_trailers(struct request *request, const struct http_header *trailers, size_t count)
+{
+    struct strbuf last;
+    strbuf_init(&last, 2 * H1_TRAILERS_MAX);
+    strbuf_add(&last, SLICE("\r\n")); // ends the chunk before
+    h1_write_trailers(&last, trailers, count);
+    request->body_last = last.failed ? SLICE_NULL
+                                     : arena_dup(&request->arena, strbuf_slice(&last));
+    strbuf_fini(&last);
+    if (request->body_last.ptr == NULL) {
+        reply_fault(request, FAULT_INTERNAL, SLICE(""));
+        return false;
+    }
+    return true;
+}
+
 // The time limit runs from the last progress; for a buffered body this cannot be later than what
 // came so far is worth. (A streamed one may be a live recording: it only has to move.)
 static void note_progress(struct request *request)

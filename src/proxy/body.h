@@ -10,6 +10,11 @@ void body_start(struct request *request);
 // gone).
 MUST_CHECK bool body_add(struct request *request, struct slice piece);
 
+// Trailers of a body, before body_added says that it ends; those marked `drop` do not go on. False:
+// the request was answered because of them.
+MUST_CHECK bool body_set_trailers(struct request *request, const struct http_header *trailers,
+                                  size_t count);
+
 // After pieces were added: goes on with them. end: there will be no more. The request may be gone
 // on return.
 void body_added(struct request *request, bool end);

@@ -102,6 +102,7 @@ void downstream_close(struct downstream *down)
     close(down->transport.fd);
     strbuf_fini(&down->in);
     strbuf_fini(&down->out);
+    strbuf_fini(&down->trailers);
     list_remove(&down->node);
     // Callers up the stack may still look at `closed`: the memory goes at the end of the turn.
     list_push_back(&worker->closed_downstreams, &down->node);

@@ -70,6 +70,7 @@ struct downstream {
     uint64_t lingered;
     uint64_t body_left;        // of the request, by Content-Length
     struct h1_chunked chunked; // of the request
+    struct strbuf trailers;    // of the request
 };
 
 // Takes over an accepted socket.

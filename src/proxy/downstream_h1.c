@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "http/h1.h"
+#include "http/trailers.h"
 #include "observe/metrics.h"
 #include "proxy/body.h"
 #include "proxy/downstream_h2.h"
@@ -69,6 +70,7 @@ static void h1_done(struct stream *stream, bool keep_alive, bool unread)
 {
     struct downstream *down = downstream_of(stream);
     down->stream.request = NULL;
+    strbuf_fini(&down->trailers);
     down->requests++;
     down->stream.bytes_in = 0;
     down->stream.bytes_out = 0;
@@ -98,6 +100,29 @@ static void h1_done(struct stream *stream, bool keep_alive, bool unread)
     }
 }
 
+// The body ended. False: the request was answered because of its trailers.
+static bool take_trailers(struct downstream *down)
+{
+    struct worker *worker = down->stream.worker;
+    struct request *request = down->stream.request;
+    if (down->trailers.len == 0 && !down->trailers.failed) {
+        return true;
+    }
+    if (down->trailers.failed) {
+        request_abort(request, FAULT_INTERNAL);
+        return false;
+    }
+    ptrdiff_t count = trailers_parse(strbuf_slice(&down->trailers), worker->headers,
+                                     worker->config->limits.max_headers);
+    if (count < 0) {
+        request_refuse_body(request, (enum http_reject)-count);
+        return false;
+    }
+    bool alive = body_set_trailers(request, worker->headers, (size_t)count);
+    strbuf_fini(&down->trailers);
+    return alive;
+}
+
 // Takes body bytes off the wire. Returns how many were used (the rest belongs to the next request),
 // or -1 when the request was answered because of them.
 static ptrdiff_t take_body(struct downstream *down, const char *data, size_t len)
@@ -119,6 +144,9 @@ static ptrdiff_t take_body(struct downstream *down, const char *data, size_t len
             }
         }
         end = down->chunked.done;
+        if (end && !take_trailers(down)) {
+            return -1;
+        }
     } else {
         used = (size_t)MIN_OF((uint64_t)len, down->body_left);
         down->body_left -= used;
@@ -148,7 +176,8 @@ static ptrdiff_t begin_request(struct downstream *down, struct http_request *hea
     down->stream.bytes_in = whole ? used : len;
     down->surplus = whole && len > used;
     down->body_left = head->content_length;
-    down->chunked = (struct h1_chunked){0};
+    strbuf_init(&down->trailers, H1_TRAILERS_MAX);
+    down->chunked = (struct h1_chunked){.trailers = &down->trailers};
     request_begin(&down->stream, head, buf, head_len, used - head_len, whole);
     struct request *request = down->stream.request;
     if (!down->stream.closed && request != NULL && !whole && len > head_len) {
@@ -452,6 +481,18 @@ static char *frame_chunk(char *data, size_t len, size_t first, bool end, size_t 
     return start;
 }
 
+// The last chunk, where it has more to say than that it is the last.
+static struct slice last_with_trailers(struct stream *stream, const struct stream_output *output)
+{
+    struct strbuf *last = &stream->worker->head;
+    if (output->trailer_count == 0 || !stream->request->wants_trailers) {
+        return SLICE_NULL;
+    }
+    strbuf_reset(last);
+    h1_write_trailers(last, output->trailers, output->trailer_count);
+    return last->failed ? SLICE_NULL : strbuf_slice(last);
+}
+
 static int add_piece(struct iovec *iov, int count, const char *data, size_t len)
 {
     if (len != 0) {
@@ -463,27 +504,30 @@ static int add_piece(struct iovec *iov, int count, const char *data, size_t len)
 static int h1_send(struct stream *stream, const struct stream_output *output)
 {
     struct downstream *down = downstream_of(stream);
-    struct iovec iov[5];
+    struct iovec iov[6];
     char chunk[H1_CHUNK_HEAD_MAX];
     char *data = output->data;
     size_t len = output->len;
     size_t total = output->first.len + len;
     bool chunked = stream->request->client_framing == CLIENT_CHUNKED;
     bool in_place = chunked && output->room;
+    struct slice last = chunked ? last_with_trailers(stream, output) : SLICE_NULL;
+    bool plain_end = output->end && last.ptr == NULL;
     int count = add_piece(iov, 0, output->head.ptr, output->head.len);
     if (chunked && total != 0 && (!in_place || output->first.len != 0)) {
         count = add_piece(iov, count, chunk, h1_chunk_head(chunk, total));
     }
     if (in_place) {
-        data = frame_chunk(data, len, output->first.len, output->end, &len);
+        data = frame_chunk(data, len, output->first.len, plain_end, &len);
     }
     count = add_piece(iov, count, output->first.ptr, output->first.len);
     count = add_piece(iov, count, data, len);
     if (chunked && !in_place) {
-        struct slice tail = output->end ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n");
-        tail = total != 0 ? tail : output->end ? H1_LAST_CHUNK : SLICE("");
+        struct slice tail = plain_end ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n");
+        tail = total != 0 ? tail : plain_end ? H1_LAST_CHUNK : SLICE("");
         count = add_piece(iov, count, tail.ptr, tail.len);
     }
+    count = add_piece(iov, count, last.ptr, last.len);
     return count != 0 ? downstream_send(down, iov, count) : 0;
 }
 

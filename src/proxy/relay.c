@@ -180,7 +180,7 @@ static bool retry_on_status(struct request *request, unsigned status)
 
 // ---- the head -----------------------------------------------------------------------------------
 
-static bool passes_to_client(const struct http_header *header)
+bool relay_passes_to_client(const struct http_header *header)
 {
     switch ((enum http_token)header->token) {
     case HTTP_TOKEN_CONTENT_LENGTH:
@@ -247,7 +247,7 @@ static void render_head(struct request *request, const struct http_response *res
     }
     h1_write_status(out, response->status);
     for (size_t i = 0; i < response->header_count; i++) {
-        if (passes_to_client(&response->headers[i])) {
+        if (relay_passes_to_client(&response->headers[i])) {
             h1_write_header(out, response->headers[i].name, response->headers[i].value);
         }
     }
@@ -280,6 +280,12 @@ bool relay_on_head(struct request *request, const struct http_response *response
         return false;
     }
     return true;
+}
+
+void relay_set_trailers(struct request *request, const struct http_header *trailers, size_t count)
+{
+    request->trailers = trailers;
+    request->trailer_count = count;
 }
 
 // ---- the body -----------------------------------------------------------------------------------
@@ -380,6 +386,8 @@ static int send_on(struct request *request, char *data, size_t len, bool done)
         .len = len,
         .room = request->up->room,
         .end = done,
+        .trailers = request->trailers,
+        .trailer_count = done ? request->trailer_count : 0,
     };
     int rc = request->client->ops->send(request->client, &output);
     if (request->held.cap != 0) {

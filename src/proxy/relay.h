@@ -12,9 +12,19 @@ void relay_on_connect_failed(struct request *request, int error);
 // A final response head; its slices are valid during the call.
 MUST_CHECK bool relay_on_head(struct request *request, const struct http_response *response);
 
+// An interim response head (1xx), likewise. It passes to the client, but for 100: that one the
+// client has had from us.
+MUST_CHECK bool relay_on_interim(struct request *request, const struct http_response *response);
+
 // Body bytes; where the exchange says `room`, in the worker's receive buffer, with SCRATCH_FRONT
 // bytes before and SCRATCH_BACK behind them that may be written. done: the response is complete.
 MUST_CHECK bool relay_on_data(struct request *request, char *data, size_t len, bool done);
+
+// Trailers of the response, to be told right before the data that are done; valid so long.
+void relay_set_trailers(struct request *request, const struct http_header *trailers, size_t count);
+
+// Whether a header of a response goes to the client as it is.
+bool relay_passes_to_client(const struct http_header *header);
 
 // The connection broke (or sent nonsense: fault says which) before the response was complete.
 void relay_on_broken(struct request *request, enum fault fault);

@@ -191,6 +191,25 @@ static void note_identity(struct request *request)
     }
 }
 
+// RFC 9110 section 10.1.4: who does not say so may not expect trailers, nor find them. With HTTP/2
+// they are part of every client.
+static bool takes_trailers(const struct stream *stream, const struct http_request *head)
+{
+    const struct http_header *te =
+        http_header_find(head->headers, head->header_count, HTTP_TOKEN_TE);
+    if (stream->version == STREAM_HTTP2 || head->minor_version == 0 || te == NULL) {
+        return stream->version == STREAM_HTTP2;
+    }
+    struct slice rest = te->value;
+    struct slice part;
+    while (slice_split(&rest, ',', &part)) {
+        if (slice_ieq(slice_trim(part), SLICE("trailers"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Slices of the parsed head point into the receive buffer: move them to the copy.
 static void rebase(struct slice *s, const char *from, size_t len, char *to)
 {
@@ -335,6 +354,7 @@ void request_begin(struct stream *stream, const struct http_request *head, const
     request->client_keep_alive = head->keep_alive;
     request->body_replayable = true;
     request->body_complete = whole;
+    request->wants_trailers = takes_trailers(stream, head);
     if (!adopt_input(request, head, buf, head_len, body_len)) {
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return;

@@ -74,6 +74,7 @@ struct request {
     bool body_replayable;  // everything is still here
     bool body_paused;      // window full: the client is not read
     bool continue_pending; // 100 Continue to be sent before the body is read
+    struct slice body_last; // last chunk with trailers, in the arena; ptr NULL: without
 
     // What the body says.
     struct json_scan *scan; // NULL: not JSON or not needed
@@ -112,6 +113,9 @@ struct request {
     bool client_keep_alive;
     struct strbuf held; // rendered head, and a first event that is not whole yet
     size_t held_head;   // length of the head part
+    bool wants_trailers; // the client takes them
+    const struct http_header *trailers; // see relay_set_trailers
+    size_t trailer_count;
     struct sse_scan events;
     struct openai_usage_scan usage;
     uint64_t upstream_bytes;

@@ -11,6 +11,7 @@
 
 #include "base/slice.h"
 
+struct http_header;
 struct worker;
 struct request;
 struct stream;
@@ -23,6 +24,10 @@ struct stream_output {
     size_t len;
     bool room; // data has SCRATCH_FRONT bytes before and SCRATCH_BACK behind it that may be written
     bool end;  // the answer is complete
+    // With the end: trailers, but for those marked `drop`. Left out where the client cannot have
+    // them.
+    const struct http_header *trailers;
+    size_t trailer_count;
 };
 
 struct stream_ops {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "http/trailers.h"
 #include "observe/metrics.h"
 #include "proxy/attempt.h"
 #include "proxy/relay.h"
@@ -26,6 +27,7 @@ static struct upstream *upstream_of(struct exchange *exchange)
 static void reset_response(struct upstream *up)
 {
     up->got_bytes = false;
+    up->out_last_text = SLICE_NULL;
     up->out_frame_len = 0;
     up->out_frame_sent = 0;
     up->out_chunked = false;
@@ -38,6 +40,7 @@ static void reset_response(struct upstream *up)
     up->left = 0;
     up->interims = 0;
     up->chunked = (struct h1_chunked){0};
+    strbuf_fini(&up->trailers);
     strbuf_reset(&up->partial_head);
 }
 
@@ -80,6 +83,7 @@ struct exchange *upstream_h1_open(struct worker *worker, struct endpoint *endpoi
     up->state = UPSTREAM_CONNECTING;
     list_init(&up->pool_node);
     list_init(&up->age_node);
+    strbuf_init(&up->trailers, H1_TRAILERS_MAX);
     strbuf_init(&up->partial_head, worker->config->limits.max_head_bytes + SCRATCH_SIZE);
     metrics_add(worker->metrics, METRIC_UPSTREAM_CONNECTS, 1);
     return &up->exchange;
@@ -94,6 +98,7 @@ static void upstream_close(struct upstream *up)
     close(up->io.fd);
     endpoint_unref(up->worker->config->endpoints, up->endpoint);
     strbuf_fini(&up->partial_head);
+    strbuf_fini(&up->trailers);
     free(up);
 }
 
@@ -151,6 +156,7 @@ static void upstream_release(struct exchange *exchange, bool whole)
     }
     up->exchange.request = NULL;
     strbuf_fini(&up->partial_head);
+    strbuf_fini(&up->trailers);
     if (!upstream_pool_put(&worker->pool, up, worker->config->max_idle_per_endpoint)) {
         upstream_close(up);
         return;
@@ -196,6 +202,15 @@ static void upstream_broken(struct upstream *up, enum fault fault)
 static void frame_next(struct upstream *up, uint64_t size)
 {
     size_t len = 0;
+    struct slice last = up->exchange.request->body_last;
+    if (size == 0 && last.ptr != NULL) {
+        up->out_last_text = slice_skip(last, up->out_chunked ? 0 : 2);
+        up->out_last = true;
+        up->out_chunked = true;
+        up->out_frame_len = up->out_last_text.len;
+        up->out_frame_sent = 0;
+        return;
+    }
     if (up->out_chunked) {
         up->out_frame[len++] = '\r'; // ends the chunk before
         up->out_frame[len++] = '\n';
@@ -203,14 +218,14 @@ static void frame_next(struct upstream *up, uint64_t size)
     if (size != 0) {
         len += h1_chunk_head(up->out_frame + len, size);
     } else {
-        struct slice last = H1_LAST_CHUNK;
+        last = H1_LAST_CHUNK;
         memcpy(up->out_frame + len, last.ptr, last.len);
         len += last.len;
         up->out_last = true;
     }
     up->out_chunked = true;
     up->out_chunk = size;
-    up->out_frame_len = (uint8_t)len;
+    up->out_frame_len = len;
     up->out_frame_sent = 0;
 }
 
@@ -232,8 +247,9 @@ static int insert_frame(struct upstream *up, struct iovec *iov, int count, int h
         iov[i] = iov[i - 1];
     }
     count++;
-    iov[at] = (struct iovec){.iov_base = up->out_frame + up->out_frame_sent,
-                             .iov_len = (size_t)(up->out_frame_len - up->out_frame_sent)};
+    const char *frame = up->out_last_text.ptr != NULL ? up->out_last_text.ptr : up->out_frame;
+    iov[at] = (struct iovec){.iov_base = (void *)(uintptr_t)(frame + up->out_frame_sent),
+                             .iov_len = up->out_frame_len - up->out_frame_sent};
     uint64_t room = up->out_chunk;
     for (at++; at < count && room != 0; at++) {
         iov[at].iov_len = (size_t)MIN_OF((uint64_t)iov[at].iov_len, room);
@@ -270,9 +286,9 @@ static void note_sent(struct upstream *up, size_t n, size_t head)
         return;
     }
     size_t of_head = MIN_OF(n, head);
-    size_t of_frame = MIN_OF(n - of_head, (size_t)(up->out_frame_len - up->out_frame_sent));
+    size_t of_frame = MIN_OF(n - of_head, up->out_frame_len - up->out_frame_sent);
     size_t of_body = n - of_head - of_frame;
-    up->out_frame_sent = (uint8_t)(up->out_frame_sent + of_frame);
+    up->out_frame_sent += of_frame;
     up->out_chunk -= of_body;
     attempt_sent(request, of_head + of_body);
 }
@@ -304,6 +320,20 @@ static void upstream_send(struct exchange *exchange)
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
+
+// The response ended with trailers. False: they are too many, and the connection is gone.
+static bool take_trailers(struct upstream *up)
+{
+    struct worker *worker = up->worker;
+    ptrdiff_t count = trailers_parse(strbuf_slice(&up->trailers), worker->headers,
+                                     worker->config->limits.max_headers);
+    if (count < 0 || up->trailers.failed) {
+        upstream_broken(up, count < 0 ? FAULT_UPSTREAM_PROTOCOL : FAULT_INTERNAL);
+        return false;
+    }
+    relay_set_trailers(up->exchange.request, worker->headers, (size_t)count);
+    return true;
+}
 
 // Handles [data, data + len) of the response's body. False: stop, the connection is gone or done.
 static bool take_body(struct upstream *up, char *data, size_t len)
@@ -346,6 +376,9 @@ static bool take_body(struct upstream *up, char *data, size_t len)
     if (kept == 0 && !up->body_done) {
         return true;
     }
+    if (up->body_done && up->trailers.len != 0 && !take_trailers(up)) {
+        return false;
+    }
     return relay_on_data(request, data, kept, up->body_done) && !up->body_done;
 }
 
@@ -371,13 +404,16 @@ static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, s
         }
         at += (size_t)n;
         if (response.status < 200) {
-            // Interim: of no use to the client, who has had its 100 from us.
             if (++up->interims > INTERIMS_MAX) {
                 upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
                 return false;
             }
+            if (!relay_on_interim(up->exchange.request, &response)) {
+                return false;
+            }
             continue;
         }
+        up->chunked.trailers = request->wants_trailers ? &up->trailers : NULL;
         up->head_done = true;
         up->keep_alive = response.keep_alive;
         up->framing = (uint8_t)response.framing;

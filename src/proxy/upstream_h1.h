@@ -41,13 +41,15 @@ struct upstream {
     uint16_t interims;  // 1xx heads before it
     uint64_t left;      // of a body with length
     struct h1_chunked chunked;
+    struct strbuf trailers; // of the response, when the client wants them
     struct strbuf partial_head;
 
     // A request body of unknown length goes out in chunks: the framing that is to be sent before
     // the `out_chunk` bytes of the body that the current chunk still has.
     char out_frame[H1_CHUNK_HEAD_MAX + 8];
-    uint8_t out_frame_len;
-    uint8_t out_frame_sent;
+    struct slice out_last_text; // with trailers; ptr NULL: what is in out_frame
+    size_t out_frame_len;
+    size_t out_frame_sent;
     bool out_chunked;    // a chunk was begun
     bool out_last;       // the last chunk was written
     uint64_t out_chunk;

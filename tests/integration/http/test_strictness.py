@@ -236,7 +236,7 @@ def test_sound_requests_pass_and_are_written_anew(t):
          []),
         ("headers of one hop",
          post(LENGTH + b"Connection: x-hop, Upgrade\r\nX-Hop: 1\r\nUpgrade: websocket\r\n"
-              b"TE: trailers\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nTrailer: X\r\n"),
+              b"TE: gzip\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nTrailer: X\r\n"),
          "/v1/chat/completions",
          ["x-hop", "upgrade", "te", "keep-alive", "proxy-connection", "trailer"]),
     ], check)
