@@ -95,6 +95,7 @@ static void set_defaults(struct run_options *o)
     o->write_timeout_ms = o->proxy.write_timeout_ms;
     o->upstream_idle_ms = o->proxy.upstream_idle_timeout_ms;
     o->unary_timeout_ms = o->proxy.unary_timeout_ms;
+    o->tunnel_idle_ms = o->proxy.tunnel_idle_timeout_ms;
 }
 
 static void apply(struct run_options *o)
@@ -115,6 +116,7 @@ static void apply(struct run_options *o)
     o->proxy.write_timeout_ms = (uint32_t)o->write_timeout_ms;
     o->proxy.upstream_idle_timeout_ms = (uint32_t)o->upstream_idle_ms;
     o->proxy.unary_timeout_ms = (uint32_t)o->unary_timeout_ms;
+    o->proxy.tunnel_idle_timeout_ms = (uint32_t)o->tunnel_idle_ms;
 }
 
 enum { DAY_MS = 86400000 };
@@ -179,6 +181,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          OPTION_DURATION, &o->upstream_idle_ms, 0, DAY_MS, NULL},
         {"unary-timeout", "TIME", "longest wait for an answer that is not streamed (default 1h)",
          OPTION_DURATION, &o->unary_timeout_ms, 10, DAY_MS, NULL},
+        {"tunnel-idle-timeout", "TIME",
+         "close a WebSocket on which nothing moves for so long (default 10m)", OPTION_DURATION,
+         &o->tunnel_idle_ms, 10, DAY_MS, NULL},
     };
     int words = 0;
     int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, &words, err);

@@ -31,6 +31,7 @@ struct run_options {
     uint64_t write_timeout_ms;
     uint64_t upstream_idle_ms;
     uint64_t unary_timeout_ms;
+    uint64_t tunnel_idle_ms;
 };
 
 // 0; -EINVAL with the text; -EAGAIN when --help was asked for and has been printed.

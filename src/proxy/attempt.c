@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "json/write.h"
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/body.h"
+#include "proxy/model_place.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
@@ -85,11 +85,7 @@ static bool render_head(struct request *request)
     }
     strbuf_add(out, head->method_text);
     strbuf_add_char(out, ' ');
-    strbuf_add(out, head->path);
-    if (head->query.ptr != NULL) {
-        strbuf_add_char(out, '?');
-        strbuf_add(out, head->query);
-    }
+    model_place_write_target(request, out);
     strbuf_add(out, SLICE(" HTTP/1.1\r\n"));
     h1_write_header(out, SLICE("host"), head->authority.len != 0 ? head->authority
                                                                   : request->endpoint_text);
@@ -98,7 +94,10 @@ static bool render_head(struct request *request)
             h1_write_header(out, head->headers[i].name, head->headers[i].value);
         }
     }
-    if (request->wants_trailers) {
+    if (head->upgrade.ptr != NULL) {
+        h1_write_header(out, SLICE("connection"), SLICE("upgrade"));
+        h1_write_header(out, SLICE("upgrade"), head->upgrade);
+    } else if (request->wants_trailers) {
         h1_write_header(out, SLICE("te"), SLICE("trailers"));
         h1_write_header(out, SLICE("connection"), SLICE("te"));
     }
@@ -180,26 +179,21 @@ static bool pick(struct request *request, const struct snap_target *target, bool
 static bool set_target(struct request *request, const struct snap_target *target)
 {
     struct slice name = SLICE_NULL;
-    struct slice quoted = SLICE_NULL;
+    struct slice sent = SLICE_NULL;
     if (request->model.ptr != NULL) {
         name = snapshot_upstream_model(target, request->model);
     }
     if (slice_eq(name, request->model)) {
         name = SLICE_NULL;
     } else {
-        struct strbuf json;
-        strbuf_init(&json, REQUEST_MODEL_MAX * 6 + 2);
-        json_write_string(&json, name);
-        quoted = arena_dup(&request->arena, strbuf_slice(&json));
-        bool failed = json.failed || quoted.ptr == NULL;
-        strbuf_fini(&json);
-        if (failed) {
+        sent = model_place_encode(request, name);
+        if (sent.ptr == NULL) {
             return false;
         }
     }
     request->target = target;
     request->upstream_model = name;
-    request->model_json = quoted;
+    request->model_sent = sent;
     return true;
 }
 

@@ -12,6 +12,9 @@
 // byte before each timeout would hold a connection for ever.
 enum { BODY_RATE_MIN = 500 };
 
+// A tunnel may be quiet for long: what it keeps of its buffer then.
+enum { TUNNEL_KEEP = 4096 };
+
 enum body_key {
     KEY_MODEL,
     KEY_STREAM,
@@ -119,6 +122,9 @@ static bool read_members(struct request *request)
             return false;
         }
         request->model = arena_dup(&request->arena, slice_of(name, (size_t)n));
+        request->model_place = MODEL_IN_JSON;
+        request->model_start = scan->captures[KEY_MODEL].start;
+        request->model_end = scan->captures[KEY_MODEL].end;
     }
     request->stream = scan->captures[KEY_STREAM].type == JSON_TRUE;
     for (int key = KEY_MAX_TOKENS; key <= KEY_MAX_OUTPUT_TOKENS; key++) {
@@ -232,7 +238,8 @@ void body_start(struct request *request)
 bool body_add(struct request *request, struct slice piece)
 {
     request->body_received += piece.len;
-    if (request->body_received > request->worker->config->max_body_bytes) {
+    if (!request->tunnel &&
+        request->body_received > request->worker->config->max_body_bytes) {
         reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return false;
     }
@@ -302,14 +309,14 @@ void body_added(struct request *request, bool end)
 static int body_slices(const struct request *request, struct slice out[3])
 {
     struct slice body = body_bytes(request);
-    if (request->model_json.ptr == NULL) {
+    bool here = request->model_place == MODEL_IN_JSON || request->model_place == MODEL_IN_FORM;
+    if (request->model_sent.ptr == NULL || !here) {
         out[0] = body;
         return 1;
     }
-    const struct json_capture *at = &request->scan->captures[KEY_MODEL];
-    out[0] = slice_first(body, (size_t)at->start);
-    out[1] = request->model_json;
-    out[2] = slice_skip(body, (size_t)at->end);
+    out[0] = slice_first(body, (size_t)request->model_start);
+    out[1] = request->model_sent;
+    out[2] = slice_skip(body, (size_t)request->model_end);
     return 3;
 }
 
@@ -349,7 +356,11 @@ void body_sent(struct request *request)
         (request->body.len < REQUEST_REPLAY_MAX && request->body_replayable)) {
         return;
     }
-    strbuf_reset(&request->body);
+    if (request->tunnel && request->body.cap > TUNNEL_KEEP) {
+        strbuf_fini(&request->body);
+    } else {
+        strbuf_reset(&request->body);
+    }
     request->body_replayable = false;
     request->up_sent = request->up_head.len;
     if (request->body_paused) {

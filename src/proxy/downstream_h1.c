@@ -8,6 +8,7 @@
 #include "proxy/body.h"
 #include "proxy/downstream_h2.h"
 #include "proxy/request.h"
+#include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
 enum { READS_A_TURN = 16, LINGER_MS = 2000, LINGER_BYTES = 4 * 1024 * 1024 };
@@ -130,6 +131,13 @@ static ptrdiff_t take_body(struct downstream *down, const char *data, size_t len
     struct request *request = down->stream.request;
     size_t used = 0;
     bool end;
+    if (request->tunnel) {
+        if (!body_add(request, slice_of(data, len))) {
+            return -1;
+        }
+        body_added(request, false);
+        return down->stream.closed ? -1 : (ptrdiff_t)len;
+    }
     if (request->head.framing == HTTP_FRAMING_CHUNKED) {
         while (used < len && !down->chunked.done) {
             struct slice piece;
@@ -330,7 +338,9 @@ static bool take_read(struct downstream *down, char *data, size_t len)
 static void on_hang_up(struct downstream *down)
 {
     down->hung_up = true;
-    if (down->stream.request != NULL) {
+    if (down->stream.request != NULL && down->stream.request->tunnel) {
+        tunnel_client_ended(down->stream.request);
+    } else if (down->stream.request != NULL) {
         request_abort(down->stream.request, FAULT_CLIENT_ABORT);
     } else if (down->out.len == 0) {
         downstream_close(down);
@@ -419,7 +429,8 @@ static void h1_on_readable(struct downstream *down, uint32_t events)
 {
     if ((events & EPOLLRDHUP) != 0) {
         down->hung_up = true;
-        if (down->stream.request != NULL && !request_wants_body(down->stream.request)) {
+        const struct request *request = down->stream.request;
+        if (request != NULL && !request_wants_body(request) && !request->tunnel) {
             on_hang_up(down);
             return;
         }

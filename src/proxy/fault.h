@@ -48,6 +48,8 @@
       "the inference server stopped sending in mid-answer")                                       \
     X(REQUEST_TIMEOUT, 504, "request_timeout", "timeout_error",                                   \
       "the time limit of the route for a whole request was reached")                              \
+    X(TUNNEL_IDLE, 504, "tunnel_idle", "timeout_error",                                           \
+      "nothing moved on the upgraded connection")                                                 \
     X(CLIENT_ABORT, 499, "client_abort", "", "the client went away")                              \
     X(CLIENT_STALLED, 499, "client_stalled", "", "the client stopped reading")                    \
     X(BUFFERS_FULL, 503, "buffers_full", "service_unavailable",                                   \

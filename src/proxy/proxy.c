@@ -33,6 +33,7 @@ void proxy_config_init(struct proxy_config *config)
         .max_idle_per_endpoint = 128,
         .http2_max_streams = 128,
         .http2_upstream_streams = 100,
+        .tunnel_idle_timeout_ms = 600000,
         .unary_timeout_ms = 3600000,
     };
 }

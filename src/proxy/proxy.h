@@ -45,6 +45,7 @@ struct proxy_config {
     uint32_t max_idle_per_endpoint;    // per worker
     uint32_t http2_max_streams;        // of one client connection, at a time
     uint32_t http2_upstream_streams;   // on one connection to an endpoint, at a time
+    uint32_t tunnel_idle_timeout_ms;   // of an upgraded connection, both ways
     uint32_t unary_timeout_ms; // an answer that is not streamed has no first token to wait for
 };
 

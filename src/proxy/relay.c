@@ -8,6 +8,7 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/reply.h"
+#include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
 // ---- time ---------------------------------------------------------------------------------------
@@ -93,6 +94,8 @@ static void on_phase_timeout(struct request *request)
     case REQUEST_RELAY:
         if (stream_blocked(request->client)) {
             request_abort(request, FAULT_CLIENT_STALLED);
+        } else if (request->tunnel) {
+            tunnel_idle(request);
         } else {
             endpoint_report_failure(request->reservation.endpoint, now);
             reply_fault(request, FAULT_BETWEEN_TOKENS_TIMEOUT, SLICE(""));
@@ -118,7 +121,9 @@ static void on_timer(struct timer *timer, void *arg)
         request->phase_ms = request->client->progress_ms;
         request->phase_limit_ms = worker->config->write_timeout_ms;
     } else if (request->phase == REQUEST_RELAY) {
-        request->phase_limit_ms = request->target->backend->between_tokens_timeout_ms;
+        request->phase_limit_ms = request->tunnel
+                                      ? worker->config->tunnel_idle_timeout_ms
+                                      : request->target->backend->between_tokens_timeout_ms;
     }
     if (request->phase_limit_ms != 0 && now >= request->phase_ms + request->phase_limit_ms) {
         on_phase_timeout(request);
@@ -148,7 +153,9 @@ void relay_on_connect_failed(struct request *request, int error)
 
 void relay_on_broken(struct request *request, enum fault fault)
 {
-    endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+    if (!request->tunnel) { // which end as they like
+        endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+    }
     if (request->committed) {
         reply_fault(request, fault, SLICE(""));
         return;
@@ -268,6 +275,9 @@ bool relay_on_head(struct request *request, const struct http_response *response
     endpoint_report_success(endpoint);
     if (retry_on_status(request, response->status)) {
         return false;
+    }
+    if (response->status == 101) {
+        return tunnel_open(request, response);
     }
     request->status = response->status;
     const struct http_header *type =
@@ -429,7 +439,7 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
             account_event(request);
         }
     }
-    if (request->status < 300 && len != 0) {
+    if (request->status < 300 && len != 0 && !request->tunnel) {
         openai_usage_feed(&request->usage, slice_of(data, len));
     }
     if (request->sse && len != 0) {

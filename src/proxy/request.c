@@ -10,6 +10,7 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
+#include "proxy/model_place.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -243,6 +244,7 @@ static bool adopt_input(struct request *request, const struct http_request *head
     rebase(&own->query, buf, head_len, copy);
     rebase(&own->host, buf, head_len, copy);
     rebase(&own->authority, buf, head_len, copy);
+    rebase(&own->upgrade, buf, head_len, copy);
     for (size_t i = 0; i < own->header_count; i++) {
         rebase(&own->headers[i].name, buf, head_len, copy);
         rebase(&own->headers[i].value, buf, head_len, copy);
@@ -331,7 +333,8 @@ static bool choose_body(struct request *request)
         return false;
     }
     const struct http_request *head = &request->head;
-    request->body_buffered = rule->needs_body;
+    // Who names the model elsewhere needs no look at the body.
+    request->body_buffered = rule->needs_body && request->model_place == MODEL_NOWHERE;
     request->continue_pending = head->expect_continue && request->body_inline.len == 0;
     strbuf_init(&request->body, request->body_buffered
                                     ? (size_t)request->worker->config->max_body_bytes
@@ -375,7 +378,7 @@ void request_begin(struct stream *stream, const struct http_request *head, const
         reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return;
     }
-    if (!answer_locally(request) && choose_body(request)) {
+    if (!answer_locally(request) && model_place_of_target(request) && choose_body(request)) {
         body_start(request);
     }
 }

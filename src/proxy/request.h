@@ -42,6 +42,9 @@ enum request_phase {
     REQUEST_REPLY,    // our own answer is on its way
 };
 
+// Where the request names its model.
+enum model_place { MODEL_NOWHERE, MODEL_IN_JSON, MODEL_IN_FORM, MODEL_IN_PATH, MODEL_IN_QUERY };
+
 enum client_framing { CLIENT_NONE, CLIENT_LENGTH, CLIENT_CHUNKED, CLIENT_CLOSE };
 
 struct request {
@@ -79,6 +82,9 @@ struct request {
     // What the body says.
     struct json_scan *scan; // NULL: not JSON or not needed
     struct slice model;     // decoded, in the arena; ptr NULL = none
+    enum model_place model_place;
+    uint64_t model_start; // its place in the body, the path or the query, as it came
+    uint64_t model_end;
     bool stream;
     uint64_t max_tokens;
     uint64_t prompt_bytes;
@@ -96,7 +102,7 @@ struct request {
     struct reservation reservation;
     struct exchange *up; // with the server
     struct slice upstream_model; // sent instead; ptr NULL = unchanged
-    struct slice model_json;     // the same as a JSON string token
+    struct slice model_sent;     // the same as it stands in the model's place
     struct strbuf up_head;       // rendered request head of the current attempt
     uint64_t up_sent;            // of head + body of the current attempt
     bool up_chunked;             // the body is streamed and of unknown length
@@ -113,6 +119,7 @@ struct request {
     bool client_keep_alive;
     struct strbuf held; // rendered head, and a first event that is not whole yet
     size_t held_head;   // length of the head part
+    bool tunnel;         // both sides agreed on another protocol (proxy/tunnel.h)
     bool wants_trailers; // the client takes them
     const struct http_header *trailers; // see relay_set_trailers
     size_t trailer_count;

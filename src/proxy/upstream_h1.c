@@ -382,18 +382,28 @@ static bool take_body(struct upstream *up, char *data, size_t len)
     return relay_on_data(request, data, kept, up->body_done) && !up->body_done;
 }
 
+static ptrdiff_t parse_head(const struct request *request, char *buf, size_t len, size_t seen,
+                            struct http_response *ret_response)
+{
+    struct worker *worker = request->worker;
+    const struct h1_limits *limits = &worker->config->limits;
+    if (request->head.upgrade.ptr != NULL) {
+        return h1_parse_upgrade_response(buf, len, seen, limits, request->head.upgrade,
+                                         worker->headers, ret_response);
+    }
+    return h1_parse_response(buf, len, seen, limits, request->head.method, worker->headers,
+                             ret_response);
+}
+
 // Takes a response head from buf; *ret_used = 0 when it is not complete. False: stop.
 static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, size_t *ret_used)
 {
-    struct worker *worker = up->worker;
     const struct request *request = up->exchange.request;
     size_t at = 0;
     *ret_used = 0;
     for (;;) {
         struct http_response response;
-        ptrdiff_t n = h1_parse_response(buf + at, len - at, seen > at ? seen - at : 0,
-                                        &worker->config->limits, request->head.method,
-                                        worker->headers, &response);
+        ptrdiff_t n = parse_head(request, buf + at, len - at, seen > at ? seen - at : 0, &response);
         if (n < 0) {
             upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
             return false;
@@ -403,7 +413,8 @@ static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, s
             return true;
         }
         at += (size_t)n;
-        if (response.status < 200) {
+        bool tunnel = response.status == 101;
+        if (response.status < 200 && !tunnel) {
             if (++up->interims > INTERIMS_MAX) {
                 upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
                 return false;
@@ -416,10 +427,11 @@ static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, s
         up->chunked.trailers = request->wants_trailers ? &up->trailers : NULL;
         up->head_done = true;
         up->keep_alive = response.keep_alive;
-        up->framing = (uint8_t)response.framing;
+        up->framing = (uint8_t)(tunnel ? HTTP_FRAMING_CLOSE : response.framing);
+        up->keep_alive = up->keep_alive && !tunnel;
         up->left = response.content_length;
-        up->body_done = response.framing == HTTP_FRAMING_NONE ||
-                        (response.framing == HTTP_FRAMING_LENGTH && response.content_length == 0);
+        up->body_done = !tunnel && (response.framing == HTTP_FRAMING_NONE ||
+                        (response.framing == HTTP_FRAMING_LENGTH && response.content_length == 0));
         *ret_used = at;
         return relay_on_head(up->exchange.request, &response);
     }
