@@ -413,3 +413,9 @@ size_t h2_fields_of_response(char *text, size_t len, nghttp2_nv *fields, size_t 
     fields[0] = field_of(SLICE(":status"), slice_of(line.ptr + 9, 3));
     return take_fields(at, end, fields, &count, max, NULL) ? count : 0;
 }
+
+size_t h2_fields_of_trailers(char *text, size_t len, nghttp2_nv *fields, size_t max)
+{
+    size_t count = 0;
+    return take_fields(text, text + len, fields, &count, max, NULL) ? count : 0;
+}

@@ -38,7 +38,8 @@ void h2_head_fini(struct h2_head *head);
 // Starts a new section; the memory stays.
 void h2_head_reset(struct h2_head *head, enum h2_section section);
 
-// One field, in the order received. Never fails: see `reject`.
+// One field, in the order received. Never fails: see `reject`. The text of trailers is their lines,
+// as trailers_parse reads them.
 void h2_head_add(struct h2_head *head, struct slice name, struct slice value);
 
 // All fields are there; `end`: no payload follows. Completes the text and parses it; slices of the
@@ -58,3 +59,6 @@ MUST_CHECK enum http_reject h2_head_response(struct h2_head *head, bool end,
 size_t h2_fields_of_request(char *text, size_t len, struct slice scheme, nghttp2_nv *fields,
                             size_t max);
 size_t h2_fields_of_response(char *text, size_t len, nghttp2_nv *fields, size_t max);
+
+// The same for trailer lines, which have no start line.
+size_t h2_fields_of_trailers(char *text, size_t len, nghttp2_nv *fields, size_t max);

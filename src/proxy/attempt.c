@@ -51,13 +51,6 @@ static void write_forwarded(struct request *request, struct strbuf *out)
     }
 }
 
-static bool takes_trailers(const struct request *request)
-{
-    const struct http_header *te =
-        http_header_find(request->head.headers, request->head.header_count, HTTP_TOKEN_TE);
-    return te != NULL && slice_ieq(te->value, SLICE("trailers"));
-}
-
 static void write_framing(struct request *request, struct strbuf *out)
 {
     if (request->up_chunked) {
@@ -105,9 +98,6 @@ static bool render_head(struct request *request)
     if (request->body_buffered && !request->stream) {
         // A free scrape with the answer (ORCA): queue and cache of the pod that served it.
         h1_write_header(out, SLICE("endpoint-load-metrics-format"), SLICE("TEXT"));
-    }
-    if (request->target->backend->protocol == SNAP_PROTOCOL_HTTP2 && takes_trailers(request)) {
-        h1_write_header(out, SLICE("te"), SLICE("trailers")); // gRPC asks for it
     }
     write_framing(request, out);
     h1_write_end(out);

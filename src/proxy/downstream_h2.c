@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/trailers.h"
 #include "observe/metrics.h"
 #include "proxy/body.h"
 #include "proxy/downstream_h2_stream.h"
@@ -211,11 +212,27 @@ static void begin_request(struct h2_server *server, struct h2_stream *st, bool e
     request_begin(&st->stream, &head, server->head.text.ptr, server->head.text.len, 0, end);
 }
 
-static void end_body(struct h2_stream *st)
+// False: the request was answered because of them.
+static bool take_trailers(struct h2_server *server, struct request *request)
+{
+    struct worker *worker = server->down->stream.worker;
+    ptrdiff_t count = server->head.reject != HTTP_REJECT_NONE
+                          ? -(ptrdiff_t)server->head.reject
+                          : trailers_parse(strbuf_slice(&server->head.text), worker->headers,
+                                           worker->config->limits.max_headers);
+    if (count < 0) {
+        request_refuse_body(request, (enum http_reject)-count);
+        return false;
+    }
+    return body_set_trailers(request, worker->headers, (size_t)count);
+}
+
+static void end_body(struct h2_server *server, struct h2_stream *st, bool by_trailers)
 {
     st->body_ended = true;
     struct request *request = st->stream.request;
-    if (request != NULL && request_wants_more(request)) {
+    if (request != NULL && request_wants_more(request) &&
+        (!by_trailers || take_trailers(server, request))) {
         body_added(request, true);
     }
 }
@@ -236,7 +253,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         begin_request(server, st, end);
     } else if (end && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)) {
-        end_body(st);
+        end_body(server, st, frame->hd.type == NGHTTP2_HEADERS);
     }
     return 0;
 }

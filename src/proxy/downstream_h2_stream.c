@@ -44,6 +44,7 @@ struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
     st->server = server;
     st->id = id;
     strbuf_init(&st->out, DOWNSTREAM_OUT_MAX);
+    strbuf_init(&st->trailers, WORKER_HEAD_MAX);
     list_push_back(&server->streams, &st->node);
     server->stream_count++;
     return st;
@@ -57,6 +58,7 @@ void h2_stream_free(struct h2_stream *st)
     }
     st->stream.closed = true;
     strbuf_fini(&st->out);
+    strbuf_fini(&st->trailers);
     list_remove(&st->node);
     if (st->server != NULL) {
         st->server->stream_count--;
@@ -69,6 +71,15 @@ void h2_stream_free(struct h2_stream *st)
 }
 
 // ---- sending ------------------------------------------------------------------------------------
+
+// The trailers of the answer, which end the stream behind its payload. False: it has none.
+static bool submit_trailers(nghttp2_session *session, struct h2_stream *st)
+{
+    nghttp2_nv fields[FIELDS_MAX];
+    size_t count =
+        h2_fields_of_trailers(st->trailers.ptr, st->trailers.len, fields, FIELDS_MAX);
+    return count != 0 && nghttp2_submit_trailer(session, st->id, fields, count) == 0;
+}
 
 static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
                             uint32_t *flags, nghttp2_data_source *source, void *arg)
@@ -88,6 +99,9 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (n == st->out.len && st->end) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (submit_trailers(session, st)) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        }
     }
     return (ssize_t)n;
 }
@@ -190,7 +204,7 @@ static int submit_head(struct h2_stream *st, const struct stream_output *output)
     size_t count = h2_fields_of_response((char *)(uintptr_t)output->head.ptr, output->head.len,
                                          fields, FIELDS_MAX);
     nghttp2_data_provider provider = {.read_callback = on_read_data};
-    bool empty = output->end && output->first.len + output->len == 0;
+    bool empty = output->end && output->first.len + output->len + st->trailers.len == 0;
     if (count == 0) {
         return -ENOBUFS;
     }
@@ -211,10 +225,15 @@ static int h2_send(struct stream *stream, const struct stream_output *output)
     }
     strbuf_add(&st->out, output->first);
     strbuf_add(&st->out, slice_of(output->data, output->len));
+    for (size_t i = 0; i < output->trailer_count; i++) {
+        if (!output->trailers[i].drop) {
+            h1_write_header(&st->trailers, output->trailers[i].name, output->trailers[i].value);
+        }
+    }
     st->end = output->end;
     st->full = st->full || st->out.len >= OUT_HIGH;
     stream->bytes_out += output->head.len + output->first.len + output->len;
-    if (st->out.failed) {
+    if (st->out.failed || st->trailers.failed) {
         return -ENOBUFS;
     }
     int rc = 0;

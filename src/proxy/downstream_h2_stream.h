@@ -27,6 +27,7 @@ struct h2_stream {
     struct list_node node;
     int32_t id;
     struct strbuf out;
+    struct strbuf trailers; // lines that end the answer behind `out`
     size_t unconsumed;   // bytes of the request's body whose window is not open again yet
     bool body_ended;     // the client has sent everything
     bool answering;      // the head was handed over

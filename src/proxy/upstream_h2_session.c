@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/trailers.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
 #include "proxy/relay.h"
@@ -31,6 +32,17 @@ void h2_exchange_forget(struct h2_exchange *ex)
 
 // ---- sending ------------------------------------------------------------------------------------
 
+// The trailers of the request, which end the stream behind its payload. False: it has none.
+static bool submit_trailers(nghttp2_session *session, int32_t id, const struct request *request)
+{
+    nghttp2_nv fields[FIELDS_MAX];
+    struct slice lines = slice_skip(request->body_last, sizeof("\r\n0\r\n") - 1);
+    size_t count = lines.len != 0 ? h2_fields_of_trailers((char *)(uintptr_t)lines.ptr, lines.len,
+                                                          fields, FIELDS_MAX)
+                                  : 0;
+    return count != 0 && nghttp2_submit_trailer(session, id, fields, count) == 0;
+}
+
 static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
                             uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
@@ -55,6 +67,9 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
     // Without `input` the whole message had been handed over when the answer began.
     if (attempt_all_sent(request) || request->input == NULL) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (submit_trailers(session, id, request)) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        }
         ex->sent_end = true;
         return (ssize_t)n;
     }
@@ -160,6 +175,9 @@ static void take_head(struct h2_client *client, struct h2_exchange *ex, bool end
     if (response.status < 200) {
         if (end || ++ex->interims > INTERIMS_MAX) {
             exchange_broken(ex, FAULT_UPSTREAM_PROTOCOL, false);
+        } else {
+            bool alive = relay_on_interim(request, &response);
+            (void)alive; // nothing follows here either way
         }
         return;
     }
@@ -167,6 +185,19 @@ static void take_head(struct h2_client *client, struct h2_exchange *ex, bool end
     if (relay_on_head(request, &response) && end) {
         end_answer(ex);
     }
+}
+
+static void take_trailers(struct h2_client *client, struct h2_exchange *ex, bool end)
+{
+    struct worker *worker = client->worker;
+    ptrdiff_t count = trailers_parse(strbuf_slice(&client->head.text), worker->headers,
+                                     worker->config->limits.max_headers);
+    if (!end || client->head.reject != HTTP_REJECT_NONE || count < 0) {
+        exchange_broken(ex, FAULT_UPSTREAM_PROTOCOL, false);
+        return;
+    }
+    relay_set_trailers(ex->exchange.request, worker->headers, (size_t)count);
+    end_answer(ex);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -187,7 +218,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_HEADERS && !ex->head_done) {
         take_head(client, ex, end);
     } else if (frame->hd.type == NGHTTP2_HEADERS) {
-        end_answer(ex);
+        take_trailers(client, ex, end);
     } else if (frame->hd.type == NGHTTP2_DATA && end) {
         end_answer(ex);
     }

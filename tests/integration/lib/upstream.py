@@ -74,10 +74,12 @@ class Peer:
             body = b""
             while True:
                 size = int(self._until(b"\r\n"), 16)
+                if size == 0:
+                    while self._until(b"\r\n"):  # trailers
+                        pass
+                    return body
                 body += self._exactly(size)
                 self._exactly(2)
-                if size == 0:
-                    return body
         return self._exactly(int(values.get("content-length", "0")))
 
     def read_request(self):
