@@ -151,6 +151,26 @@ static void write_targets(struct json_object *json, const char *key, const char 
     }
 }
 
+// What the rule asks of the connection.
+static void write_connection(struct json_object *json, struct strbuf *out)
+{
+    struct json_object *guards = json_list(json, "client_certificates");
+    double port = json_number(json, "redirects_to_https_port", 0);
+    if (port > 0) {
+        strbuf_printf(out, "  in the clear: a redirect to https, port %.0f\n", port);
+    }
+    for (size_t i = 0; i < json_list_len(guards); i++) {
+        struct json_object *guard = json_object_array_get_idx(guards, i);
+        if (json_flag(guard, "required")) {
+            strbuf_printf(out, "  clients of host %s must show a certificate%s\n",
+                          json_text(guard, "host", "?"),
+                          json_flag(guard, "unresolved")
+                              ? ", and none is good: its authorities are missing"
+                              : "");
+        }
+    }
+}
+
 int explain_text_match(struct json_object *json, struct strbuf *out)
 {
     struct json_object *query = NULL;
@@ -175,6 +195,7 @@ int explain_text_match(struct json_object *json, struct strbuf *out)
         strbuf_printf(out, ", configuration %.0f", generation);
     }
     strbuf_add_char(out, '\n');
+    write_connection(json, out);
     write_targets(json, "backends", "backend", model, out);
     write_targets(json, "fallbacks", "fallback", model, out);
     return 0;

@@ -78,6 +78,22 @@ static void write_targets(const char *key, const struct snap_target *targets, si
     page_close(out, ']');
 }
 
+static void write_client_auth(const struct snap_rule *rule, struct strbuf *out)
+{
+    page_open(out, "client_certificates", '[');
+    for (size_t i = 0; i < rule->client_auth_count; i++) {
+        const struct snap_client_auth *auth = &rule->client_auth[i];
+        page_open(out, "", '{');
+        page_str(out, "host", auth->host.len != 0 ? auth->host : SLICE("*"));
+        page_bool(out, "required", auth->is_required);
+        if (auth->is_required && auth->trust == NULL) {
+            page_bool(out, "unresolved", true);
+        }
+        page_close(out, '}');
+    }
+    page_close(out, ']');
+}
+
 void page_rule(const struct snap_rule *rule, struct strbuf *out)
 {
     page_str(out, "route", rule->route_key);
@@ -86,6 +102,15 @@ void page_rule(const struct snap_rule *rule, struct strbuf *out)
     page_num(out, "retry_attempts", rule->retry_attempts);
     if (rule->request_timeout_ms != 0) {
         page_num(out, "request_timeout_ms", rule->request_timeout_ms);
+    }
+    if (rule->https_port != 0) {
+        page_num(out, "redirects_to_https_port", rule->https_port);
+    }
+    if (rule->hsts.len != 0) {
+        page_str(out, "hsts", rule->hsts);
+    }
+    if (rule->client_auth_count != 0) {
+        write_client_auth(rule, out);
     }
 }
 
@@ -107,6 +132,38 @@ static void write_host(const struct snap_host *host, struct strbuf *out)
     page_close(out, '}');
 }
 
+// Which certificate it is, the conditions of the route tell; nothing of a key is shown anywhere.
+static void write_tls_hosts(const struct snapshot *snapshot, struct strbuf *out)
+{
+    static const char *const modes[] = {[TLS_CLIENT_AUTH_NONE] = "None",
+                                        [TLS_CLIENT_AUTH_OPTIONAL] = "Optional",
+                                        [TLS_CLIENT_AUTH_REQUIRED] = "Required"};
+    page_open(out, "tls_hosts", '[');
+    for (size_t i = 0; i < snapshot->tls_host_count; i++) {
+        const struct tls_host *host = &snapshot->tls_hosts[i];
+        page_open(out, "", '{');
+        page_str(out, "host", host->name.len != 0 ? host->name : SLICE("*"));
+        page_str(out, "client_certificates", slice_of_str(modes[host->client_auth]));
+        page_close(out, '}');
+    }
+    page_close(out, ']');
+}
+
+static void write_upstream(const struct snap_backend *backend, struct strbuf *out)
+{
+    const struct tls_upstream *tls = backend->tls;
+    page_str(out, "protocol",
+             backend->protocol == SNAP_PROTOCOL_HTTP2 ? SLICE("HTTP2") : SLICE("HTTP1"));
+    if (tls != NULL) {
+        page_open(out, "tls", '{');
+        page_str(out, "server_name", tls->server_name);
+        page_bool(out, "verified", !tls->insecure);
+        page_bool(out, "own_authorities", tls->trust != NULL);
+        page_bool(out, "client_certificate", tls->identity != NULL);
+        page_close(out, '}');
+    }
+}
+
 static void write_snap_backend(const struct snap_backend *backend, struct strbuf *out)
 {
     page_open(out, "", '{');
@@ -115,6 +172,7 @@ static void write_snap_backend(const struct snap_backend *backend, struct strbuf
     page_num(out, "connect_timeout_ms", backend->connect_timeout_ms);
     page_num(out, "first_token_timeout_ms", backend->first_token_timeout_ms);
     page_num(out, "between_tokens_timeout_ms", backend->between_tokens_timeout_ms);
+    write_upstream(backend, out);
     page_open(out, "models", '[');
     for (size_t i = 0; i < backend->model_count; i++) {
         const struct snap_model *model = &backend->models[i];
@@ -145,6 +203,7 @@ unsigned page_routes(struct page_context *context, struct strbuf *out)
         write_host(&snapshot->hosts[i], out);
     }
     page_close(out, ']');
+    write_tls_hosts(snapshot, out);
     page_open(out, "backends", '[');
     for (size_t i = 0; i < snapshot->backend_count; i++) {
         write_snap_backend(snapshot->backends[i], out);

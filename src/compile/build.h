@@ -29,8 +29,8 @@ void *build_alloc(struct build *build, size_t n, size_t size); // zeroed, snapsh
 enum reference_note {
     NOTE_BACKEND_NOT_FOUND, // in this order the first gives the condition its reason
     NOTE_BACKEND_INVALID,
-    NOTE_CERTIFICATE_NOT_FOUND,
     NOTE_CERTIFICATE_INVALID,
+    NOTE_CERTIFICATE_NOT_FOUND,
     NOTE_WARNING, // nothing is wrong yet
     NOTE_COUNT,
 };

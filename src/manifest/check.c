@@ -64,7 +64,9 @@ static int check_backend(struct checker *checker, const struct finding *finding)
 {
     struct resolution resolution = {0};
     int rc = resolve_backend(&checker->offline.resources, finding->object, &resolution);
-    if (rc == 0 && !resolution.resolved && resolution.reason != REASON_SERVICE_NOT_FOUND) {
+    bool is_warned = resolution.resolved && resolution.message[0] != '\0';
+    if (rc == 0 && (is_warned || !resolution.resolved) &&
+        resolution.reason != REASON_SERVICE_NOT_FOUND) {
         struct slice path = resolution.reason == REASON_PORT_NOT_FOUND
                                 ? SLICE("spec.pool.serviceRef.port")
                                 : SLICE("spec.pool.serviceRef.name");
@@ -73,6 +75,20 @@ static int check_backend(struct checker *checker, const struct finding *finding)
     }
     resolution_fini(&resolution);
     return rc;
+}
+
+// A backend that is there but wrong was reported itself; Secrets and ConfigMaps usually come from
+// elsewhere, as Services do.
+static bool is_told(const struct checker *checker, const struct verdict *resolved)
+{
+    switch (resolved->reason) {
+    case REASON_BACKEND_NOT_FOUND:
+        return !checker->options->allow_missing;
+    case REASON_INVALID_CERTIFICATE_REF:
+        return true;
+    default:
+        return resolved->holds && resolved->message.len > 0; // a warning
+    }
 }
 
 static int check_finding(struct checker *checker, const struct finding *finding)
@@ -85,16 +101,11 @@ static int check_finding(struct checker *checker, const struct finding *finding)
     if (!finding->accepted.holds) {
         return 0;
     }
-    if (object->kind == OBJECT_MODELBACKEND) {
-        return check_backend(checker, finding);
-    }
-    // A backend that is there but wrong was reported itself.
-    if (!finding->resolved.holds && finding->resolved.reason == REASON_BACKEND_NOT_FOUND &&
-        !checker->options->allow_missing) {
+    if (is_told(checker, &finding->resolved)) {
         say(checker, object, object_line(object, finding->resolved.path), "%.*s",
             SLICE_FMT(finding->resolved.message));
     }
-    return 0;
+    return object->kind == OBJECT_MODELBACKEND ? check_backend(checker, finding) : 0;
 }
 
 static int check_together(struct checker *checker)

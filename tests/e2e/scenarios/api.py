@@ -8,7 +8,9 @@ import threading
 import time
 import urllib.request
 
-from harness.api_environment import SYSTEM, backend, endpoint, route, rule, service, slice_of
+from harness.api_environment import (ADMIN, SYSTEM, backend, endpoint, route, rule, service,
+                                     slice_of)
+from harness.certificates import issue
 from harness.load import chat
 from harness.processes import run, wait_until
 from harness.scenario import Suite, check
@@ -334,6 +336,111 @@ def conflict_oldest_wins(env):
     env.wait_ready("airoute/younger")
     env.stream("both", tokens=2)
     check(pods[1].served > 0, "the younger one did not take over")
+
+
+def tls_secret(env, name, host, key_of=None):
+    """A Secret of type kubernetes.io/tls for the host, by the authority of the control plane."""
+    folder = f"{env.plane.directory}/pki"
+    file = f"{env.namespace}-{name}"
+    issue(folder, file, f"/CN={host}", f"DNS:{host}")
+
+    def read(what):
+        with open(f"{folder}/{what}", encoding="utf-8") as source:
+            return source.read()
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": read(file + ".crt"),
+                           "tls.key": read((key_of or file) + ".key")}}
+
+
+def admin(path):
+    with urllib.request.urlopen(f"http://{ADMIN}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
+def tls_hosts():
+    return {entry["host"] for entry in json.loads(admin("/routes"))["tls_hosts"]}
+
+
+def reason_is(env, what, kind, reason):
+    wait_until(f"{kind} of {what} says {reason}",
+               lambda: (env.condition(what, kind) or {}).get("reason") == reason)
+    return env.condition(what, kind)
+
+
+@SUITE.scenario
+def certificates(env):
+    """A route waits for its Secret, is Ready with it, takes over a new one, uses the last good
+    one while it is broken, and says so when it is gone; no other Secret is known, no request is
+    lost, and no key shows."""
+    host = "tls.example.com"
+    one_backend(env, "tls", [env.pod("tls")])
+    env.apply(tls_secret(env, "unrelated", "unrelated.example.com"),
+              route("secure", rule("main", ["llm"]), hostnames=[host],
+                    tls=[{"secretName": "chat"}]))
+    condition = reason_is(env, "airoute/secure", "ResolvedRefs", "CertificateNotFound")
+    check("chat does not exist" in condition["message"], f"{condition}")
+    check(host not in tls_hosts(), "a host without a certificate is terminated")
+    with env.load("tls", clients=4) as load:
+        env.apply(tls_secret(env, "chat", host))
+        env.wait_ready("airoute/secure")
+        check(host in tls_hosts(), f"terminated: {tls_hosts()}")
+        wait_until("one Secret is known, and no other",
+                   lambda: '\nheadrace_objects{kind="Secret"} 1\n' in admin("/metrics"))
+        before = json.loads(admin("/routes"))["generation"]
+        rotated = tls_secret(env, "chat", host)
+        env.apply(rotated)
+        wait_until("the new certificate is taken over",
+                   lambda: json.loads(admin("/routes"))["generation"] > before)
+        env.wait_ready("airoute/secure")
+        env.apply(tls_secret(env, "chat", host, key_of="admin"))
+        condition = reason_is(env, "airoute/secure", "ResolvedRefs", "InvalidCertificateRef")
+        check("private key is not that of the certificate" in condition["message"]
+              and "what it held before is used" in condition["message"], f"{condition}")
+        check(host in tls_hosts(), "the last good certificate is not used")
+        env.apply(rotated)
+        env.wait_ready("airoute/secure")
+        env.delete("secret/chat")
+        reason_is(env, "airoute/secure", "Ready", "CertificateNotFound")
+        check(host not in tls_hosts(), "a certificate that is gone is still there")
+        load.wait_for(10)
+    no_errors(load)
+    key = rotated["stringData"]["tls.key"].split("\n")[1]
+    for what in (env.headrace.tail(1000), admin("/routes")):
+        check("PRIVATE KEY" not in what and key not in what, "a key shows")
+
+
+@SUITE.scenario
+def certificates_by_name(env):
+    """Where Headrace may read one Secret by name and no other, that one works, and the other route
+    says that its own may not be read."""
+    role = json.dumps(clean(env.plane.get("clusterrole/headrace")))
+    named = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+             "metadata": {"name": "headrace-secrets"},
+             "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["mine"],
+                        "verbs": ["list", "watch"]}]}
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+               "metadata": {"name": "headrace-secrets"},
+               "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
+                           "name": "headrace-secrets"},
+               "subjects": [{"kind": "ServiceAccount", "name": "headrace", "namespace": SYSTEM}]}
+    fewer = json.loads(role)
+    fewer["rules"] = [r for r in fewer["rules"] if "secrets" not in r["resources"]]
+    check(len(fewer["rules"]) + 1 == len(json.loads(role)["rules"]), role)
+    env.plane.kubectl("apply", "-f", "-", stdin=json.dumps(fewer))
+    try:
+        one_backend(env, "named", [env.pod("named")])
+        env.apply(named, binding, tls_secret(env, "mine", "mine.example.com"),
+                  tls_secret(env, "theirs", "theirs.example.com"))
+        for name in ("mine", "theirs"):
+            env.apply(route(name, rule("main", ["llm"]), hostnames=[f"{name}.example.com"],
+                            tls=[{"secretName": name}]))
+        env.wait_ready("airoute/mine")
+        condition = reason_is(env, "airoute/theirs", "ResolvedRefs", "CertificateNotFound")
+        check("may not be read" in condition["message"], f"{condition}")
+    finally:
+        env.plane.kubectl("apply", "-f", "-", stdin=role)
+    env.wait_ready("airoute/theirs")
 
 
 @SUITE.scenario

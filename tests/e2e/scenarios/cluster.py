@@ -27,6 +27,7 @@ def chart(env):
         check(result.returncode != 0, f"--set {wrong} was taken")
     for values in (["service.type=LoadBalancer", "service.nodePort=30080"],
                    ["crds.enabled=false", "rbac.create=false", "serviceAccount.create=false"],
+                   ["rbac.certificates=false"],
                    ["ingressClass.default=true", "replicaCount=1", "commonLabels.team=ml"],
                    ["fullnameOverride=x", "image.digest=sha256:" + "0" * 64]):
         sets = [argument for value in values for argument in ("--set", value)]
@@ -57,8 +58,10 @@ def helm_install(env):
             ("watch", "airoutes.headrace.dev", True),
             ("list", "endpointslices.discovery.k8s.io", True),
             ("patch", "modelbackends.headrace.dev/status", True),
-            ("update", "airoutes.headrace.dev", False), ("list", "secrets", False),
-            ("create", "pods", False), ("delete", "modelbackends.headrace.dev", False)):
+            ("watch", "secrets", True), ("list", "configmaps", True),
+            ("update", "airoutes.headrace.dev", False), ("update", "secrets", False),
+            ("get", "secrets", False), ("create", "pods", False),
+            ("delete", "modelbackends.headrace.dev", False)):
         said = env.plane.kubectl("auth", "can-i", verb, *what_of(what), "--as", account,
                                  "--all-namespaces", check=False).stdout.strip()
         check(said == ("yes" if allowed else "no"), f"can-i {verb} {what}: {said}")

@@ -216,6 +216,18 @@ static void test_unusable_documents(void **state)
     }
 }
 
+// A Secret from elsewhere is no problem, one of the files is looked at.
+static void test_certificates(void **state)
+{
+    static const char *const texts[] = {
+        BACKEND("b") HEAD("AIRoute", "r") "spec:\n  rules: [{name: a, backends: [{name: b}]}]\n"
+                                          "  tls:\n  - secretName: c\n",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: c}\nstringData: {tls.crt: x}\n"};
+    (void)state;
+    expect(texts, 1, "");
+    expect(texts, 2, "a.yaml:12: AIRoute default/r: Secret default/c: it has no tls.key\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_between_objects),
         cmocka_unit_test(test_lines_of_fields),
         cmocka_unit_test(test_unusable_documents),
+        cmocka_unit_test(test_certificates),
     };
     return cmocka_run_group_tests_name("check", tests, NULL, NULL);
 }
