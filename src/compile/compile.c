@@ -75,6 +75,8 @@ void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_c
     const struct backend_metrics *metrics = spec->metrics;
     memset(ret, 0, sizeof(*ret)); // padding too: configurations are compared as bytes
     ret->engine = (enum engine)spec->engine;
+    // Metrics are read in the clear: not from a port that speaks TLS.
+    ret->is_off = spec->tls != NULL && metrics->port == 0;
     ret->port = (uint16_t)metrics->port;
     ret->interval_ms = (uint32_t)metrics->interval_ms;
     ret->stale_after_ms = (uint32_t)metrics->stale_after_ms;

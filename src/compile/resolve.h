@@ -29,9 +29,9 @@ void resolution_fini(struct resolution *resolution);
 MUST_CHECK int resolve_backend(const struct resources *resources, const struct object *backend,
                                struct resolution *ret);
 
-// What is spoken with the endpoints: what the spec says; for Auto what the appProtocol of the Service's
-// port says, or, where that is silent, what those of all its EndpointSlices agree on. A change of
-// these is the one change of endpoints for which the snapshot must be compiled anew.
+// What is spoken with the endpoints: what the spec says; for Auto what the appProtocol of the
+// Service's port says, or, where that is silent, what those of all its EndpointSlices agree on. A
+// change of these is the one change of endpoints for which the snapshot must be compiled anew.
 enum snap_protocol resolve_protocol(const struct resources *resources,
                                     const struct object *backend);
 

@@ -1,5 +1,5 @@
-// TLS of routes and backends: the certificates and authorities that they name, looked up, judged and
-// put into the snapshot. A part of the compiler; not for others.
+// TLS of routes and backends: the certificates and authorities that they name, looked up, judged
+// and put into the snapshot. A part of the compiler; not for others.
 //
 // A reference that is wrong is noted, and what hangs on it fails closed: without its certificate a
 // host is not terminated, without its authorities nobody is let in, without either a backend is

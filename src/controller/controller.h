@@ -4,8 +4,8 @@
 //
 // Everything here runs on the control thread, the one that owns the loop.
 //
-// A Secret or ConfigMap in which something is broken is judged as it is, but used as it was while it
-// was sound last; one that is gone is gone.
+// A Secret or ConfigMap in which something is broken is judged as it is, but used as it was while
+// it was sound last; one that is gone is gone.
 //
 // A burst of changes is compiled once: 50 ms after the last change, at most 250 ms after the first.
 // A change that touches only endpoints compiles nothing and waits 10 ms only. Nothing is published

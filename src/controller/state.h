@@ -63,8 +63,8 @@ void records_mark(struct controller *controller, const struct object *changed);
 bool records_learn(struct controller *controller, struct backend_record *record);
 void records_fini(struct controller *controller);
 
-// wanted.c: counts what AIRoutes of our class and ModelBackends name, and tells the sink of the first
-// and the last mention. wanted_add: 0 or -ENOMEM (some may be counted, and stay so).
+// wanted.c: counts what AIRoutes of our class and ModelBackends name, and tells the sink of the
+// first and the last mention. wanted_add: 0 or -ENOMEM (some may be counted, and stay so).
 MUST_CHECK int wanted_add(struct controller *controller, const struct object *object);
 void wanted_drop(struct controller *controller, const struct object *object); // NULL is fine
 // Is the Secret or ConfigMap named by anybody?

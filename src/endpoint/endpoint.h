@@ -119,6 +119,7 @@ const char *pick_policy_name(enum pick_policy policy);
 // How to scrape a backend's endpoints. Copied; strings are bounded.
 struct scrape_config {
     enum engine engine;
+    bool is_off;          // nothing is read
     char path[256];       // "" = the engine's default
     uint16_t port;        // 0 = the endpoint's own port
     uint32_t interval_ms; // shortest time between two scrapes of one endpoint

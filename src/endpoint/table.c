@@ -400,8 +400,9 @@ struct backend_state *endpoint_table_backend(struct endpoint_table *table, struc
 
 static bool scrape_config_eq(const struct scrape_config *a, const struct scrape_config *b)
 {
-    return a->engine == b->engine && a->port == b->port && a->interval_ms == b->interval_ms &&
-           a->stale_after_ms == b->stale_after_ms && strcmp(a->path, b->path) == 0 &&
+    return a->engine == b->engine && a->is_off == b->is_off && a->port == b->port &&
+           a->interval_ms == b->interval_ms && a->stale_after_ms == b->stale_after_ms &&
+           strcmp(a->path, b->path) == 0 &&
            strcmp(a->map_waiting, b->map_waiting) == 0 &&
            strcmp(a->map_running, b->map_running) == 0 && strcmp(a->map_kv, b->map_kv) == 0;
 }

@@ -38,7 +38,8 @@ MUST_CHECK int kube_named_want(struct kube_named *named, int tag, struct slice n
 void kube_named_unwant(struct kube_named *named, int tag, struct slice namespace_name,
                        struct slice name);
 
-// Each one that is wanted was looked for: it is known, is known not to be there, or may not be read.
+// Each one that is wanted was looked for: it is known, is known not to be there, or may not be
+// read.
 bool kube_named_is_settled(const struct kube_named *named);
 
 // Writes one line for each that is in trouble: "secret ml/chat: …", up to a dozen.

@@ -15,8 +15,8 @@ typedef void check_report_fn(void *arg, const char *file, int line, const char *
 //
 // Each object by the schema and its rules; an object defined twice; expressions that do not
 // compile; routes that an older one shadows; ModelBackends that do not exist; a serviceRef's port,
-// and certificates that are not good, when the Service, Secret or ConfigMap is among the files (they
-// usually come from elsewhere).
+// and certificates that are not good, when the Service, Secret or ConfigMap is among the files
+// (they usually come from elsewhere).
 MUST_CHECK int check_manifests(const struct manifest *manifests, size_t count,
                                const struct check_options *options, check_report_fn *report,
                                void *arg, size_t *ret_count);

@@ -1,5 +1,5 @@
-// What is kept of a Secret or ConfigMap: its PEM, judged once when it is read. Everything else in it
-// is dropped.
+// What is kept of a Secret or ConfigMap: its PEM, judged once when it is read. Everything else in
+// it is dropped.
 #pragma once
 
 #include "model/schema.h"

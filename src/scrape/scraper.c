@@ -64,7 +64,8 @@ static struct scrape_source *source_new(struct scraper *scraper, struct backend_
 
 static bool source_has_metrics(const struct scrape_source *source)
 {
-    return engine_scrape_path(&source->config, source->config.engine, 0) != NULL &&
+    return !source->config.is_off &&
+           engine_scrape_path(&source->config, source->config.engine, 0) != NULL &&
            (source->generic == NULL || source->generic->count > 0);
 }
 
@@ -84,7 +85,8 @@ static bool source_is_configured_as(const struct scrape_source *source,
                                     const struct scrape_config *config)
 {
     const struct scrape_config *own = &source->config;
-    return own->engine == config->engine && own->port == config->port &&
+    return own->engine == config->engine && own->is_off == config->is_off &&
+           own->port == config->port &&
            own->interval_ms == config->interval_ms &&
            own->stale_after_ms == config->stale_after_ms &&
            strcmp(own->path, config->path) == 0 &&

@@ -1,5 +1,5 @@
-// Judging PEM before the data plane sees it: is this chain, with this key, one that a TLS server can
-// present; is that a list of authorities. No text that comes out of here holds key material.
+// Judging PEM before the data plane sees it: is this chain, with this key, one that a TLS server
+// can present; is that a list of authorities. No text that comes out of here holds key material.
 //
 // The control half's; any thread.
 #pragma once

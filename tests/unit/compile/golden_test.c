@@ -154,8 +154,9 @@ static void print_backend(struct strbuf *out, const struct world *w,
     strbuf_printf(out, "  timeouts: {connect: %u, firstToken: %u, betweenTokens: %u}\n",
                   backend->connect_timeout_ms, backend->first_token_timeout_ms,
                   backend->between_tokens_timeout_ms);
-    strbuf_printf(out, "  scrape: {path: \"%s\", port: %u, interval: %u, staleAfter: %u}\n",
-                  scrape->path, scrape->port, scrape->interval_ms, scrape->stale_after_ms);
+    strbuf_printf(out, "  scrape: {path: \"%s\", port: %u, interval: %u, staleAfter: %u%s}\n",
+                  scrape->path, scrape->port, scrape->interval_ms, scrape->stale_after_ms,
+                  scrape->is_off ? ", off: true" : "");
     if (scrape->map_waiting[0] != '\0' || scrape->map_running[0] != '\0' ||
         scrape->map_kv[0] != '\0') {
         strbuf_printf(out, "  mapping: {waiting: \"%s\", running: \"%s\", kv: \"%s\"}\n",

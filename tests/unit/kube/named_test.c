@@ -181,7 +181,8 @@ static void what_is_no_longer_wanted_is_forgotten(void **state)
 static void a_refusal_holds_nothing_up_and_is_asked_again(void **state)
 {
     struct fixture *f = *state;
-    struct kube_response no = {.status = 403, .reason = "Forbidden", .text = "secrets is forbidden"};
+    struct kube_response no = {
+        .status = 403, .reason = "Forbidden", .text = "secrets is forbidden"};
     struct strbuf trouble;
     strbuf_init(&trouble, 4096);
     want(f, 1, "a");
