@@ -422,6 +422,82 @@ spec:
     contains(headrace.stderr, "reason=BackendNotFound")
 
 
+GUARDED = """
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: chat, namespace: ml}
+spec:
+  hostnames: [api.example.com]
+  tls:
+  - secretName: chat
+    clientAuth: {caRef: {kind: Secret, name: chat, key: tls.crt}}
+  httpsRedirect: true
+  httpsPort: 8443
+  hsts: {maxAge: 1h}
+  rules:
+  - name: tiny
+    backends: [{name: tiny}]
+---
+apiVersion: headrace.dev/v1alpha1
+kind: ModelBackend
+metadata: {name: tiny, namespace: ml}
+spec:
+  static: {endpoints: [{address: 127.0.0.1, port: 9}]}
+  protocol: HTTP2
+  tls: {serverName: tiny.example.com, clientCertificateRef: {name: chat}}
+"""
+
+
+def secret(t):
+    """A Secret as a document, and the text of its key."""
+    key, certificate = os.path.join(t.folder, "tls.key"), os.path.join(t.folder, "tls.crt")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate,
+                    "-days", "2", "-subj", "/CN=x", "-addext",
+                    "subjectAltName=DNS:api.example.com"], check=True, capture_output=True)
+    with open(key, encoding="utf-8") as source:
+        key_text = source.read()
+    with open(certificate, encoding="utf-8") as source:
+        texts = {"tls.crt": source.read(), "tls.key": key_text}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret",
+                       "metadata": {"name": "chat", "namespace": "ml"},
+                       "type": "kubernetes.io/tls", "stringData": texts}), key_text
+
+
+def test_tls_is_told_without_its_keys(t):
+    """From a folder: the pages and explain say what is asked of whom, and show nothing of a key; a
+    new Secret in its file is taken over."""
+    document, key = secret(t)
+    headrace = t.headrace({"routes.yaml": GUARDED, "secret.json": document})
+    routes = get(t, headrace, "/routes")
+    page = routes.json()
+    eq(page["tls_hosts"], [{"host": "api.example.com", "client_certificates": "Required"}])
+    rule = page["hosts"][0]["entries"][0]
+    eq((rule["redirects_to_https_port"], rule["hsts"]), (8443, "max-age=3600"))
+    eq(rule["client_certificates"], [{"host": "api.example.com", "required": True}])
+    eq(page["backends"][0]["protocol"], "HTTP2")
+    eq(page["backends"][0]["tls"], {"server_name": "tiny.example.com", "verified": True,
+                                    "own_authorities": False, "client_certificate": True})
+    for where in (["--admin", "127.0.0.1:%d" % headrace.admin_port], [headrace.config_dir]):
+        shown, _ = run_command("explain", "--host", "api.example.com", *where)
+        contains(shown, "in the clear: a redirect to https, port 8443")
+        contains(shown, "clients of host api.example.com must show a certificate")
+        eq(key[40:90] in shown, False, "the key shows")
+    document, _ = secret(t)
+    headrace.write("secret.json", document)
+    eventually(lambda: get(t, headrace, "/routes").json()["generation"] > page["generation"],
+               what="the new certificate")
+    headrace.write("secret.json", document.replace("BEGIN PRIVATE", "BEGIN PIRATE"))
+    eventually(lambda: "InvalidCertificateRef" in headrace.stderr, what="a line in the log")
+    contains(headrace.stderr, "what it held before is used")
+    eq([host["host"] for host in get(t, headrace, "/routes").json()["tls_hosts"]],
+       ["api.example.com"])
+    headrace.remove("secret.json")
+    eventually(lambda: get(t, headrace, "/routes").json()["tls_hosts"] == [], what="it is gone")
+    for text in (routes.text, headrace.stderr, headrace.stdout):
+        eq("PRIVATE KEY" in text or key[40:90] in text, False, "the key shows")
+
+
 def test_admin_port_that_is_taken(t):
     _, headrace = start(t)
     done = subprocess.run([program("headrace"), "run", "--config-dir", headrace.config_dir,

@@ -22,6 +22,8 @@ KINDS = {
     "services": ("v1", "Service"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
     "pods": ("v1", "Pod"),
+    "secrets": ("v1", "Secret"),
+    "configmaps": ("v1", "ConfigMap"),
 }
 OURS = ("airoutes", "modelbackends")
 
@@ -59,10 +61,11 @@ class Closed(Exception):
 class Watch:
     """One watch that is open. The test may write to it as it likes."""
 
-    def __init__(self, conn, plural, namespace, version):
+    def __init__(self, conn, plural, namespace, version, name=""):
         self.conn = conn
         self.plural = plural
         self.namespace = namespace
+        self.name = name    # of its field selector
         self.version = version
         self.muted = False  # events are not sent; the connection stays
         self.piece = 0      # > 0: chunks of that many bytes
@@ -211,12 +214,22 @@ class Standin:
     def _tell(self, plural, kind, obj, quietly=False):
         self.history[plural].append((int(obj["metadata"]["resourceVersion"]), kind, obj))
         for watch in self.watches(plural):
-            if not quietly and self._sees(watch.namespace, obj):
+            if not quietly and self._sees(watch.namespace, obj, watch.name):
                 watch.send(kind, obj)
 
     @staticmethod
-    def _sees(namespace, obj):
-        return not namespace or obj["metadata"].get("namespace") == namespace
+    def _sees(namespace, obj, name):
+        meta = obj["metadata"]
+        return ((not namespace or meta.get("namespace") == namespace) and
+                (not name or meta["name"] == name))
+
+    @staticmethod
+    def _selected(query):
+        """The name in a field selector; no other field can be selected."""
+        field, _, name = query.get("fieldSelector", "").partition("=")
+        if field not in ("", "metadata.name"):
+            raise Refusal(400, "BadRequest", "field label not supported: %s" % field)
+        return name
 
     def compact(self, plural):
         """The versions until now can no longer be watched from."""
@@ -393,7 +406,7 @@ class Standin:
         self._check_version(version)
         with self.lock:
             items = [copy.deepcopy(obj) for _, obj in sorted(self.objects[plural].items())
-                     if self._sees(namespace, obj)]
+                     if self._sees(namespace, obj, self._selected(query))]
             meta = {"resourceVersion": str(self.version)}
         if plural in OURS:  # the real one says so, even when there is no more
             meta["continue"] = ""
@@ -420,7 +433,7 @@ class Standin:
 
     def _watch(self, conn, plural, namespace, query):
         version = int(query.get("resourceVersion") or 0)
-        watch = Watch(conn, plural, namespace, version)
+        watch = Watch(conn, plural, namespace, version, self._selected(query))
         conn.sendall(b"HTTP/1.1 200 OK\r\nCache-Control: no-cache, private\r\n"
                      b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         with self.lock:
@@ -430,7 +443,7 @@ class Standin:
                 watch.end()
                 return
             for at, kind, obj in self.history[plural]:
-                if at > version and self._sees(namespace, obj):
+                if at > version and self._sees(namespace, obj, watch.name):
                     watch.send(kind, obj)
             self.open_watches.append(watch)
         # The client sends nothing more; what comes is its end.
