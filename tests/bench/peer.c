@@ -52,6 +52,7 @@ struct conn {
     size_t len;
     // backend, while it streams
     bool streaming;
+    size_t skip; // bytes of a long request that are still to come
     struct conn *next_in_slot;
     struct conn **link;
     // client
@@ -60,6 +61,7 @@ struct conn {
     char last;
     size_t body_left;
     uint64_t sent_ns;
+    size_t sent; // of the request
     struct conn *next_client;
 };
 
@@ -76,6 +78,7 @@ static struct {
     size_t request_len;
     bool streams;
     uint64_t requests;
+    uint64_t served; // by the backend, pages of metrics aside
     uint64_t events;
     uint64_t errors;
     uint64_t skipped;
@@ -274,8 +277,10 @@ static bool backend_answer(struct conn *conn)
         size_t head = (size_t)(end - conn->buf) + 4;
         bool post = conn->buf[0] == 'P';
         size_t total = head + (post ? content_length(conn->buf, head) : 0);
-        if (total > BACKEND_BUF) {
-            return false;
+        if (total > BACKEND_BUF && conn->len == BACKEND_BUF) {
+            conn->skip = total - conn->len; // read on, look no more
+            conn->len = 0;
+            return true;
         }
         if (conn->len < total) {
             return true;
@@ -286,6 +291,7 @@ static bool backend_answer(struct conn *conn)
         } else if (!post && conn->len > 12 && memcmp(conn->buf, "GET /metrics", 12) == 0) {
             answer = answer_metrics;
         }
+        peer.served += answer != answer_metrics;
         memmove(conn->buf, conn->buf + total, conn->len - total);
         conn->len -= total;
         if (answer == NULL) {
@@ -299,7 +305,17 @@ static bool backend_answer(struct conn *conn)
 
 static void backend_ready(struct conn *conn)
 {
-    ssize_t n = recv(conn->fd, conn->buf + conn->len, BACKEND_BUF - conn->len, MSG_DONTWAIT);
+    size_t room = BACKEND_BUF - conn->len;
+    room = conn->skip != 0 && conn->skip < room ? conn->skip : room;
+    ssize_t n = recv(conn->fd, conn->buf + conn->len, room, MSG_DONTWAIT);
+    if (n > 0 && conn->skip != 0) {
+        conn->skip -= (size_t)n;
+        peer.served += conn->skip == 0;
+        if (conn->skip == 0 && !send_all(conn->fd, answer_json, strlen(answer_json))) {
+            conn_close(conn);
+        }
+        return;
+    }
     if (n > 0) {
         conn->len += (size_t)n;
     }
@@ -342,12 +358,30 @@ static void client_fail(struct conn *conn)
     conn_close(conn);
 }
 
+static void client_send_rest(struct conn *conn)
+{
+    bool waited = conn->sent != 0;
+    ssize_t n = send(conn->fd, peer.request + conn->sent, peer.request_len - conn->sent,
+                     MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN) {
+        client_fail(conn);
+        return;
+    }
+    conn->sent += n > 0 ? (size_t)n : 0;
+    bool all = conn->sent == peer.request_len;
+    if (waited || !all) {
+        struct epoll_event ev = {.events = all ? EPOLLIN : EPOLLIN | EPOLLOUT, .data.ptr = conn};
+        if (epoll_ctl(peer.epoll_fd, EPOLL_CTL_MOD, conn->fd, &ev) != 0) {
+            die("epoll_ctl");
+        }
+    }
+}
+
 static void client_send(struct conn *conn)
 {
     conn->sent_ns = now_ns();
-    if (!send_all(conn->fd, peer.request, peer.request_len)) {
-        client_fail(conn);
-    }
+    conn->sent = 0;
+    client_send_rest(conn);
 }
 
 static void client_open(void)
@@ -446,6 +480,10 @@ static void client_ready(struct conn *conn, uint32_t events)
         client_send(conn);
         return;
     }
+    if (conn->sent < peer.request_len && (events & EPOLLOUT) != 0) {
+        client_send_rest(conn);
+        return;
+    }
     size_t at = conn->in_body || peer.streams ? 0 : conn->len;
     ssize_t n = recv(conn->fd, conn->buf + at, CLIENT_BUF - at, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) {
@@ -477,7 +515,7 @@ static void request_read(const char *path)
 
 static void counters_reset(void)
 {
-    peer.requests = peer.events = peer.errors = peer.skipped = 0;
+    peer.requests = peer.served = peer.events = peer.errors = peer.skipped = 0;
     memset(peer.latency_us, 0, sizeof(peer.latency_us));
 }
 
@@ -521,10 +559,10 @@ static void command(char *line)
         fflush(stdout);
         return;
     }
-    printf("{\"at_ns\":%llu,\"requests\":%llu,\"events\":%llu,\"errors\":%llu,\"skipped\":%llu,"
+    printf("{\"at_ns\":%llu,\"requests\":%llu,\"served\":%llu,\"events\":%llu,\"errors\":%llu,\"skipped\":%llu,"
            "\"open\":%llu,\"p50_us\":%u,\"p99_us\":%u}\n",
            (unsigned long long)now_ns(), (unsigned long long)peer.requests,
-           (unsigned long long)peer.events, (unsigned long long)peer.errors,
+           (unsigned long long)peer.served, (unsigned long long)peer.events, (unsigned long long)peer.errors,
            (unsigned long long)peer.skipped, (unsigned long long)peer.open, latency_quantile(0.5),
            latency_quantile(0.99));
     fflush(stdout);

@@ -1,6 +1,7 @@
 """What is measured. Each case gives {metric: value} for one proxy and one round."""
 
 import os
+import re
 import subprocess
 import time
 
@@ -9,6 +10,7 @@ from .peer import chat_body, request
 
 GET = request("GET", "/1k")
 POST = request("POST", "/v1/chat/completions", chat_body(3700, False))
+PROMPT = request("POST", "/v1/chat/completions", chat_body(400000, False))
 STREAM = request("POST", "/v1/chat/completions", chat_body(0, True))
 
 
@@ -56,6 +58,106 @@ class Requests:
             "p50_us": after["p50_us"],
             "p99_us": after["p99_us"],
         }
+
+
+class H2Load(Requests):
+    """Requests by h2load: HTTP/2, TLS, or both; 32 requests at a time on 8 connections."""
+
+    def __init__(self, name, title, port, args, seconds):
+        super().__init__(name, title, None, seconds)
+        self.port = port
+        self.args = args
+
+    def run(self, peer, proxy, profile=None):
+        scheme = "https" if self.port == "tls" else "http"
+        url = f"{scheme}://127.0.0.1:{proxy.ports[self.port]}/1k"
+        warm, wanted = 0.5, self.seconds
+        load = subprocess.Popen(
+            ["taskset", "-c", str(peer.cpu), "h2load", "-D",
+             f"{round((wanted + 2 * warm) * 1000)}ms", *self.args,
+             "-H", ":authority: bench.example.com", url],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            time.sleep(warm)
+            pids = procs.tree(proxy.proc.pid)
+            split = procs.user_sys_seconds(pids)
+            peer.command("reset")
+            cpu = procs.cpu_seconds(pids)
+            if profile:
+                profile(pids, wanted)
+            else:
+                time.sleep(wanted)
+            cpu = procs.cpu_seconds(pids) - cpu
+            served = peer.command("count")["served"]
+            split = [b - a for a, b in zip(split, procs.user_sys_seconds(pids))]
+        finally:
+            text = load.communicate(timeout=60)[0]
+        failed = re.search(r"(\d+) failed, (\d+) errored", text)
+        bad = re.search(r"(\d+) 3xx, (\d+) 4xx, (\d+) 5xx", text)
+        if not failed or any(int(n) for n in (*failed.groups(), *(bad.groups() if bad else "1"))):
+            raise Failed(f"h2load: {text[-300:]}")
+        if not served:
+            raise Failed("no request was served")
+        return {"value": cpu * 1e6 / served, "user_share": split[0] / (sum(split) or 1),
+                "requests_per_s": served / wanted, "busy": cpu / wanted}
+
+
+class Handshakes:
+    """Full TLS 1.3 handshakes with a P-256 certificate, one after another, without resumption."""
+
+    def __init__(self, name, title, seconds):
+        self.name = name
+        self.title = title
+        self.seconds = seconds
+        self.unit = "us/handshake"
+        self.port = "tls"
+
+    def run(self, peer, proxy, profile=None):
+        pids = procs.tree(proxy.proc.pid)
+        cpu = procs.cpu_seconds(pids)
+        load = subprocess.Popen(
+            ["taskset", "-c", str(peer.cpu), "openssl", "s_time", "-connect",
+             f"127.0.0.1:{proxy.ports['tls']}", "-new", "-tls1_3", "-time",
+             str(max(1, round(self.seconds)))],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if profile:
+            profile(pids, self.seconds)
+        text = load.communicate(timeout=60)[0]
+        cpu = procs.cpu_seconds(pids) - cpu
+        found = re.search(r"(\d+) connections in (\d+) real seconds", text)
+        if not found or not int(found.group(1)):
+            raise Failed(f"openssl s_time: {text[-300:]}")
+        return {"value": cpu * 1e6 / int(found.group(1))}
+
+
+class Latency:
+    """What a proxy adds at one connection: its percentile less that of a pod asked directly."""
+
+    def __init__(self, name, title, text, percentile, seconds):
+        self.name = name
+        self.title = title
+        self.text = text
+        self.percentile = percentile
+        self.seconds = seconds
+        self.unit = "us added"
+
+    def measure(self, peer, port):
+        peer.load(port, 1, self.text, "requests")
+        try:
+            time.sleep(0.3)
+            peer.command("reset")
+            time.sleep(self.seconds)
+            after = peer.command("count")
+        finally:
+            peer.command("stop")
+        if after["errors"] or not after["requests"]:
+            raise Failed(f"{after['errors']} errors, {after['requests']} requests")
+        return after[self.percentile]
+
+    def run(self, peer, proxy, profile=None):
+        direct = self.measure(peer, proxy.pods[0])
+        through = self.measure(peer, proxy.port)
+        return {"value": max(through - direct, 0), "direct_us": direct, "through_us": through}
 
 
 class Syscalls:
@@ -186,6 +288,14 @@ def all_cases(quick):
     return [
         Requests("get", "CPU per 1 KB GET", GET, seconds),
         Requests("post", "CPU per 3.7 KB chat POST", POST, seconds),
+        H2Load("h2c-get", "CPU per 1 KB GET, h2c", "h2c", ["-c", "8", "-m", "4"], seconds),
+        H2Load("tls-get", "CPU per 1 KB GET, TLS 1.3", "tls", ["--h1", "-c", "32"], seconds),
+        H2Load("h2-get", "CPU per 1 KB GET, HTTP/2 over TLS 1.3", "tls", ["-c", "8", "-m", "4"],
+               seconds),
+        Handshakes("handshake", "CPU per full TLS handshake", seconds),
+        Latency("latency-p50", "Latency added at one connection, p50", GET, "p50_us", seconds),
+        Latency("latency-p99", "Latency added at one connection, p99", GET, "p99_us", seconds),
+        Latency("prompt-p99", "Latency added to a 400 KB prompt, p99", PROMPT, "p99_us", seconds),
         Events("event", "CPU per relayed SSE event", seconds),
         Memory("memory", "RSS per active stream", 1000 if quick else 2000),
         Syscalls("get-syscalls", "System calls per GET", GET, 1.0 if quick else 1.5),

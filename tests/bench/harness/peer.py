@@ -55,6 +55,7 @@ def request(method, path, body=""):
 class Peer:
     def __init__(self, folder, ports, cpu):
         self.dir = folder
+        self.cpu = cpu
         self.files = 0
         binary = os.path.join(folder, "peer")
         source = os.path.join(os.path.dirname(__file__), "..", "peer.c")

