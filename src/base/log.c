@@ -1,6 +1,9 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -8,21 +11,33 @@
 #include "base/strbuf.h"
 #include "base/utf8.h"
 
+// At most PIPE_BUF: a pipe that says that it has room takes such a line whole (pipe(7)).
 enum { LOG_LINE_MAX = 4096 };
 
-static enum log_level current_level = LOG_LEVEL_INFO;
+// Relaxed: nothing else depends on it.
+static _Atomic int current_level = LOG_LEVEL_INFO;
 static enum log_format current_format = LOG_FORMAT_TEXT;
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 void log_setup(enum log_level level, enum log_format format)
 {
-    current_level = level;
+    log_set_level(level);
     current_format = format;
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store_explicit(&current_level, (int)level, memory_order_relaxed);
 }
 
 enum log_level log_current_level(void)
 {
-    return current_level;
+    return (enum log_level)atomic_load_explicit(&current_level, memory_order_relaxed);
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
 }
 
 int log_level_parse(struct slice text, enum log_level *ret_level)
@@ -95,6 +110,51 @@ static void add_value(struct strbuf *out, const struct log_field *field, bool js
     }
 }
 
+// ---- output -------------------------------------------------------------------------------------
+
+// Held while a line is looked for room and written, never while waiting: among our own threads
+// nobody takes the room in between.
+static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t lines_dropped;
+
+static bool has_room(void)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
+}
+
+static void put(const char *text, size_t len)
+{
+    ssize_t ignored = write(STDERR_FILENO, text, len);
+    (void)ignored; // nowhere to say that saying failed
+}
+
+static void put_dropped(const char *when)
+{
+    char text[160];
+    const char *form = current_format == LOG_FORMAT_JSON
+                           ? "{\"time\":\"%s\",\"level\":\"warn\",\"message\":"
+                             "\"log lines were dropped\",\"lines\":%llu}\n"
+                           : "%s warn  log lines were dropped lines=%llu\n";
+    int len = snprintf(text, sizeof(text), form, when, (unsigned long long)lines_dropped);
+    put(text, (size_t)len);
+    lines_dropped = 0;
+}
+
+static void put_line(const char *when, struct slice line)
+{
+    pthread_mutex_lock(&output_lock);
+    if (lines_dropped != 0 && has_room()) {
+        put_dropped(when);
+    }
+    if (lines_dropped == 0 && has_room()) {
+        put(line.ptr, line.len);
+    } else {
+        lines_dropped++;
+    }
+    pthread_mutex_unlock(&output_lock);
+}
+
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n)
 {
     char when[CLOCK_RFC3339_SIZE];
@@ -120,7 +180,8 @@ void log_write(enum log_level level, const char *message, const struct log_field
         }
     }
     strbuf_add_str(&out, json ? "}\n" : "\n");
-    ssize_t ignored = write(STDERR_FILENO, out.ptr != NULL ? out.ptr : "", out.len);
-    (void)ignored; // nowhere to say that saying failed
+    if (out.len != 0) {
+        put_line(when, strbuf_slice(&out));
+    }
     strbuf_fini(&out);
 }

@@ -1,6 +1,10 @@
 // Structured log lines on stderr: time level message key=value …, or JSON. Only top layers log;
 // libraries return. Never a secret, never a prompt.
 //
+// Nobody waits for who reads the log: a line for which a pipe has no room is dropped, and the next
+// one that fits is preceded by how many were. What may repeat with every request goes through a
+// limit (base/log_limit.h).
+//
 //   log_info("listening", LOG_STR("address", text), LOG_U64("workers", n));
 #pragma once
 
@@ -32,9 +36,12 @@ struct log_field {
 
 // Before threads start. Default: info, text.
 void log_setup(enum log_level level, enum log_format format);
+// At run time; any thread. A line that is being written meanwhile may still go by the old one.
+void log_set_level(enum log_level level);
 enum log_level log_current_level(void);
+const char *log_level_name(enum log_level level);
 
-// One write(2) a line; safe from any thread.
+// One write(2) a line; safe from any thread, and none waits.
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n);
 
 #define LOG_AT(level, message, ...)                                                       \

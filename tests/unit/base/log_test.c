@@ -1,6 +1,7 @@
 // Every call gives exactly one line, whatever the fields hold.
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,6 +92,64 @@ static void long_fields_leave_the_line_whole(void **state)
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 }
 
+static void the_level_changes_at_run_time(void **state)
+{
+    (void)state;
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    capture_begin();
+    log_debug("one");
+    log_set_level(LOG_LEVEL_DEBUG);
+    log_debug("two");
+    log_set_level(LOG_LEVEL_ERROR);
+    log_warn("three");
+    log_error("four");
+    capture_end();
+    assert_string_equal(line, "2001-09-09T01:46:40.000Z debug two\n"
+                              "2001-09-09T01:46:40.000Z error four\n");
+    assert_string_equal(log_level_name(log_current_level()), "error");
+    log_set_level(LOG_LEVEL_INFO);
+}
+
+// Nobody reads: the writer would wait for ever here.
+static void a_full_pipe_drops_lines_and_says_so_later(void **state)
+{
+    (void)state;
+    char text[1000];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    capture_begin();
+    for (int i = 0; i < 1000; i++) {
+        log_info(text);
+    }
+    char buf[4096];
+    size_t lines = 0;
+    for (int i = 0; i < 3; i++) { // makes room for a few
+        ssize_t n = read(pipe_fds[0], buf, sizeof(buf));
+        for (ssize_t k = 0; k < n; k++) {
+            lines += buf[k] == '\n' ? 1 : 0;
+        }
+    }
+    log_info("last");
+    int saved = fcntl(pipe_fds[0], F_GETFL);
+    assert_int_equal(fcntl(pipe_fds[0], F_SETFL, saved | O_NONBLOCK), 0);
+    static char all[1 << 20];
+    size_t len = 0;
+    for (ssize_t n; (n = read(pipe_fds[0], all + len, sizeof(all) - 1 - len)) > 0;) {
+        len += (size_t)n;
+    }
+    all[len] = '\0';
+    capture_end();
+    for (size_t k = 0; k < len; k++) {
+        lines += all[k] == '\n' ? 1 : 0;
+    }
+    unsigned long long dropped = 0;
+    const char *said = strstr(all, "warn  log lines were dropped lines=");
+    assert_non_null(said);
+    dropped = strtoull(said + strlen("warn  log lines were dropped lines="), NULL, 10);
+    assert_non_null(strstr(said, " info  last\n"));
+    assert_int_equal(lines + dropped, 1002); // all of them, what was said of them, and the last
+}
+
 static void levels_have_names(void **state)
 {
     (void)state;
@@ -107,6 +166,8 @@ int main(void)
         cmocka_unit_test(text_lines_quote_what_needs_it),
         cmocka_unit_test(json_lines_are_json),
         cmocka_unit_test(long_fields_leave_the_line_whole),
+        cmocka_unit_test(the_level_changes_at_run_time),
+        cmocka_unit_test(a_full_pipe_drops_lines_and_says_so_later),
         cmocka_unit_test(levels_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
