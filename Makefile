@@ -19,7 +19,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
-ifneq ($(filter-out help deps% clean sync lint quickstart,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help deps% clean lint quickstart,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(shell command -v $(firstword $(CC)) 2>/dev/null),$(PKG_LIBS)),)
 $(error $(CC), pkg-config or a library is missing: run `make deps` first)
 endif
@@ -166,8 +166,11 @@ test-clients: all ## the official OpenAI client against Headrace (node and npm; 
 	$(Q)BUILD=$(BUILD) tests/e2e/run --tier clients
 .PHONY: test-clients
 
-sync: ## copies of the CRDs in the chart, and manifests/install.yaml, from their originals
+# The lists in docs/ are written by the tests that compare them.
+SYNC_TESTS := $(BUILD)/tests/unit/model/docs_test $(BUILD)/tests/unit/observe/metrics_docs_test
+sync: $(SYNC_TESTS) ## what is derived: CRDs in the chart, manifests/install.yaml, lists in docs/
 	$(Q)charts/sync
+	$(Q)for test in $(SYNC_TESTS); do UPDATE_GOLDEN=1 $$test >/dev/null 2>&1 || exit 1; done
 .PHONY: sync
 
 quickstart: ## build, start simulated GPU pods and Headrace, send a streamed completion

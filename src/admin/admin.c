@@ -67,10 +67,7 @@ static unsigned page_metrics(struct page_context *context, struct strbuf *out)
     bool ready = config->ready == NULL || config->ready(config->ready_arg, why, sizeof(why));
     metrics_write(config->metrics, out, label_of_fault);
     metrics_write_endpoints(config->endpoints, clock_mono_ms(), out);
-    metrics_write_process(config->version, out);
-    metrics_write_head(out, "headrace_ready", "1 while the instance says that it is ready",
-                       "gauge");
-    strbuf_printf(out, "headrace_ready %d\n", ready ? 1 : 0);
+    metrics_write_process(config->version, ready, out);
     return 200;
 }
 

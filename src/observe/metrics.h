@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/macros.h"
@@ -11,9 +12,10 @@
 #include "base/strbuf.h"
 #include "endpoint/endpoint.h"
 #include "http/reject.h"
+#include "observe/traffic.h"
 
 // What a worker counts. X(enum, metric, labels, help); rows of one metric stand together, and the
-// help of the first counts. docs/operations.md is checked against this table.
+// help of the first counts. docs/metrics.md is written from what all tables give.
 #define METRIC_TABLE(X)                                                                           \
     X(CONNECTIONS, "headrace_connections_total", "", "Client connections accepted")               \
     X(ACCEPT_FAILURES, "headrace_accept_failures_total", "",                                      \
@@ -42,14 +44,34 @@
     X(FALLBACKS, "headrace_fallbacks_total", "", "Attempts on a fallback backend")                \
     X(CLIENT_ABORTS, "headrace_client_aborts_total", "", "Requests that their client gave up")    \
     X(PICKS, "headrace_picks_total", "", "Endpoints picked")                                      \
-    X(ACCESS_LOG_DROPPED, "headrace_access_log_dropped_total", "",                                \
-      "Lines of the access log that were dropped because its reader is too slow")
+    X(ACCESS_LOG_SLOW, "headrace_access_log_dropped_total", "reason=\"slow_reader\"",             \
+      "Lines of the access log that were dropped: nobody took them in time, or writing failed")   \
+    X(ACCESS_LOG_FAILED, "headrace_access_log_dropped_total", "reason=\"write_error\"", "")
 
 enum metric {
 #define X(name, text, labels, help) METRIC_##name,
     METRIC_TABLE(X)
 #undef X
     METRIC_COUNT,
+};
+
+// What a worker says of itself twice a second, shown for each worker by itself: label `worker`.
+// X(enum, metric, type, help).
+#define METRIC_WORKER_TABLE(X)                                                                    \
+    X(CONNECTIONS_OPEN, "headrace_worker_connections_open", "gauge",                              \
+      "Client connections that the worker holds")                                                 \
+    X(REQUESTS, "headrace_worker_requests_in_flight", "gauge", "Requests that are under way there") \
+    X(BUFFERED, "headrace_worker_buffered_bytes", "gauge",                                        \
+      "Bytes of heads and bodies of requests that it holds")                                      \
+    X(TURNS, "headrace_worker_loop_turns_total", "counter", "Turns of its loop")                  \
+    X(CPU_SECONDS, "headrace_worker_cpu_seconds_total", "counter",                                \
+      "CPU time of its thread; the rate is the share of a core that it is busy")
+
+enum metric_worker {
+#define X(name, text, type, help) METRIC_WORKER_##name,
+    METRIC_WORKER_TABLE(X)
+#undef X
+    METRIC_WORKER_COUNT,
 };
 
 // What the control thread knows. X(enum, metric, type, labels, help).
@@ -120,34 +142,8 @@ enum metric_kube {
 
 enum {
     METRIC_KUBE_KINDS_MAX = 8,
-    METRIC_STATUS_CLASSES = 6,
-    METRIC_FAULTS_MAX = 40,
-    METRIC_LATENCY_BUCKETS = 20,
-    METRIC_BACKENDS_MAX = 2000,
-    METRIC_BACKEND_SLOTS = 4096, // a power of two, so that half of them stay empty
     METRIC_ENDPOINTS_MAX = 2000, // in one exposition; the rest is only counted
-};
-
-// Upper bounds of the latency histograms, in nanoseconds; the last one is +Inf.
-extern const uint64_t metric_latency_bounds[METRIC_LATENCY_BUCKETS];
-
-struct metrics_latency {
-    _Atomic uint64_t buckets[METRIC_LATENCY_BUCKETS + 1];
-    _Atomic uint64_t sum_ns;
-};
-
-// What one worker counted for one backend. Made on first use, kept until the end (backends that
-// come and go under new names are few compared with what they cost).
-struct metrics_backend {
-    struct metrics_backend *next; // published with release; walked with acquire
-    char *key;                    // "namespace/name"
-    _Atomic uint64_t requests[METRIC_STATUS_CLASSES]; // by status class; [0] = none was sent
-    _Atomic uint64_t prompt_tokens;
-    _Atomic uint64_t completion_tokens;
-    _Atomic uint64_t cached_tokens;
-    struct metrics_latency ttft;
-    struct metrics_latency inter_token;
-    struct metrics_latency duration;
+    METRIC_POOLS_MAX = 2000,
 };
 
 struct metrics_worker {
@@ -155,12 +151,8 @@ struct metrics_worker {
     _Atomic uint64_t requests[METRIC_STATUS_CLASSES];
     _Atomic uint64_t rejects[HTTP_REJECT_COUNT];
     _Atomic uint64_t faults[METRIC_FAULTS_MAX]; // enum fault of the proxy
-    _Atomic(struct metrics_backend *) backends;
-    // The worker's own way to them, by hash of the key; and the last one asked for, since most
-    // requests of a worker go to few backends.
-    size_t backend_count;
-    struct metrics_backend *index[METRIC_BACKEND_SLOTS];
-    struct metrics_backend *recent;
+    _Atomic uint64_t own[METRIC_WORKER_COUNT];  // bits of doubles
+    struct traffic_worker traffic;
 };
 
 struct metrics_kube_kind {
@@ -183,13 +175,6 @@ static inline struct metrics_worker *metrics_worker(struct metrics *metrics, uns
     return &metrics->workers[index];
 }
 
-// Single writer: a load and a store, no locked instruction.
-static inline void metrics_cell_add(_Atomic uint64_t *cell, uint64_t n)
-{
-    atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
 static inline void metrics_add(struct metrics_worker *worker, enum metric metric, uint64_t n)
 {
     metrics_cell_add(&worker->counters[metric], n);
@@ -200,11 +185,8 @@ static inline void metrics_reject(struct metrics_worker *worker, enum http_rejec
     metrics_cell_add(&worker->rejects[reason], 1);
 }
 
-void metrics_latency_record(struct metrics_latency *latency, uint64_t ns);
-
-// The worker's cells of a backend; beyond METRIC_BACKENDS_MAX those of "other". NULL when out of
-// memory: this time nothing is counted.
-struct metrics_backend *metrics_backend(struct metrics_worker *worker, const char *key);
+// The worker itself.
+void metrics_worker_set(struct metrics_worker *worker, enum metric_worker metric, double value);
 
 // One thread a row.
 void metrics_control_set(struct metrics *metrics, enum metric_control metric, double value);
@@ -217,15 +199,12 @@ void metrics_kube_set(struct metrics *metrics, unsigned index, const char *kind,
 // Appends the text exposition (Prometheus 0.0.4) of everything counted by workers and set by the
 // control thread. fault_label gives the label of fault number n, NULL when there is none; faults
 // that share a label share a series.
-void metrics_write(const struct metrics *metrics, struct strbuf *out,
-                   const char *(*fault_label)(unsigned n));
+void metrics_write(const struct metrics *metrics, struct strbuf *out, fault_label_fn *fault_label);
 
-// The endpoints' books, samples and failures, from the table, under its lock.
+// The endpoints' books, samples and failures, and pools in the words of the Gateway API's inference
+// extension, from the table, under its lock.
 void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, struct strbuf *out);
 
-// The build, and the process as the kernel sees it.
-void metrics_write_process(const char *version, struct strbuf *out);
+// The build, whether the instance says that it is ready, and the process as the kernel sees it.
+void metrics_write_process(const char *version, bool ready, struct strbuf *out);
 
-// The two lines that begin a metric, and a label value with what must be escaped in it.
-void metrics_write_head(struct strbuf *out, const char *name, const char *help, const char *type);
-void metrics_write_label(struct strbuf *out, struct slice value);

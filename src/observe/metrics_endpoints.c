@@ -110,9 +110,9 @@ static const struct {
 static void write_value(const struct view *v, const char *name, double value, struct strbuf *out)
 {
     strbuf_printf(out, "%s{backend=\"", name);
-    metrics_write_label(out, slice_of_str(v->backend->key));
+    series_label(out, slice_of_str(v->backend->key));
     strbuf_add(out, SLICE("\",endpoint=\""));
-    metrics_write_label(out, slice_of_str(v->endpoint->text));
+    series_label(out, slice_of_str(v->endpoint->text));
     strbuf_printf(out, "\"} %.10g\n", value);
 }
 
@@ -140,17 +140,111 @@ static size_t write_endpoints(struct endpoint_table *table, size_t row, uint64_t
     return seen;
 }
 
+// ---- pools --------------------------------------------------------------------------------------
+
+// What autoscalers and dashboards of the Gateway API's inference extension ask an endpoint picker
+// for. Its pools are our backends.
+struct pool {
+    double ready;
+    double waiting; // sum over those that say so
+    double waiting_known;
+    double kv;
+    double kv_known;
+};
+
+static struct pool pool_of(struct backend_state *backend)
+{
+    struct pool pool = {0};
+    struct endpoint_set *set = backend_state_endpoints(backend);
+    for (size_t i = 0; i < set->count; i++) {
+        struct endpoint_sample sample;
+        endpoint_sample_read(set->items[i], &sample);
+        pool.ready++;
+        if (sample.taken_ms == 0) {
+            continue;
+        }
+        pool.waiting += sample.waiting;
+        pool.waiting_known++;
+        if (sample.kv_utilisation >= 0) {
+            pool.kv += sample.kv_utilisation;
+            pool.kv_known++;
+        }
+    }
+    return pool;
+}
+
+static double pool_ready(const struct pool *pool)
+{
+    return pool->ready;
+}
+
+static double pool_queue(const struct pool *pool)
+{
+    return pool->waiting_known > 0 ? pool->waiting / pool->waiting_known : -1;
+}
+
+static double pool_kv(const struct pool *pool)
+{
+    return pool->kv_known > 0 ? pool->kv / pool->kv_known : -1;
+}
+
+static const struct {
+    const char *name;
+    const char *help;
+    double (*value)(const struct pool *pool);
+} pool_rows[] = {
+    {"inference_pool_ready_pods", "Endpoints of the backend", pool_ready},
+    {"inference_pool_average_queue_size",
+     "Requests queued in an endpoint's engine, on average over those that say so", pool_queue},
+    {"inference_pool_average_kv_cache_utilization",
+     "Part of the KV cache that is in use, on average over the endpoints that say so", pool_kv},
+};
+
+// The labels hold no slash, since a HorizontalPodAutoscaler's selector could not name it.
+static void write_pool(const struct backend_state *backend, const char *name, double value,
+                       struct strbuf *out)
+{
+    struct slice rest = slice_of_str(backend->key);
+    struct slice namespace;
+    if (!slice_split(&rest, '/', &namespace)) {
+        return;
+    }
+    strbuf_printf(out, "%s{name=\"", name);
+    series_label(out, rest);
+    strbuf_add(out, SLICE("\",pool_namespace=\""));
+    series_label(out, namespace);
+    strbuf_printf(out, "\"} %.10g\n", value);
+}
+
+// Under the table's lock.
+static void write_pools(struct endpoint_table *table, struct strbuf *out)
+{
+    for (size_t row = 0; row < ARRAY_LEN(pool_rows); row++) {
+        size_t seen = 0;
+        series_head(out, pool_rows[row].name, pool_rows[row].help, "gauge");
+        list_for_each(&table->backend_list, node) {
+            struct backend_state *backend = container_of(node, struct backend_state, node);
+            struct pool pool = pool_of(backend);
+            double value = pool_rows[row].value(&pool);
+            if (value >= 0 && seen++ < METRIC_POOLS_MAX) {
+                write_pool(backend, pool_rows[row].name, value, out);
+            }
+        }
+    }
+}
+
 void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, struct strbuf *out)
 {
     size_t seen = 0;
     pthread_mutex_lock(&table->lock);
     for (size_t row = 0; row < ARRAY_LEN(rows); row++) {
-        metrics_write_head(out, rows[row].name, rows[row].help, rows[row].type);
+        series_head(out, rows[row].name, rows[row].help, rows[row].type);
         seen = write_endpoints(table, row, now_ms, out);
     }
+    write_pools(table, out);
     pthread_mutex_unlock(&table->lock);
     const char *name = "headrace_endpoints";
-    metrics_write_head(out, name, "Endpoints of all backends; beyond 2000 only counted here",
+    series_head(out, name, "Endpoints of all backends; beyond 2000 only counted here",
                        "gauge");
     strbuf_printf(out, "%s %zu\n", name, seen);
 }
@@ -160,7 +254,7 @@ void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, stru
 static void write_gauge(struct strbuf *out, const char *name, const char *help, const char *type,
                         double value)
 {
-    metrics_write_head(out, name, help, type);
+    series_head(out, name, help, type);
     strbuf_printf(out, "%s %.17g\n", name, value);
 }
 
@@ -190,14 +284,16 @@ static double open_files(void)
     return count;
 }
 
-void metrics_write_process(const char *version, struct strbuf *out)
+void metrics_write_process(const char *version, bool ready, struct strbuf *out)
 {
     struct rusage usage;
     struct rlimit limit;
-    metrics_write_head(out, "headrace_build_info", "The build", "gauge");
+    series_head(out, "headrace_build_info", "The build", "gauge");
     strbuf_add(out, SLICE("headrace_build_info{version=\""));
-    metrics_write_label(out, slice_of_str(version));
+    series_label(out, slice_of_str(version));
     strbuf_add(out, SLICE("\"} 1\n"));
+    write_gauge(out, "headrace_ready", "1 while the instance says that it is ready", "gauge",
+                ready ? 1 : 0);
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
         double seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
                          (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;

@@ -6,13 +6,16 @@
 #include "observe/metrics.h"
 #include "proxy/worker.h"
 
-static struct metrics_backend *backend_cells(struct request *request)
+// The cells of the request's route and backend. NULL: no route takes it, or out of memory.
+static struct traffic *traffic_cells(struct request *request)
 {
     const struct snap_target *target = request->target;
-    if (target == NULL || target->backend == NULL) {
+    if (request->rule == NULL) {
         return NULL;
     }
-    return metrics_backend(request->worker->metrics, target->backend->state->key);
+    bool has_backend = target != NULL && target->backend != NULL;
+    return traffic_of(&request->worker->metrics->traffic, request->rule->route_key,
+                      has_backend ? target->backend->key : SLICE_NULL);
 }
 
 static struct slice retry_reason(const struct request *request, uint32_t why)
@@ -84,6 +87,10 @@ void account_retry(struct request *request, uint32_t why)
             metrics_add(request->worker->metrics, rows[i].metric, 1);
         }
     }
+    struct traffic *cells = traffic_cells(request);
+    if (cells != NULL) {
+        traffic_add(cells, TRAFFIC_RETRIES, 1);
+    }
 }
 
 // A quick refusal is no quick token.
@@ -95,9 +102,9 @@ static uint64_t ttft_ns(const struct request *request)
 
 void account_first_token(struct request *request)
 {
-    struct metrics_backend *cells = backend_cells(request);
-    if (cells != NULL && ttft_ns(request) != 0) {
-        metrics_latency_record(&cells->ttft, ttft_ns(request));
+    struct traffic *cells = traffic_cells(request);
+    if (cells != NULL && ttft_ns(request) != 0 && request->target->backend != NULL) {
+        traffic_record(cells, TRAFFIC_LATENCY_TTFT, ttft_ns(request));
         backend_state_learn_ttft(request->target->backend->state,
                                  (request->first_token_ns - request->sent_ns) / 1000000);
     }
@@ -106,11 +113,27 @@ void account_first_token(struct request *request)
 void account_event(struct request *request)
 {
     uint64_t now = clock_mono_ns();
-    struct metrics_backend *cells = backend_cells(request);
+    struct traffic *cells = traffic_cells(request);
     if (cells != NULL) {
-        metrics_latency_record(&cells->inter_token, now - request->last_event_ns);
+        traffic_record(cells, TRAFFIC_LATENCY_INTER_TOKEN, now - request->last_event_ns);
     }
     request->last_event_ns = now;
+}
+
+static void count_usage(struct request *request, struct traffic *cells)
+{
+    const struct openai_usage *usage = &request->usage.usage;
+    const struct snap_target *target = request->target;
+    if (!usage->found) {
+        return;
+    }
+    traffic_add(cells, TRAFFIC_PROMPT_TOKENS, usage->prompt_tokens);
+    traffic_add(cells, TRAFFIC_COMPLETION_TOKENS, usage->completion_tokens);
+    traffic_add(cells, TRAFFIC_CACHED_TOKENS, usage->cached_tokens);
+    if (target != NULL && target->backend != NULL) {
+        backend_state_learn_tokens(target->backend->state, request->prompt_bytes,
+                                   usage->prompt_tokens);
+    }
 }
 
 static void count(struct request *request, uint64_t duration_ns)
@@ -123,20 +146,17 @@ static void count(struct request *request, uint64_t duration_ns)
     if (request->fault == FAULT_CLIENT_ABORT) {
         metrics_add(worker, METRIC_CLIENT_ABORTS, 1);
     }
-    struct metrics_backend *cells = backend_cells(request);
+    struct traffic *cells = traffic_cells(request);
     if (cells == NULL) {
         return;
     }
     metrics_cell_add(&cells->requests[class], 1);
-    metrics_latency_record(&cells->duration, duration_ns);
-    const struct openai_usage *usage = &request->usage.usage;
-    if (usage->found) {
-        metrics_cell_add(&cells->prompt_tokens, usage->prompt_tokens);
-        metrics_cell_add(&cells->completion_tokens, usage->completion_tokens);
-        metrics_cell_add(&cells->cached_tokens, usage->cached_tokens);
-        backend_state_learn_tokens(request->target->backend->state, request->prompt_bytes,
-                                   usage->prompt_tokens);
-    }
+    metrics_cell_add(&cells->outcomes[request->fault], 1);
+    traffic_record(cells, TRAFFIC_LATENCY_DURATION, duration_ns);
+    traffic_add(cells, TRAFFIC_BYTES_IN, request->client->bytes_in);
+    traffic_add(cells, TRAFFIC_BYTES_OUT, request->client->bytes_out);
+    traffic_add(cells, TRAFFIC_FALLBACKS, request->on_fallback ? 1 : 0);
+    count_usage(request, cells);
 }
 
 static void write_log(struct request *request, uint64_t duration_ns)

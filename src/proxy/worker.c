@@ -110,7 +110,7 @@ static void on_housekeeping(struct timer *timer, void *arg)
     snapshot_holder_refresh(&worker->holder);
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
-        metrics_add(worker->metrics, METRIC_ACCESS_LOG_DROPPED,
+        metrics_add(worker->metrics, METRIC_ACCESS_LOG_SLOW,
                     access_log_take_dropped(worker->access_log));
     }
     if (!worker->draining && !at_connection_limit(worker)) {

@@ -112,9 +112,9 @@ def test_metrics_count_a_streamed_request(t):
     metrics = eventually(
         lambda: (lambda m: m if m['headrace_request_outcomes_total{outcome="ok"}'] == 1 else None)(
             headrace.metrics()), what="the request is counted")
-    backend_label = '{backend="ml/tiny"}'
+    backend_label = '{route="ml/chat",backend="ml/tiny"}'
     eq(metrics['headrace_requests_total{status="2xx"}'], 1)
-    eq(metrics['headrace_backend_requests_total{backend="ml/tiny",status="2xx"}'], 1)
+    eq(metrics['headrace_backend_requests_total{route="ml/chat",backend="ml/tiny",status="2xx"}'], 1)
     eq(metrics["headrace_time_to_first_token_seconds_count" + backend_label], 1)
     eq(metrics["headrace_request_duration_seconds_count" + backend_label], 1)
     # One for every arrival: events that come together count once.
