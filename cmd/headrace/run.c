@@ -170,6 +170,12 @@ static void on_signal(struct io *io, uint32_t events, void *arg)
     if (read(io->fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
         return;
     }
+    if (info.ssi_signo == SIGHUP && info.ssi_code != SI_KERNEL) {
+        if (run->options.proxy.access_log != NULL) {
+            access_log_reopen(run->options.proxy.access_log);
+        }
+        return;
+    }
     if (run->signalled) {
         log_warn("second signal: ending now");
         loop_stop(run->loop);
@@ -190,6 +196,7 @@ static int watch_signals(struct run *run, struct error *err)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP); // of a user: the access log; of the kernel: the terminal is gone
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before any thread: they inherit it
     signal(SIGPIPE, SIG_IGN);
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -352,6 +359,20 @@ static int start_admin(struct run *run, struct error *err)
     return admin_start(&config, &run->admin, err);
 }
 
+static int start_access_log(struct run *run, struct error *err)
+{
+    const struct run_options *options = &run->options;
+    char where[OPTIONS_WHERE_MAX];
+    enum access_format format;
+    if (access_format_parse(options->access_log_format, &format) != 0) {
+        const char *text = options->access_log_format;
+        return error_set(err, -EINVAL, "%s %s: want json or text",
+                         options_where("HEADRACE", "access-log-format", text, where), text);
+    }
+    return access_log_start(options->access_log, format, options->proxy.workers,
+                            &run->options.proxy.access_log, err);
+}
+
 static int start_proxy(struct run *run, struct error *err)
 {
     struct proxy_config *config = &run->options.proxy;
@@ -365,7 +386,7 @@ static int start_proxy(struct run *run, struct error *err)
     config->epoch = &run->epoch;
     config->metrics = run->metrics;
     config->decisions = run->decisions;
-    int rc = access_log_open(run->options.access_log, &config->access_log_fd, err);
+    int rc = start_access_log(run, err);
     return rc != 0 ? rc : proxy_start(config, &run->proxy, err);
 }
 
@@ -400,8 +421,9 @@ static void say_started(const struct run *run)
 // In the order of use: who reads goes before what is read.
 static void stop_all(struct run *run)
 {
-    proxy_stop(run->proxy);
     admin_stop(run->admin);
+    proxy_stop(run->proxy);
+    access_log_stop(run->options.proxy.access_log);
     scraper_stop(run->scraper);
     cluster_stop(run->cluster);
     folder_free(run->folder);
@@ -420,9 +442,6 @@ static void stop_all(struct run *run)
     metrics_free(run->metrics);
     decisions_free(run->decisions);
     loop_free(run->loop);
-    if (run->options.proxy.access_log_fd > STDERR_FILENO) {
-        close(run->options.proxy.access_log_fd);
-    }
 }
 
 int cmd_run(int argc, char **argv)
@@ -445,7 +464,6 @@ int cmd_run(int argc, char **argv)
         return rc == -EAGAIN ? 0 : 2;
     }
     raise_file_limit();
-    run->options.proxy.access_log_fd = -1;
     rc = start_all(run, &err);
     if (rc == 0) {
         say_started(run);

@@ -13,6 +13,7 @@ struct run_options {
     const char *watch_namespace; // "" = all
     const char *ingress_class;
     const char *access_log;      // "stdout", "off" or a file
+    const char *access_log_format;
     const char *log_level;
     const char *log_format;
     uint64_t workers;

@@ -4,74 +4,193 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/log_limit.h"
 
-// What one text may take in a line, escapes included. The sum of all fits ACCESS_LOG_LINE_MAX.
-enum { TEXT_MAX = 384, ID_MAX = 160 };
+enum { POLL_MS = 200 };
 
-struct access_log {
-    int fd;
-    bool is_pipe; // or a socket, a terminal: what may make a writer wait
+struct chunk {
     size_t len;
-    uint64_t dropped;
-    uint64_t second; // of the time that `when` holds
-    char when[CLOCK_RFC3339_SIZE];
-    char buffer[ACCESS_LOG_BUFFER];
+    char text[ACCESS_LOG_CHUNK];
 };
 
-int access_log_open(const char *where, int *ret_fd, struct error *err)
+// Chunks [drained, filled) are the writer's, the one at `filled` is the worker's to fill.
+struct access_log_lane {
+    struct access_log *log;
+    struct access_line line;
+    uint64_t slow; // the worker's
+    uint64_t failed_told;
+    // Release when a chunk is whole; acquire by the writer.
+    CACHE_ALIGNED _Atomic uint64_t filled;
+    // Release when a chunk is free again; acquire by the worker.
+    CACHE_ALIGNED _Atomic uint64_t drained;
+    _Atomic uint64_t failed; // the writer's; a count that says nothing else: relaxed
+    struct chunk chunks[ACCESS_LOG_CHUNKS];
+};
+
+struct access_log {
+    char *path; // NULL: standard output
+    int fd;
+    int wake_fd;
+    bool is_file; // else a pipe, a socket, a terminal: asked for room before each write
+    bool torn;    // the last line is not whole
+    pthread_t thread;
+    struct log_limit limit;
+    atomic_bool reopen;
+    _Atomic uint64_t stop_ms; // 0 = go on; else give up from then on
+    unsigned lane_count;
+    struct access_log_lane lanes[];
+};
+
+// ---- the worker's side --------------------------------------------------------------------------
+
+static void wake(struct access_log *log)
 {
-    if (strcmp(where, "off") == 0) {
-        *ret_fd = -1;
-        return 0;
-    }
-    bool is_stdout = strcmp(where, "-") == 0 || strcmp(where, "stdout") == 0;
-    int fd = is_stdout ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-                       : open(where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
-    if (fd < 0) {
-        return error_set(err, -errno, "cannot open the access log %s: %s", where, strerror(errno));
-    }
-    *ret_fd = fd;
-    return 0;
+    uint64_t one = 1;
+    ssize_t n = write(log->wake_fd, &one, sizeof(one));
+    (void)n; // EAGAIN: the counter is full, so the thread is being woken anyway
 }
 
-struct access_log *access_log_new(int fd)
+static struct chunk *lane_chunk(struct access_log_lane *lane, uint64_t number)
 {
-    struct access_log *log = malloc(sizeof(*log));
-    if (log == NULL) {
-        return NULL;
+    return &lane->chunks[number % ACCESS_LOG_CHUNKS];
+}
+
+// False: the writer still has all others.
+static bool hand_over(struct access_log_lane *lane)
+{
+    uint64_t filled = atomic_load_explicit(&lane->filled, memory_order_relaxed);
+    // Acquire pairs with the release in drain: the chunk is not read any more.
+    uint64_t drained = atomic_load_explicit(&lane->drained, memory_order_acquire);
+    if (filled + 1 - drained >= ACCESS_LOG_CHUNKS) {
+        return false;
     }
+    lane_chunk(lane, filled + 1)->len = 0;
+    // Release pairs with the acquire in drain: the text is seen whole.
+    atomic_store_explicit(&lane->filled, filled + 1, memory_order_release);
+    wake(lane->log);
+    return true;
+}
+
+void access_log_write(struct access_log_lane *lane, const struct access_record *record)
+{
+    uint64_t filled = atomic_load_explicit(&lane->filled, memory_order_relaxed);
+    struct chunk *chunk = lane_chunk(lane, filled);
+    if (ACCESS_LOG_CHUNK - chunk->len < ACCESS_LINE_MAX) {
+        if (!hand_over(lane)) {
+            lane->slow++;
+            return;
+        }
+        chunk = lane_chunk(lane, filled + 1);
+    }
+    chunk->len += access_line_write(&lane->line, record, chunk->text + chunk->len);
+}
+
+void access_log_flush(struct access_log_lane *lane)
+{
+    uint64_t filled = atomic_load_explicit(&lane->filled, memory_order_relaxed);
+    if (lane_chunk(lane, filled)->len != 0) {
+        (void)hand_over(lane); // later, then
+    }
+}
+
+struct access_log_lost access_log_take_lost(struct access_log_lane *lane)
+{
+    uint64_t failed = atomic_load_explicit(&lane->failed, memory_order_relaxed);
+    struct access_log_lost lost = {.slow = lane->slow, .failed = failed - lane->failed_told};
+    lane->slow = 0;
+    lane->failed_told = failed;
+    return lost;
+}
+
+struct access_log_lane *access_log_lane(struct access_log *log, unsigned index)
+{
+    return log != NULL ? &log->lanes[index] : NULL;
+}
+
+// ---- the writer's side --------------------------------------------------------------------------
+
+static int open_place(const char *path)
+{
+    return path == NULL ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+                        : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+}
+
+static void take_place(struct access_log *log, int fd)
+{
     struct stat info;
     log->fd = fd;
-    log->is_pipe = fstat(fd, &info) != 0 || !S_ISREG(info.st_mode);
-    log->len = 0;
-    log->dropped = 0;
-    log->second = UINT64_MAX;
-    return log;
+    log->is_file = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    log->torn = false;
 }
 
-void access_log_free(struct access_log *log)
+static void reopen_if_asked(struct access_log *log)
 {
-    free(log);
+    if (!atomic_exchange_explicit(&log->reopen, false, memory_order_relaxed) || log->path == NULL) {
+        return;
+    }
+    int fd = open_place(log->path);
+    if (fd < 0) {
+        log_error("the access log cannot be opened again, the old file stays",
+                  LOG_STR("file", log->path), LOG_STR("error", strerror(errno)));
+        return;
+    }
+    close(log->fd);
+    take_place(log, fd);
+    log_info("the access log was opened again", LOG_STR("file", log->path));
 }
 
-uint64_t access_log_take_dropped(struct access_log *log)
+static bool gave_up(const struct access_log *log)
 {
-    uint64_t dropped = log->dropped;
-    log->dropped = 0;
-    return dropped;
+    // Relaxed: a moment later is as good.
+    uint64_t stop = atomic_load_explicit(&log->stop_ms, memory_order_relaxed);
+    return stop != 0 && clock_mono_ms() >= stop;
 }
 
-// ---- writing out --------------------------------------------------------------------------------
+// Waits until the place takes something, or it is time to give up.
+static bool wait_for_room(const struct access_log *log)
+{
+    while (!gave_up(log)) {
+        struct pollfd out = {.fd = log->fd, .events = POLLOUT};
+        if (poll(&out, 1, POLL_MS) == 1) {
+            return true; // an error too: the write tells which
+        }
+    }
+    return false;
+}
+
+// 0, or -errno: *ret_written bytes went out all the same.
+static int write_all(struct access_log *log, const char *text, size_t len, size_t *ret_written)
+{
+    size_t at = 0;
+    int rc = 0;
+    while (at < len && rc == 0) {
+        if (!log->is_file && !wait_for_room(log)) {
+            rc = -ETIMEDOUT;
+            break;
+        }
+        // A pipe with room takes PIPE_BUF bytes without making us wait (pipe(7)).
+        size_t piece = log->is_file ? len - at : MIN_OF(len - at, (size_t)PIPE_BUF);
+        ssize_t n = write(log->fd, text + at, piece);
+        if (n >= 0) {
+            at += (size_t)n;
+        } else if (errno != EINTR && errno != EAGAIN) {
+            rc = -errno;
+        }
+    }
+    *ret_written = at;
+    return rc;
+}
 
 static size_t count_lines(const char *p, size_t len)
 {
@@ -83,221 +202,171 @@ static size_t count_lines(const char *p, size_t len)
     return lines;
 }
 
-// Whole lines of at most PIPE_BUF bytes: such a write is atomic, and one does not wait when poll
-// says that there is room (pipe(7)).
-static size_t pipe_piece(const struct access_log *log, size_t at)
+static void complain(struct access_log *log, int error)
 {
-    size_t left = log->len - at;
-    if (left <= PIPE_BUF) {
-        return left;
+    static const char message[] = "the access log cannot be written, lines are lost";
+    const char *where = log->path != NULL ? log->path : "stdout";
+    if (log_limit_allows(&log->limit, LOG_LEVEL_ERROR, message, SLICE_NULL, clock_mono_ms())) {
+        log_error(message, LOG_STR("where", where), LOG_STR("error", strerror(error)));
     }
-    const char *newline = memrchr(log->buffer + at, '\n', PIPE_BUF);
-    return newline != NULL ? (size_t)(newline - (log->buffer + at)) + 1 : PIPE_BUF;
 }
 
-static bool has_room(int fd)
+static void write_chunk(struct access_log_lane *lane, const struct chunk *chunk)
 {
-    struct pollfd poller = {.fd = fd, .events = POLLOUT};
-    return poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) != 0;
+    struct access_log *log = lane->log;
+    size_t written = 0;
+    int rc = 0;
+    if (log->torn) { // so that what follows begins a line
+        rc = write_all(log, "\n", 1, &written);
+        log->torn = written == 0;
+        written = 0;
+    }
+    if (rc == 0) {
+        rc = write_all(log, chunk->text, chunk->len, &written);
+        log->torn = written != 0 ? chunk->text[written - 1] != '\n' : log->torn;
+    }
+    if (rc != 0) {
+        uint64_t lost = count_lines(chunk->text + written, chunk->len - written);
+        uint64_t failed = atomic_load_explicit(&lane->failed, memory_order_relaxed);
+        atomic_store_explicit(&lane->failed, failed + lost, memory_order_relaxed);
+        complain(log, -rc);
+    }
 }
 
-void access_log_flush(struct access_log *log)
+// At the end the chunk that is being filled is taken too: nobody fills it any more.
+static void drain(struct access_log_lane *lane, bool at_end)
 {
-    size_t at = 0;
-    while (at < log->len && (!log->is_pipe || has_room(log->fd))) {
-        size_t piece = log->is_pipe ? pipe_piece(log, at) : log->len - at;
-        ssize_t n = write(log->fd, log->buffer + at, piece);
-        if (n < 0 && errno == EINTR) {
-            continue;
+    // Acquire pairs with the release in hand_over.
+    uint64_t filled = atomic_load_explicit(&lane->filled, memory_order_acquire);
+    uint64_t at = atomic_load_explicit(&lane->drained, memory_order_relaxed);
+    for (; at < filled; at++) {
+        reopen_if_asked(lane->log);
+        write_chunk(lane, lane_chunk(lane, at));
+        // Release pairs with the acquire in hand_over.
+        atomic_store_explicit(&lane->drained, at + 1, memory_order_release);
+    }
+    if (at_end && lane_chunk(lane, at)->len != 0) {
+        write_chunk(lane, lane_chunk(lane, at));
+    }
+}
+
+static void *writer_main(void *arg)
+{
+    struct access_log *log = arg;
+    pthread_setname_np(pthread_self(), "access-log");
+    bool stopping = false;
+    while (!stopping) {
+        struct pollfd in = {.fd = log->wake_fd, .events = POLLIN};
+        if (poll(&in, 1, LOG_LIMIT_MS) == 1) {
+            uint64_t count;
+            ssize_t n = read(log->wake_fd, &count, sizeof(count));
+            (void)n;
         }
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            break;
+        // Acquire pairs with the release in access_log_stop: what workers wrote before is seen, so
+        // one more round takes all of it.
+        stopping = atomic_load_explicit(&log->stop_ms, memory_order_acquire) != 0;
+        reopen_if_asked(log);
+        for (unsigned i = 0; i < log->lane_count; i++) {
+            drain(&log->lanes[i], stopping);
         }
-        if (n <= 0) { // the disk is full, or the reader is gone
-            log->dropped += count_lines(log->buffer + at, log->len - at);
-            at = log->len;
-            break;
-        }
-        at += (size_t)n;
+        log_limit_sweep(&log->limit, clock_mono_ms());
     }
-    memmove(log->buffer, log->buffer + at, log->len - at);
-    log->len -= at;
+    return NULL;
 }
 
-// ---- formatting ---------------------------------------------------------------------------------
+// ---- life ---------------------------------------------------------------------------------------
 
-static char *put(char *out, const char *text, size_t len)
+static void log_free(struct access_log *log)
 {
-    memcpy(out, text, len);
-    return out + len;
+    if (log->fd >= 0) {
+        close(log->fd);
+    }
+    if (log->wake_fd >= 0) {
+        close(log->wake_fd);
+    }
+    free(log->path);
+    free(log);
 }
 
-#define PUT(out, literal) put((out), "" literal, sizeof(literal) - 1)
-
-static char *put_u64(char *out, uint64_t value)
+static struct access_log *log_new(enum access_format format, unsigned lanes)
 {
-    return out + slice_print_u64(value, out);
+    size_t size = sizeof(struct access_log) + lanes * sizeof(struct access_log_lane);
+    size = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    struct access_log *log = aligned_alloc(CACHE_LINE, size);
+    if (log == NULL) {
+        return NULL;
+    }
+    memset(log, 0, sizeof(*log));
+    log->fd = -1;
+    log->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    log->lane_count = lanes;
+    for (unsigned i = 0; i < lanes; i++) {
+        struct access_log_lane *lane = &log->lanes[i];
+        memset(lane, 0, offsetof(struct access_log_lane, chunks)); // the texts are not touched yet
+        lane->log = log;
+        access_line_init(&lane->line, format);
+        lane->chunks[0].len = 0;
+    }
+    return log;
 }
 
-// Nanoseconds as milliseconds with three decimals.
-static char *put_ms(char *out, uint64_t ns)
+static int start_writer(struct access_log *log, const char *where, struct error *err)
 {
-    uint64_t us = ns / 1000;
-    out = put_u64(out, us / 1000);
-    unsigned rest = (unsigned)(us % 1000);
-    char decimals[4] = {'.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
-                        (char)('0' + rest % 10)};
-    return put(out, decimals, sizeof(decimals));
+    bool is_stdout = strcmp(where, "-") == 0 || strcmp(where, "stdout") == 0;
+    log->path = is_stdout ? NULL : strdup(where);
+    if (log->wake_fd < 0 || (!is_stdout && log->path == NULL)) {
+        return error_set(err, -ENOMEM, "out of memory or files");
+    }
+    int fd = open_place(log->path);
+    if (fd < 0) {
+        return error_set(err, -errno, "cannot open the access log %s: %s", where, strerror(errno));
+    }
+    take_place(log, fd);
+    int code = pthread_create(&log->thread, NULL, writer_main, log);
+    return code == 0 ? 0 : error_set(err, -code, "cannot start a thread: %s", strerror(code));
 }
 
-static bool is_plain(char c)
+int access_log_start(const char *where, enum access_format format, unsigned lanes,
+                     struct access_log **ret_log, struct error *err)
 {
-    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x7f && c != '"' && c != '\\';
+    if (strcmp(where, "off") == 0) {
+        *ret_log = NULL;
+        return 0;
+    }
+    struct access_log *log = log_new(format, lanes);
+    if (log == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    int rc = start_writer(log, where, err);
+    if (rc != 0) {
+        log_free(log);
+        return rc;
+    }
+    *ret_log = log;
+    return 0;
 }
 
-// How many bytes of the text from `at` on were copied because they are plain, 16 at a time.
-static size_t put_plain(char *out, struct slice text, size_t at, size_t room)
+void access_log_reopen(struct access_log *log)
 {
-    size_t done = 0;
-#ifdef __SSE2__
-    while (text.len - at - done >= 16 && room - done >= 16) {
-        const __m128i block =
-            _mm_loadu_si128((const __m128i *)(const void *)(text.ptr + at + done));
-        // As signed bytes, non-ASCII ones are negative: below the space.
-        __m128i bad = _mm_cmplt_epi8(block, _mm_set1_epi8(0x20));
-        bad = _mm_or_si128(bad, _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f)));
-        bad = _mm_or_si128(bad, _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
-        bad = _mm_or_si128(bad, _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
-        if (_mm_movemask_epi8(bad) != 0) {
-            break;
-        }
-        _mm_storeu_si128((__m128i *)(void *)(out + done), block);
-        done += 16;
-    }
-#else
-    (void)out, (void)text, (void)at, (void)room;
-#endif
-    return done;
+    atomic_store_explicit(&log->reopen, true, memory_order_relaxed);
+    wake(log);
 }
 
-// The inside of a JSON string, at most max bytes of it. Bytes that are not plain ASCII are escaped
-// one by one, as their code points: the line is valid JSON whatever a client sent.
-static char *put_text(char *out, struct slice text, size_t max)
+void access_log_stop(struct access_log *log)
 {
-    static const char hex[] = "0123456789abcdef";
-    const char *limit = out + max;
-    size_t i = put_plain(out, text, 0, max);
-    out += i;
-    for (; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-        if (LIKELY(is_plain((char)c))) {
-            if (out == limit) {
-                return out;
-            }
-            *out++ = (char)c;
-            continue;
-        }
-        char form[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-        size_t len = sizeof(form);
-        if (c == '"' || c == '\\') {
-            form[1] = (char)c;
-            len = 2;
-        }
-        if ((size_t)(limit - out) < len) {
-            return out;
-        }
-        out = put(out, form, len);
-    }
-    return out;
-}
-
-static char *put_field(char *out, const char *key, size_t key_len, struct slice text, size_t max)
-{
-    if (text.len == 0) {
-        return out;
-    }
-    out = put(out, key, key_len);
-    out = put_text(out, text, max);
-    *out++ = '"';
-    return out;
-}
-
-#define PUT_FIELD(out, key, text, max) \
-    put_field((out), ",\"" key "\":\"", sizeof(",\"" key "\":\"") - 1, (text), (max))
-
-// The date changes once a second; the milliseconds are ours.
-static char *put_time(struct access_log *log, char *out, uint64_t wall_ns)
-{
-    uint64_t second = wall_ns / 1000000000u;
-    if (log->second != second) {
-        clock_format_rfc3339(second * 1000000000u, log->when, sizeof(log->when));
-        log->second = second;
-    }
-    unsigned ms = (unsigned)(wall_ns / 1000000u % 1000u);
-    log->when[20] = (char)('0' + ms / 100);
-    log->when[21] = (char)('0' + ms / 10 % 10);
-    log->when[22] = (char)('0' + ms % 10);
-    return put(out, log->when, 24); // "2026-01-02T03:04:05.678Z"
-}
-
-static char *put_numbers(char *out, const struct access_record *r)
-{
-    if (r->attempts != 0) {
-        out = put_u64(PUT(out, ",\"attempts\":"), r->attempts);
-    }
-    if (r->fallback) {
-        out = PUT(out, ",\"fallback\":true");
-    }
-    if (r->stream) {
-        out = PUT(out, ",\"stream\":true");
-    }
-    if (r->ttft_ns != 0) {
-        out = put_ms(PUT(out, ",\"ttft_ms\":"), r->ttft_ns);
-    }
-    out = put_ms(PUT(out, ",\"duration_ms\":"), r->duration_ns);
-    out = put_u64(PUT(out, ",\"bytes_in\":"), r->bytes_in);
-    out = put_u64(PUT(out, ",\"bytes_out\":"), r->bytes_out);
-    if (r->has_usage) {
-        out = put_u64(PUT(out, ",\"prompt_tokens\":"), r->prompt_tokens);
-        out = put_u64(PUT(out, ",\"completion_tokens\":"), r->completion_tokens);
-        out = put_u64(PUT(out, ",\"cached_tokens\":"), r->cached_tokens);
-    }
-    return out;
-}
-
-static char *put_record(struct access_log *log, char *out, const struct access_record *r)
-{
-    out = put_time(log, PUT(out, "{\"time\":\""), r->wall_ns);
-    *out++ = '"';
-    out = PUT_FIELD(out, "request_id", r->request_id, ID_MAX);
-    out = PUT_FIELD(out, "client", r->client, ID_MAX);
-    out = PUT_FIELD(out, "method", r->method, ID_MAX);
-    out = PUT_FIELD(out, "path", r->path, TEXT_MAX);
-    out = PUT_FIELD(out, "host", r->host, TEXT_MAX);
-    out = put_u64(PUT(out, ",\"status\":"), r->status);
-    out = PUT_FIELD(out, "outcome", slice_of_str(r->outcome), ID_MAX);
-    out = PUT_FIELD(out, "model", r->model, TEXT_MAX);
-    out = PUT_FIELD(out, "upstream_model", r->upstream_model, TEXT_MAX);
-    out = PUT_FIELD(out, "route", r->route, TEXT_MAX);
-    out = PUT_FIELD(out, "rule", r->rule, ID_MAX);
-    out = PUT_FIELD(out, "backend", r->backend, TEXT_MAX);
-    out = PUT_FIELD(out, "endpoint", r->endpoint, ID_MAX);
-    out = put_numbers(out, r);
-    out = PUT_FIELD(out, "user_agent", r->user_agent, ID_MAX);
-    return PUT(out, "}\n");
-}
-
-// Six texts of TEXT_MAX, seven of ID_MAX, then keys (about 230 bytes) and numbers (9 of 24 bytes).
-_Static_assert(6 * TEXT_MAX + 7 * ID_MAX + 256 + 9 * 24 + 32 <= ACCESS_LOG_LINE_MAX, "a line fits");
-
-void access_log_write(struct access_log *log, const struct access_record *record)
-{
-    if (log->len >= ACCESS_LOG_FLUSH_AT) {
-        access_log_flush(log);
-    }
-    if (ACCESS_LOG_BUFFER - log->len < ACCESS_LOG_LINE_MAX) {
-        log->dropped++;
+    if (log == NULL) {
         return;
     }
-    log->len = (size_t)(put_record(log, log->buffer + log->len, record) - log->buffer);
+    // Release pairs with the acquire in writer_main.
+    atomic_store_explicit(&log->stop_ms, clock_mono_ms() + ACCESS_LOG_STOP_MS,
+                          memory_order_release);
+    wake(log);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 2 * ACCESS_LOG_STOP_MS / 1000;
+    if (pthread_timedjoin_np(log->thread, NULL, &until) != 0) {
+        pthread_detach(log->thread); // stuck in the kernel: what it uses stays with it
+        return;
+    }
+    log_free(log);
 }

@@ -1,9 +1,9 @@
-// The access log: one JSON object a line for each request. Never a prompt, never an Authorization.
+// The access log: one line for each request, written by a thread of its own.
 //
-// One struct access_log a worker. Lines collect in its buffer and go out when 32 KiB are full or
-// when the worker says so; a write never waits: while the reader of a pipe is too slow, lines are
-// dropped and counted. Lines of several workers never mix: a write to a pipe holds whole lines and
-// at most PIPE_BUF bytes, a file is opened with O_APPEND.
+// A worker formats lines into its lane: a few chunks that go round. A full chunk, or what there is
+// when the worker says so, is handed over; the writer's thread takes it to the file or to standard
+// output. Whatever that does (a pipe that nobody reads, a disk that is full or slow), the worker
+// never waits: when no chunk is free, lines are dropped and counted.
 #pragma once
 
 #include <stdbool.h>
@@ -11,58 +11,42 @@
 
 #include "base/error.h"
 #include "base/macros.h"
-#include "base/slice.h"
+#include "observe/access_line.h"
 
 enum {
-    ACCESS_LOG_BUFFER = 64 * 1024,
-    ACCESS_LOG_FLUSH_AT = 32 * 1024,
-    ACCESS_LOG_LINE_MAX = 4096,
-};
-
-// Empty slices and zero times are left out of the line.
-struct access_record {
-    uint64_t wall_ns; // arrival
-    struct slice request_id;
-    struct slice client; // address
-    struct slice method;
-    struct slice path; // without the query
-    struct slice host;
-    struct slice user_agent;
-    unsigned status; // what the client got; 0 = nothing
-    struct slice model;          // asked for
-    struct slice upstream_model; // sent
-    struct slice route;          // "namespace/name"
-    struct slice rule;
-    struct slice backend;  // "namespace/name"
-    struct slice endpoint; // "10.0.0.1:8000"
-    unsigned attempts;
-    bool fallback;
-    bool stream;
-    uint64_t ttft_ns; // arrival to first token; 0 = there was none
-    uint64_t duration_ns;
-    uint64_t bytes_in;
-    uint64_t bytes_out;
-    bool has_usage;
-    uint64_t prompt_tokens;
-    uint64_t completion_tokens;
-    uint64_t cached_tokens;
-    const char *outcome; // "ok", or the label of what went wrong
+    ACCESS_LOG_CHUNKS = 4, // of each lane
+    ACCESS_LOG_CHUNK = 32 * 1024,
+    ACCESS_LOG_STOP_MS = 2000,
 };
 
 struct access_log;
+struct access_log_lane;
 
-// Writes to fd, which stays the caller's. NULL: out of memory.
-struct access_log *access_log_new(int fd);
-// Does not flush.
-void access_log_free(struct access_log *log);
+// Lines that did not make it, since the last question.
+struct access_log_lost {
+    uint64_t slow;   // no chunk was free
+    uint64_t failed; // writing failed
+};
 
-void access_log_write(struct access_log *log, const struct access_record *record);
+// `where`: "off" gives NULL, "-" or "stdout" standard output, anything else a file to append to. 0
+// or -errno.
+MUST_CHECK int access_log_start(const char *where, enum access_format format, unsigned lanes,
+                                struct access_log **ret_log, struct error *err);
 
-// Hands what it has to the system, as far as that takes it without waiting.
-void access_log_flush(struct access_log *log);
+// No worker writes any more. Takes what is left to its place, for ACCESS_LOG_STOP_MS at most. NULL
+// is fine.
+void access_log_stop(struct access_log *log);
 
-// Lines dropped since the last call.
-uint64_t access_log_take_dropped(struct access_log *log);
+// Any thread: before the next chunk the file is opened again under its name, so that it may have
+// been renamed. Of standard output nothing happens.
+void access_log_reopen(struct access_log *log);
 
-// "off" gives -1, "-" or "stdout" standard output, anything else a file to append to. 0 or -errno.
-MUST_CHECK int access_log_open(const char *where, int *ret_fd, struct error *err);
+// The rest is for the thread that has the lane. NULL when the log is off.
+struct access_log_lane *access_log_lane(struct access_log *log, unsigned index);
+
+void access_log_write(struct access_log_lane *lane, const struct access_record *record);
+
+// Hands over what there is.
+void access_log_flush(struct access_log_lane *lane);
+
+struct access_log_lost access_log_take_lost(struct access_log_lane *lane);

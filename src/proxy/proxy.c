@@ -20,7 +20,6 @@ void proxy_config_init(struct proxy_config *config)
 {
     *config = (struct proxy_config){
         .workers = 1,
-        .access_log_fd = -1,
         .limits = H1_LIMITS_DEFAULT,
         .max_body_bytes = UINT64_C(32) << 20,
         .max_buffered_bytes = UINT64_C(512) << 20,

@@ -32,7 +32,7 @@ struct proxy_config {
     struct epoch *epoch;
     struct metrics *metrics;
     struct decisions *decisions;
-    int access_log_fd; // -1 = off
+    struct access_log *access_log; // NULL = off; a lane for each worker
     struct h1_limits limits;
     uint64_t max_body_bytes;           // of a request
     uint64_t max_buffered_bytes;       // of all requests of a worker, heads and bodies

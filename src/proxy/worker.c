@@ -110,8 +110,9 @@ static void on_housekeeping(struct timer *timer, void *arg)
     snapshot_holder_refresh(&worker->holder);
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
-        metrics_add(worker->metrics, METRIC_ACCESS_LOG_SLOW,
-                    access_log_take_dropped(worker->access_log));
+        struct access_log_lost lost = access_log_take_lost(worker->access_log);
+        metrics_add(worker->metrics, METRIC_ACCESS_LOG_SLOW, lost.slow);
+        metrics_add(worker->metrics, METRIC_ACCESS_LOG_FAILED, lost.failed);
     }
     if (!worker->draining && !at_connection_limit(worker)) {
         set_accepting(worker, true);
@@ -238,7 +239,6 @@ static void worker_free_parts(struct worker *worker)
     endpoint_lists_fini(&worker->h2_clients);
     strbuf_fini(&worker->head);
     strbuf_fini(&worker->h2_batch);
-    access_log_free(worker->access_log);
     free(worker->headers);
     free(worker->scratch);
     loop_free(worker->loop);
@@ -280,12 +280,7 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
     }
     worker->metrics = metrics_worker(config->metrics, index);
     worker->decisions = decisions_ring(config->decisions, index);
-    if (config->access_log_fd >= 0) {
-        worker->access_log = access_log_new(config->access_log_fd);
-        if (worker->access_log == NULL) {
-            return error_set(err, -ENOMEM, "out of memory");
-        }
-    }
+    worker->access_log = access_log_lane(config->access_log, index);
     return 0;
 }
 

@@ -25,7 +25,7 @@ enum {
 struct downstream;
 struct request;
 struct metrics_worker;
-struct access_log_worker;
+struct access_log_lane;
 struct decision_ring;
 
 struct listener {
@@ -67,7 +67,7 @@ struct worker {
     bool draining; // and nobody new is let in
     uint64_t request_id_seed[2];
     struct metrics_worker *metrics;
-    struct access_log *access_log; // NULL = off
+    struct access_log_lane *access_log; // NULL = off
     struct decision_ring *decisions;
 };
 

@@ -1,236 +1,266 @@
-// The access log: valid JSON whatever clients send, whole lines, and a slow reader stops nobody.
+// The access log's lanes and its thread: whole lines, and whatever the place does, nobody waits.
 #include "observe/access_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
-#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-static struct access_record sample(void)
+#include "base/log.h"
+
+static const struct access_record record = {.path = SLICE("/v1/chat/completions"),
+                                            .status = 200,
+                                            .outcome = "ok"};
+
+struct place {
+    char path[64];
+    char moved[80];
+};
+
+static struct place place_new(void)
 {
-    return (struct access_record){
-        .wall_ns = UINT64_C(1767323045678901234),
-        .request_id = SLICE("req-1"),
-        .client = SLICE("10.0.0.9"),
-        .method = SLICE("POST"),
-        .path = SLICE("/v1/chat/completions"),
-        .host = SLICE("api.example.com"),
-        .user_agent = SLICE("curl/8"),
-        .status = 200,
-        .model = SLICE("llama"),
-        .route = SLICE("ml/chat"),
-        .rule = SLICE("all"),
-        .backend = SLICE("ml/llama"),
-        .endpoint = SLICE("10.0.0.1:8000"),
-        .attempts = 2,
-        .fallback = true,
-        .stream = true,
-        .ttft_ns = 1234567,
-        .duration_ns = UINT64_C(9876543210),
-        .bytes_in = 300,
-        .bytes_out = 4000,
-        .has_usage = true,
-        .prompt_tokens = 21,
-        .completion_tokens = 6,
-        .cached_tokens = 16,
-        .outcome = "ok",
-    };
+    struct place place = {.path = "/tmp/access-log-XXXXXX"};
+    int fd = mkstemp(place.path);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(place.moved, sizeof(place.moved), "%s.1", place.path);
+    return place;
 }
 
-// What the file behind `path` holds; the caller frees.
-static char *slurp(const char *path, size_t *ret_len)
+static struct access_log *start(const char *where, unsigned lanes)
 {
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    char *text = calloc(1, 1 << 20);
-    assert_non_null(text);
-    *ret_len = fread(text, 1, (1 << 20) - 1, file);
-    fclose(file);
-    return text;
-}
-
-static int open_temp(char *path)
-{
-    int made = mkstemp(path);
-    assert_true(made >= 0);
-    close(made);
-    int fd;
-    struct error err;
-    assert_int_equal(access_log_open(path, &fd, &err), 0);
-    return fd;
-}
-
-static char *log_one(const struct access_record *record)
-{
-    char path[] = "/tmp/access-log-XXXXXX";
-    int fd = open_temp(path);
-    struct access_log *log = access_log_new(fd);
+    struct access_log *log = NULL;
+    struct error err = ERROR_INIT;
+    assert_int_equal(access_log_start(where, ACCESS_JSON, lanes, &log, &err), 0);
     assert_non_null(log);
-    access_log_write(log, record);
-    access_log_flush(log);
-    access_log_free(log);
-    close(fd);
-    size_t len;
-    char *text = slurp(path, &len);
-    unlink(path);
-    assert_true(len > 0 && text[len - 1] == '\n');
-    return text;
+    return log;
 }
 
-static void a_line_holds_every_field(void **state)
+// Lines of the file; all of them are whole.
+static size_t lines_of(const char *path)
 {
-    (void)state;
-    struct access_record record = sample();
-    char *text = log_one(&record);
-    assert_string_equal(
-        text,
-        "{\"time\":\"2026-01-02T03:04:05.678Z\",\"request_id\":\"req-1\",\"client\":\"10.0.0.9\","
-        "\"method\":\"POST\",\"path\":\"/v1/chat/completions\",\"host\":\"api.example.com\","
-        "\"status\":200,\"outcome\":\"ok\",\"model\":\"llama\",\"route\":\"ml/chat\","
-        "\"rule\":\"all\",\"backend\":\"ml/llama\",\"endpoint\":\"10.0.0.1:8000\",\"attempts\":2,"
-        "\"fallback\":true,\"stream\":true,\"ttft_ms\":1.234,\"duration_ms\":9876.543,"
-        "\"bytes_in\":300,\"bytes_out\":4000,\"prompt_tokens\":21,\"completion_tokens\":6,"
-        "\"cached_tokens\":16,\"user_agent\":\"curl/8\"}\n");
-    free(text);
-}
-
-static void what_is_unknown_is_left_out(void **state)
-{
-    (void)state;
-    struct access_record record = {.wall_ns = 0, .outcome = "header_timeout", .status = 408};
-    char *text = log_one(&record);
-    assert_string_equal(text, "{\"time\":\"1970-01-01T00:00:00.000Z\",\"status\":408,"
-                              "\"outcome\":\"header_timeout\",\"duration_ms\":0.000,"
-                              "\"bytes_in\":0,\"bytes_out\":0}\n");
-    free(text);
-}
-
-static void hostile_texts_stay_one_valid_line(void **state)
-{
-    (void)state;
-    char all[256];
-    char longest[100000];
-    for (int i = 0; i < 256; i++) {
-        all[i] = (char)i;
-    }
-    memset(longest, '\n', sizeof(longest));
-    struct slice texts[] = {slice_of(all, sizeof(all)), slice_of(longest, sizeof(longest)),
-                            SLICE("\",\"status\":200,\"x\":\"")};
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        struct access_record record = {
-            .request_id = texts[i], .client = texts[i], .method = texts[i], .path = texts[i],
-            .host = texts[i], .user_agent = texts[i], .model = texts[i],
-            .upstream_model = texts[i], .route = texts[i], .rule = texts[i],
-            .backend = texts[i], .endpoint = texts[i],
-            .status = 404, .attempts = UINT_MAX, .fallback = true, .stream = true,
-            .ttft_ns = UINT64_MAX, .duration_ns = UINT64_MAX, .bytes_in = UINT64_MAX,
-            .bytes_out = UINT64_MAX, .has_usage = true, .prompt_tokens = UINT64_MAX,
-            .completion_tokens = UINT64_MAX, .cached_tokens = UINT64_MAX, .outcome = "ok",
-        };
-        char *text = log_one(&record);
-        assert_true(strlen(text) <= ACCESS_LOG_LINE_MAX);
-        assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
-        struct json_object *json = json_tokener_parse(text);
-        assert_non_null(json);
-        assert_int_equal(json_object_get_int(json_object_object_get(json, "status")), 404);
-        json_object_put(json);
-        free(text);
-    }
-}
-
-static void a_full_buffer_goes_out_by_itself(void **state)
-{
-    (void)state;
-    char path[] = "/tmp/access-log-XXXXXX";
-    int fd = open_temp(path);
-    struct access_log *log = access_log_new(fd);
-    struct access_record record = sample();
-    for (int i = 0; i < 1000; i++) {
-        access_log_write(log, &record);
-    }
-    assert_int_equal(access_log_take_dropped(log), 0);
-    access_log_flush(log);
-    access_log_free(log);
-    close(fd);
-    size_t len;
-    char *text = slurp(path, &len);
+    char line[ACCESS_LINE_MAX + 2];
     size_t lines = 0;
-    for (size_t i = 0; i < len; i++) {
-        lines += text[i] == '\n' ? 1 : 0;
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        assert_int_equal(line[0], '{');
+        assert_string_equal(line + strlen(line) - 2, "}\n");
+        lines++;
     }
-    assert_int_equal(lines, 1000);
-    free(text);
-    unlink(path);
+    fclose(file);
+    return lines;
 }
 
-// Nobody reads the pipe: lines are dropped and counted, writes to it are whole lines.
-static void a_slow_reader_never_makes_the_writer_wait(void **state)
+static void lines_of_all_lanes_arrive(void **state)
 {
     (void)state;
+    struct place place = place_new();
+    struct access_log *log = start(place.path, 2);
+    for (int i = 0; i < 50; i++) {
+        access_log_write(access_log_lane(log, 0), &record);
+        access_log_write(access_log_lane(log, 1), &record);
+    }
+    access_log_flush(access_log_lane(log, 0)); // the other is taken at the end
+    access_log_stop(log);
+    assert_int_equal(lines_of(place.path), 100);
+    unlink(place.path);
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec pause = {.tv_nsec = ms * 1000000};
+    nanosleep(&pause, NULL);
+}
+
+// More than all chunks hold, with pauses in which the thread catches up.
+static void full_chunks_go_out_by_themselves(void **state)
+{
+    (void)state;
+    struct place place = place_new();
+    struct access_log *log = start(place.path, 1);
+    struct access_log_lane *lane = access_log_lane(log, 0);
+    uint64_t lost = 0;
+    for (int i = 0; i < 20000; i++) {
+        access_log_write(lane, &record);
+    }
+    lost += access_log_take_lost(lane).slow;
+    access_log_stop(log);
+    assert_int_equal(lines_of(place.path) + lost, 20000);
+    unlink(place.path);
+}
+
+// Standard output is a pipe for a while.
+static int pipe_as_stdout(int *ret_saved)
+{
     int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0); // blocking, as standard output is
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     assert_true(fcntl(fds[1], F_SETPIPE_SZ, 16384) >= 0);
-    struct access_log *log = access_log_new(fds[1]);
-    struct access_record record = sample();
-    int lines_written = 1000;
-    for (int i = 0; i < lines_written; i++) {
-        access_log_write(log, &record); // would hang here
-    }
-    access_log_flush(log);
-    int64_t dropped = (int64_t)access_log_take_dropped(log);
-    assert_true(dropped > 0);
-    int64_t lines = 0;
-    char buf[65536];
-    bool ends_whole = true;
-    for (struct pollfd p = {.fd = fds[0], .events = POLLIN}; poll(&p, 1, 0) == 1;) {
-        ssize_t n = read(fds[0], buf, sizeof(buf));
-        assert_true(n > 0);
-        for (ssize_t i = 0; i < n; i++) {
-            lines += buf[i] == '\n' ? 1 : 0;
-        }
-        ends_whole = buf[n - 1] == '\n';
-        access_log_flush(log); // the reader woke up: the rest follows
-    }
-    assert_true(ends_whole);
-    assert_int_equal(lines + dropped, lines_written);
-    access_log_free(log);
-    close(fds[0]);
+    fflush(stdout);
+    *ret_saved = dup(STDOUT_FILENO);
+    assert_true(dup2(fds[1], STDOUT_FILENO) >= 0);
     close(fds[1]);
+    return fds[0];
+}
+
+static void stdout_again(int saved)
+{
+    assert_true(dup2(saved, STDOUT_FILENO) >= 0);
+    close(saved);
+}
+
+// Nobody reads the pipe: lines are dropped and counted, the writer is never waited for.
+static void a_slow_reader_never_makes_a_worker_wait(void **state)
+{
+    (void)state;
+    int saved;
+    int reader = pipe_as_stdout(&saved);
+    struct access_log *log = start("stdout", 1);
+    stdout_again(saved); // the log has its own by now
+    struct access_log_lane *lane = access_log_lane(log, 0);
+    enum { WRITTEN = 5000 };
+    for (int i = 0; i < WRITTEN; i++) {
+        access_log_write(lane, &record); // would hang here
+    }
+    uint64_t dropped = access_log_take_lost(lane).slow;
+    assert_true(dropped > 0);
+    // The reader wakes up: what was kept arrives, and new lines do.
+    uint64_t lines = 0;
+    char buf[65536];
+    struct pollfd in = {.fd = reader, .events = POLLIN};
+    while (lines + dropped < WRITTEN) {
+        access_log_flush(lane);
+        if (poll(&in, 1, 100) == 1) {
+            ssize_t n = read(reader, buf, sizeof(buf));
+            assert_true(n > 0);
+            for (ssize_t i = 0; i < n; i++) {
+                lines += buf[i] == '\n' ? 1 : 0;
+            }
+        }
+    }
+    assert_int_equal(lines + dropped, WRITTEN);
+    assert_int_equal(access_log_take_lost(lane).failed, 0);
+    access_log_stop(log);
+    close(reader);
+}
+
+static uint64_t wait_for_failures(struct access_log_lane *lane, uint64_t want)
+{
+    uint64_t failed = 0;
+    for (int i = 0; i < 5000 && failed < want; i++) {
+        failed += access_log_take_lost(lane).failed;
+        pause_ms(2);
+    }
+    return failed;
+}
+
+static void a_reader_that_is_gone_costs_lines_only(void **state)
+{
+    (void)state;
+    int saved;
+    int reader = pipe_as_stdout(&saved);
+    struct access_log *log = start("stdout", 1);
+    stdout_again(saved);
+    close(reader);
+    struct access_log_lane *lane = access_log_lane(log, 0);
+    for (int i = 0; i < 3; i++) {
+        access_log_write(lane, &record);
+    }
+    access_log_flush(lane);
+    assert_int_equal(wait_for_failures(lane, 3), 3);
+    access_log_stop(log);
+}
+
+// The file may not grow, as on a full disk; later it may. What follows a torn line begins anew.
+static void a_full_disk_costs_lines_only(void **state)
+{
+    (void)state;
+    struct place place = place_new();
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    struct rlimit small = {.rlim_cur = 250, .rlim_max = before.rlim_max};
+    struct access_log *log = start(place.path, 1);
+    struct access_log_lane *lane = access_log_lane(log, 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 0; i < 4; i++) {
+        access_log_write(lane, &record);
+    }
+    access_log_flush(lane);
+    uint64_t failed = wait_for_failures(lane, 1);
+    assert_true(failed >= 1 && failed < 4);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    access_log_write(lane, &record);
+    access_log_stop(log);
+    char text[4096] = "";
+    FILE *file = fopen(place.path, "re");
+    assert_non_null(file);
+    size_t len = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    assert_true(len > 250);
+    const char *last = memrchr(text, '\n', len - 1);
+    assert_non_null(last);
+    assert_int_equal(last[1], '{');
+    unlink(place.path);
+}
+
+static void a_renamed_file_is_left_when_asked(void **state)
+{
+    (void)state;
+    struct place place = place_new();
+    struct access_log *log = start(place.path, 1);
+    struct access_log_lane *lane = access_log_lane(log, 0);
+    assert_int_equal(rename(place.path, place.moved), 0);
+    access_log_reopen(log);
+    struct stat info;
+    for (int i = 0; i < 5000 && stat(place.path, &info) != 0; i++) {
+        pause_ms(2);
+    }
+    access_log_write(lane, &record);
+    access_log_stop(log);
+    assert_int_equal(lines_of(place.moved), 0);
+    assert_int_equal(lines_of(place.path), 1);
+    unlink(place.path);
+    unlink(place.moved);
 }
 
 static void places_to_write_to(void **state)
 {
     (void)state;
     struct error err = ERROR_INIT;
-    int fd = 99;
-    assert_int_equal(access_log_open("off", &fd, &err), 0);
-    assert_int_equal(fd, -1);
-    assert_int_equal(access_log_open("stdout", &fd, &err), 0);
-    assert_true(fd > STDERR_FILENO);
-    close(fd);
-    fd = 99;
-    assert_int_equal(access_log_open("/nonexistent/folder/log", &fd, &err), -ENOENT);
-    assert_int_equal(fd, 99);
+    struct access_log *log = (struct access_log *)&err;
+    assert_int_equal(access_log_start("off", ACCESS_JSON, 1, &log, &err), 0);
+    assert_null(log);
+    assert_null(access_log_lane(NULL, 0));
+    access_log_stop(NULL);
+    assert_int_equal(access_log_start("/nonexistent/folder/log", ACCESS_JSON, 1, &log, &err),
+                     -ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/folder/log"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_line_holds_every_field),
-        cmocka_unit_test(what_is_unknown_is_left_out),
-        cmocka_unit_test(hostile_texts_stay_one_valid_line),
-        cmocka_unit_test(a_full_buffer_goes_out_by_itself),
-        cmocka_unit_test(a_slow_reader_never_makes_the_writer_wait),
+        cmocka_unit_test(lines_of_all_lanes_arrive),
+        cmocka_unit_test(full_chunks_go_out_by_themselves),
+        cmocka_unit_test(a_slow_reader_never_makes_a_worker_wait),
+        cmocka_unit_test(a_reader_that_is_gone_costs_lines_only),
+        cmocka_unit_test(a_full_disk_costs_lines_only),
+        cmocka_unit_test(a_renamed_file_is_left_when_asked),
         cmocka_unit_test(places_to_write_to),
     };
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
