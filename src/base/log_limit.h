@@ -1,5 +1,5 @@
-// Keeps what repeats from filling the log: of each key the first line in ten seconds is written, the
-// others are counted, and one line says how many more there were. One owner thread.
+// Keeps what repeats from filling the log: of each key the first line in ten seconds is written,
+// the others are counted, and one line says how many more there were. One owner thread.
 //
 //   if (log_limit_allows(&limit, LOG_LEVEL_WARN, "request failed", key, now_ms)) {
 //       log_warn("request failed", LOG_SLICE("backend", backend));

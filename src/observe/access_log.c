@@ -122,8 +122,9 @@ struct access_log_lane *access_log_lane(struct access_log *log, unsigned index)
 
 static int open_place(const char *path)
 {
-    return path == NULL ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-                        : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+    // Not blocking, so that a FIFO without a reader is an error and no wait.
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    return path == NULL ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, flags, 0640);
 }
 
 static void take_place(struct access_log *log, int fd)

@@ -60,7 +60,8 @@ enum metric {
 #define METRIC_WORKER_TABLE(X)                                                                    \
     X(CONNECTIONS_OPEN, "headrace_worker_connections_open", "gauge",                              \
       "Client connections that the worker holds")                                                 \
-    X(REQUESTS, "headrace_worker_requests_in_flight", "gauge", "Requests that are under way there") \
+    X(REQUESTS, "headrace_worker_requests_in_flight", "gauge",                                    \
+      "Requests that are under way there")                                                        \
     X(BUFFERED, "headrace_worker_buffered_bytes", "gauge",                                        \
       "Bytes of heads and bodies of requests that it holds")                                      \
     X(TURNS, "headrace_worker_loop_turns_total", "counter", "Turns of its loop")                  \

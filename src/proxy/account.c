@@ -4,6 +4,7 @@
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "observe/metrics.h"
+#include "proxy/warn.h"
 #include "proxy/worker.h"
 
 // The cells of the request's route and backend. NULL: no route takes it, or out of memory.
@@ -166,7 +167,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
     struct access_record record = {
         .wall_ns = clock_wall_ns() - duration_ns,
         .request_id = request->id,
-.client = slice_of_str(request->client->peer),
+        .client = slice_of_str(request->client->peer),
         .protocol = request->client->version == STREAM_HTTP2 ? SLICE("HTTP/2") : SLICE("HTTP/1.1"),
         .method = request->method_log,
         .path = request->path_log,
@@ -191,6 +192,9 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .completion_tokens = usage->completion_tokens,
         .cached_tokens = usage->cached_tokens,
         .outcome = fault_label(request->fault),
+        .reject = request->reject != HTTP_REJECT_NONE
+                      ? slice_of_str(http_reject_label(request->reject))
+                      : SLICE_NULL,
     };
     access_log_write(request->worker->access_log, &record);
 }
@@ -199,6 +203,9 @@ void account_request(struct request *request)
 {
     uint64_t duration_ns = clock_mono_ns() - request->started_ns;
     count(request, duration_ns);
+    if (UNLIKELY(request->fault != FAULT_NONE)) {
+        warn_request(request);
+    }
     if (request->worker->access_log != NULL) {
         write_log(request, duration_ns);
     }

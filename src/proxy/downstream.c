@@ -52,6 +52,7 @@ void downstream_accept(struct worker *worker, int fd, const char *peer)
         .stream = {.ops = &downstream_h1_stream, .worker = worker, .peer = down->peer},
         .protocol = &downstream_h1,
         .transport = {.fd = fd},
+        .accepted_ms = worker_now_ms(worker),
     };
     snprintf(down->peer, sizeof(down->peer), "%s", peer);
     strbuf_init(&down->in, worker->config->limits.max_head_bytes + SCRATCH_SIZE);

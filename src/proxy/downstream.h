@@ -52,6 +52,7 @@ struct downstream {
     struct transport transport;
     struct list_node node;
     struct timer timer;
+    uint64_t accepted_ms;
     uint64_t deadline_ms; // 0 = none; the timer may fire earlier and is then set again
     struct task resume;   // HTTP/1: handles what `in` still holds; HTTP/2: sends; outside the call
     struct strbuf in;     // bytes received but not used yet (a partial head, pipelined requests)

@@ -22,8 +22,8 @@ static struct request *request_alloc(struct worker *worker)
     struct request *request;
     struct arena arena;
     if (!list_empty(&worker->free_requests)) {
-        request = list_first(&worker->free_requests, struct request, free_node);
-        list_remove(&request->free_node);
+        request = list_first(&worker->free_requests, struct request, node);
+        list_remove(&request->node);
         worker->free_request_count--;
         arena = request->arena;
     } else {
@@ -34,6 +34,8 @@ static struct request *request_alloc(struct worker *worker)
         *request = (struct request){.worker = worker, .arena = arena};
         arena_reset(&request->arena);
         request->arena.used = 0;
+        list_push_back(&worker->requests, &request->node);
+        worker->request_count++;
     }
     return request;
 }
@@ -94,8 +96,10 @@ static void request_free(struct request *request)
     strbuf_fini(&request->up_head);
     strbuf_fini(&request->held);
     request->client->request = NULL;
+    list_remove(&request->node);
+    worker->request_count--;
     if (worker->free_request_count < FREE_REQUESTS_MAX) {
-        list_push_front(&worker->free_requests, &request->free_node);
+        list_push_front(&worker->free_requests, &request->node);
         worker->free_request_count++;
     } else {
         arena_fini(&request->arena);
@@ -406,6 +410,7 @@ void request_refuse(struct stream *stream, enum http_reject reason, enum fault f
     }
     // The codec knows the status better than the fault's row.
     request->reject_status = http_reject_status(reason);
+    request->reject = reason;
     reply_fault(request, fault, slice_of_str(http_reject_text(reason)));
 }
 
@@ -413,5 +418,6 @@ void request_refuse_body(struct request *request, enum http_reject reason)
 {
     request->client_keep_alive = false;
     request->reject_status = http_reject_status(reason);
+    request->reject = reason;
     reply_fault(request, FAULT_BAD_REQUEST, slice_of_str(http_reject_text(reason)));
 }

@@ -48,7 +48,7 @@ enum model_place { MODEL_NOWHERE, MODEL_IN_JSON, MODEL_IN_FORM, MODEL_IN_PATH, M
 enum client_framing { CLIENT_NONE, CLIENT_LENGTH, CLIENT_CHUNKED, CLIENT_CLOSE };
 
 struct request {
-    struct list_node free_node;
+    struct list_node node; // of the worker: running ones, oldest first; or free ones
     struct worker *worker;
     struct stream *client;
     struct snapshot_hold *hold;
@@ -111,6 +111,7 @@ struct request {
     // Response.
     unsigned status;        // sent to the client, or of the response at hand
     unsigned reject_status; // of a message that the codec refused; else 0
+    enum http_reject reject; // and why
     enum client_framing client_framing;
     bool committed;
     bool sse;

@@ -16,6 +16,7 @@
 #include "proxy/downstream.h"
 #include "proxy/request.h"
 #include "proxy/upstream.h"
+#include "proxy/warn.h"
 #include "snapshot/regex.h"
 
 enum { ACCEPT_BATCH = 32, HOUSEKEEPING_MS = 500 };
@@ -74,6 +75,7 @@ static void on_accept(struct io *io, uint32_t events, void *arg)
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
                 metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
+                warn_accept(worker, errno);
                 set_accepting(worker, false); // until a connection closes, or the housekeeping
             }
             return;
@@ -102,10 +104,33 @@ static void update_date(struct worker *worker)
     strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 }
 
+// What is shown of the worker by itself.
+static void tell_own_figures(struct worker *worker)
+{
+    struct timespec cpu = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+    const struct {
+        enum metric_worker metric;
+        double value;
+    } values[] = {
+        {METRIC_WORKER_CONNECTIONS_OPEN,
+         (double)atomic_load_explicit(&worker->downstream_count, memory_order_relaxed)},
+        {METRIC_WORKER_REQUESTS, (double)worker->request_count},
+        {METRIC_WORKER_BUFFERED, (double)worker->buffered_bytes},
+        {METRIC_WORKER_TURNS, (double)loop_turns(worker->loop)},
+        {METRIC_WORKER_CPU_SECONDS, (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        metrics_worker_set(worker->metrics, values[i].metric, values[i].value);
+    }
+}
+
 static void on_housekeeping(struct timer *timer, void *arg)
 {
     struct worker *worker = arg;
     update_date(worker);
+    tell_own_figures(worker);
+    log_limit_sweep(&worker->warnings, worker_now_ms(worker));
     upstream_sweep_idle(worker, false);
     snapshot_holder_refresh(&worker->holder);
     if (worker->access_log != NULL) {
@@ -231,7 +256,7 @@ static void worker_free_parts(struct worker *worker)
         free(container_of(down_node, struct downstream, node));
     }
     list_for_each(&worker->free_requests, request_node) {
-        struct request *request = container_of(request_node, struct request, free_node);
+        struct request *request = container_of(request_node, struct request, node);
         arena_fini(&request->arena);
         free(request);
     }
@@ -254,6 +279,7 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
     list_init(&worker->h2_all);
     list_init(&worker->free_downstreams);
     list_init(&worker->free_requests);
+    list_init(&worker->requests);
     upstream_pool_init(&worker->pool);
     strbuf_init(&worker->head, WORKER_HEAD_MAX);
     strbuf_init(&worker->h2_batch, WORKER_BATCH_MAX);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
+#include "base/log_limit.h"
 #include "base/rand.h"
 #include "base/strbuf.h"
 #include "event/loop.h"
@@ -54,6 +55,8 @@ struct worker {
     struct list_node h2_all;           // and all of them
     struct list_node free_downstreams; // kept for reuse, bounded
     struct list_node free_requests;
+    struct list_node requests; // under way, oldest first
+    uint64_t request_count;
     size_t free_request_count;
     size_t free_downstream_count;
     char *scratch;               // SCRATCH_FRONT + SCRATCH_SIZE + SCRATCH_BACK
@@ -69,6 +72,7 @@ struct worker {
     struct metrics_worker *metrics;
     struct access_log_lane *access_log; // NULL = off
     struct decision_ring *decisions;
+    struct log_limit warnings;
 };
 
 static inline char *worker_receive_buffer(struct worker *worker)

@@ -1,0 +1,13 @@
+// What workers say in the log. Whatever repeats is counted instead (base/log_limit.h): clients and
+// pods must not be able to fill it.
+#pragma once
+
+struct request;
+struct worker;
+
+// A request ended; says so when what went wrong is not the client's doing, or when the codec
+// refused its message.
+void warn_request(const struct request *request);
+
+// A client connection could not be accepted.
+void warn_accept(struct worker *worker, int error);
