@@ -43,9 +43,10 @@ static int build_url(CURL *curl, const char *address, const char *page,
     return url->failed ? -ENOMEM : 0;
 }
 
-static int transfer(CURL *curl, const char *url, struct strbuf *answer, long *ret_status,
-                    struct error *err)
+static int transfer(CURL *curl, const char *method, const char *url, struct strbuf *answer,
+                    long *ret_status, struct error *err)
 {
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
@@ -82,8 +83,9 @@ static int parse(struct strbuf *answer, long status, const char *url,
     return 0;
 }
 
-int admin_get(const char *address, const char *page, const struct admin_argument *arguments,
-              size_t count, struct json_object **ret_json, struct error *err)
+static int ask(const char *method, const char *address, const char *page,
+               const struct admin_argument *arguments, size_t count,
+               struct json_object **ret_json, struct error *err)
 {
     struct strbuf url, answer;
     strbuf_init(&url, URL_MAX);
@@ -97,7 +99,7 @@ int admin_get(const char *address, const char *page, const struct admin_argument
     if (rc != 0) {
         error_set(err, rc, "an argument is too long");
     } else {
-        rc = transfer(curl, strbuf_cstr(&url), &answer, &status, err);
+        rc = transfer(curl, method, strbuf_cstr(&url), &answer, &status, err);
     }
     if (rc == 0) {
         rc = parse(&answer, status, strbuf_cstr(&url), ret_json, err);
@@ -106,6 +108,18 @@ int admin_get(const char *address, const char *page, const struct admin_argument
     strbuf_fini(&url);
     strbuf_fini(&answer);
     return rc;
+}
+
+int admin_get(const char *address, const char *page, const struct admin_argument *arguments,
+              size_t count, struct json_object **ret_json, struct error *err)
+{
+    return ask("GET", address, page, arguments, count, ret_json, err);
+}
+
+int admin_put(const char *address, const char *page, const struct admin_argument *arguments,
+              size_t count, struct json_object **ret_json, struct error *err)
+{
+    return ask("PUT", address, page, arguments, count, ret_json, err);
 }
 
 const char *json_text(struct json_object *object, const char *key, const char *fallback)

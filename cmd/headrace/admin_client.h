@@ -17,6 +17,11 @@ MUST_CHECK int admin_get(const char *address, const char *page,
                          const struct admin_argument *arguments,
                          size_t count, struct json_object **ret_json, struct error *err);
 
+// The same with a PUT: changes something.
+MUST_CHECK int admin_put(const char *address, const char *page,
+                         const struct admin_argument *arguments,
+                         size_t count, struct json_object **ret_json, struct error *err);
+
 // Members of objects; absent ones give the fallback.
 const char *json_text(struct json_object *object, const char *key, const char *fallback);
 double json_number(struct json_object *object, const char *key, double fallback);

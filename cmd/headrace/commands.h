@@ -6,3 +6,5 @@ int cmd_run(int argc, char **argv);
 int cmd_validate(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_top(int argc, char **argv);
+int cmd_dump(int argc, char **argv);
+int cmd_log_level(int argc, char **argv);

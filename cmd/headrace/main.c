@@ -15,6 +15,8 @@ static const struct {
     {"validate", cmd_validate, "check manifests offline"},
     {"explain", cmd_explain, "which rule, backend and endpoint a request takes, and why"},
     {"top", cmd_top, "live table of backends and endpoints"},
+    {"dump", cmd_dump, "live state of an instance: connections, requests, pools, limits"},
+    {"log-level", cmd_log_level, "show or change how much an instance logs"},
 };
 
 static void print_help(FILE *out)

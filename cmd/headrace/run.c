@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "cluster.h"
@@ -23,6 +24,7 @@
 #include "proxy/proxy.h"
 #include "run_options.h"
 #include "scrape/scraper.h"
+#include "state_dump.h"
 
 enum { COLLECT_MS = 1000, DRAIN_POLL_MS = 100, DRAIN_SAY_MS = 5000, TROUBLE_MAX = 1024 };
 
@@ -40,6 +42,7 @@ struct run {
     struct scraper *scraper;
     struct proxy *proxy;
     struct admin *admin;
+    struct state_dump *state_dump;
     struct io signals;
     struct timer collect;
     struct timer drain;
@@ -162,6 +165,25 @@ static void on_grace_over(struct timer *timer, void *arg)
     loop_timer_set(run->loop, timer, DRAIN_POLL_MS, on_drain_poll, run);
 }
 
+// Signals that do not end the process. SIGHUP of the kernel is not among them: the terminal is
+// gone.
+static bool informs(struct run *run, const struct signalfd_siginfo *info)
+{
+    if (info->ssi_signo == SIGUSR1) {
+        if (run->state_dump != NULL) {
+            state_dump_start(run->state_dump);
+        }
+        return true;
+    }
+    if (info->ssi_signo == SIGHUP && info->ssi_code != SI_KERNEL) {
+        if (run->options.proxy.access_log != NULL) {
+            access_log_reopen(run->options.proxy.access_log);
+        }
+        return true;
+    }
+    return false;
+}
+
 static void on_signal(struct io *io, uint32_t events, void *arg)
 {
     (void)events;
@@ -170,10 +192,7 @@ static void on_signal(struct io *io, uint32_t events, void *arg)
     if (read(io->fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
         return;
     }
-    if (info.ssi_signo == SIGHUP && info.ssi_code != SI_KERNEL) {
-        if (run->options.proxy.access_log != NULL) {
-            access_log_reopen(run->options.proxy.access_log);
-        }
+    if (informs(run, &info)) {
         return;
     }
     if (run->signalled) {
@@ -196,7 +215,8 @@ static int watch_signals(struct run *run, struct error *err)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP); // of a user: the access log; of the kernel: the terminal is gone
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before any thread: they inherit it
     signal(SIGPIPE, SIG_IGN);
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -353,10 +373,13 @@ static int start_admin(struct run *run, struct error *err)
         .endpoints = run->endpoints,
         .metrics = run->metrics,
         .decisions = run->decisions,
+        .proxy = run->proxy,
+        .started_ms = clock_mono_ms(),
         .ready = is_ready,
         .ready_arg = run,
     };
-    return admin_start(&config, &run->admin, err);
+    rc = admin_start(&config, &run->admin, err);
+    return rc != 0 ? rc : state_dump_new(&config, &run->state_dump, err);
 }
 
 static int start_access_log(struct run *run, struct error *err)
@@ -422,6 +445,7 @@ static void say_started(const struct run *run)
 static void stop_all(struct run *run)
 {
     admin_stop(run->admin);
+    state_dump_free(run->state_dump);
     proxy_stop(run->proxy);
     access_log_stop(run->options.proxy.access_log);
     scraper_stop(run->scraper);

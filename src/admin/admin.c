@@ -106,16 +106,22 @@ static const struct page {
     unsigned (*write)(struct page_context *context, struct strbuf *out);
     const char *type;
     const char *help;
+    unsigned (*put)(struct page_context *context, struct strbuf *out); // NULL: it only reads
 } pages[] = {
-    {"/", page_index, TEXT, "this list"},
-    {"/healthz", page_healthz, TEXT, "the process lives"},
-    {"/readyz", page_readyz, TEXT, "200 when it may get traffic, else 503 and why not"},
-    {"/metrics", page_metrics, "text/plain; version=0.0.4; charset=utf-8", "Prometheus metrics"},
-    {"/endpoints", page_endpoints, JSON, "backends and endpoints: books, samples, failures"},
-    {"/routes", page_routes, JSON, "the configuration that is served"},
-    {"/decisions", page_decisions, JSON, "last picks, with reasons: ?n=20 or ?request_id=ID"},
+    {"/", page_index, TEXT, "this list", NULL},
+    {"/healthz", page_healthz, TEXT, "the process lives", NULL},
+    {"/readyz", page_readyz, TEXT, "200 when it may get traffic, else 503 and why not", NULL},
+    {"/metrics", page_metrics, "text/plain; version=0.0.4; charset=utf-8", "Prometheus metrics",
+     NULL},
+    {"/endpoints", page_endpoints, JSON, "backends and endpoints: books, samples, failures", NULL},
+    {"/routes", page_routes, JSON, "the configuration that is served", NULL},
+    {"/decisions", page_decisions, JSON, "last picks, with reasons: ?n=20 or ?request_id=ID", NULL},
     {"/explain", page_explain, JSON,
-     "what a request would take now: ?host=&path=&method=&model=&header=&prompt_bytes="},
+     "what a request would take now: ?host=&path=&method=&model=&header=&prompt_bytes=", NULL},
+    {"/debug/state", page_state, JSON,
+     "live state: connections, requests, pools, limits: ?n=20 of each worker", NULL},
+    {"/log-level", page_log_level, JSON, "the level of the log; PUT ?level= changes it",
+     put_log_level},
 };
 
 static unsigned page_index(struct page_context *context, struct strbuf *out)
@@ -141,7 +147,7 @@ static const struct page *find_page(const char *url)
 
 // Takes over the buffer's memory.
 static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status, const char *type,
-                               struct strbuf *body)
+                               const char *allow, struct strbuf *body)
 {
     if (body->failed) {
         strbuf_fini(body);
@@ -154,7 +160,7 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned statu
         return MHD_NO;
     }
     if (status == 405) {
-        MHD_add_response_header(response, "Allow", "GET, HEAD");
+        MHD_add_response_header(response, "Allow", allow);
     }
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "Cache-Control", "no-store");
@@ -247,20 +253,23 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     struct page_context context = {
         .config = &admin->config, .connection = connection, .rng = &admin->rng};
     const struct page *page = find_page(url);
+    bool puts = page != NULL && page->put != NULL;
     const char *type = page != NULL ? page->type : JSON;
     unsigned status;
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
-        type = JSON;
-        status = page_error(&body, 405, "only GET and HEAD");
-    } else if (page == NULL) {
+    if (page == NULL) {
         status = page_error(&body, 404, "no such page; / lists them");
-    } else {
+    } else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
         // Snapshots, backends and endpoints that a page finds stay valid until the end of it.
         epoch_enter(admin->config.epoch, admin->reader);
         status = page->write(&context, &body);
         epoch_leave(admin->reader);
+    } else if (puts && strcmp(method, "PUT") == 0) {
+        status = page->put(&context, &body);
+    } else {
+        type = JSON;
+        status = page_error(&body, 405, puts ? "only GET, HEAD and PUT" : "only GET and HEAD");
     }
-    return respond(connection, status, type, &body);
+    return respond(connection, status, type, puts ? "GET, HEAD, PUT" : "GET, HEAD", &body);
 }
 
 // libmicrohttpd's own complaints are about what clients did; nobody must be able to fill a log.

@@ -1,5 +1,6 @@
-// The admin face: probes, metrics, and what the instance knows and decided. Read only, unencrypted,
-// for a loopback or pod address; no route of the data plane can reach it.
+// The admin face: probes, metrics, and what the instance knows and decided. Unencrypted, for a
+// loopback or pod address; no route of the data plane can reach it. It only reads, but for the log
+// level, which only the same machine or pod may change.
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include "event/epoch.h"
 #include "observe/decision.h"
 #include "observe/metrics.h"
+#include "proxy/proxy.h"
 #include "snapshot/publish.h"
 
 struct admin_config {
@@ -23,6 +25,8 @@ struct admin_config {
     struct endpoint_table *endpoints;
     struct metrics *metrics;
     struct decisions *decisions;
+    struct proxy *proxy; // must outlive the admin; NULL: its state is not shown
+    uint64_t started_ms; // of the instance, monotonic
     // May the instance get traffic? If not, why (a short text). Called on the admin thread.
     bool (*ready)(void *arg, char *why, size_t why_size);
     void *ready_arg;

@@ -107,13 +107,11 @@ static void write_backend(struct backend_state *backend, const struct snapshot *
     page_close(out, '}');
 }
 
-unsigned page_endpoints(struct page_context *context, struct strbuf *out)
+void page_backends(const struct admin_config *config, struct strbuf *out)
 {
-    struct endpoint_table *table = context->config->endpoints;
-    const struct snapshot *snapshot = publisher_current(context->config->publisher);
+    struct endpoint_table *table = config->endpoints;
+    const struct snapshot *snapshot = publisher_current(config->publisher);
     uint64_t now_ms = clock_mono_ms();
-    page_open(out, "", '{');
-    page_num(out, "generation", snapshot != NULL ? (double)snapshot->generation : 0);
     page_open(out, "backends", '[');
     pthread_mutex_lock(&table->lock);
     list_for_each(&table->backend_list, node) {
@@ -121,6 +119,14 @@ unsigned page_endpoints(struct page_context *context, struct strbuf *out)
     }
     pthread_mutex_unlock(&table->lock);
     page_close(out, ']');
+}
+
+unsigned page_endpoints(struct page_context *context, struct strbuf *out)
+{
+    const struct snapshot *snapshot = publisher_current(context->config->publisher);
+    page_open(out, "", '{');
+    page_num(out, "generation", snapshot != NULL ? (double)snapshot->generation : 0);
+    page_backends(context->config, out);
     page_close(out, '}');
     return 200;
 }

@@ -173,6 +173,21 @@ uint64_t proxy_connections(const struct proxy *proxy)
     return sum;
 }
 
+const struct proxy_config *proxy_config_of(const struct proxy *proxy)
+{
+    return &proxy->config;
+}
+
+unsigned proxy_worker_count(const struct proxy *proxy)
+{
+    return proxy->started;
+}
+
+struct worker *proxy_worker(struct proxy *proxy, unsigned index)
+{
+    return &proxy->workers[index];
+}
+
 void proxy_stop(struct proxy *proxy)
 {
     if (proxy == NULL) {

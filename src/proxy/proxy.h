@@ -72,5 +72,12 @@ void proxy_drain(struct proxy *proxy);
 // Open client connections of all workers; 0 means drained.
 uint64_t proxy_connections(const struct proxy *proxy);
 
+const struct proxy_config *proxy_config_of(const struct proxy *proxy);
+
+// For proxy/dump.h: the workers, whose insides are their threads' own.
+struct worker;
+unsigned proxy_worker_count(const struct proxy *proxy);
+struct worker *proxy_worker(struct proxy *proxy, unsigned index);
+
 // Cuts what is left, joins the workers, frees.
 void proxy_stop(struct proxy *proxy);

@@ -114,7 +114,8 @@ def test_metrics_count_a_streamed_request(t):
             headrace.metrics()), what="the request is counted")
     backend_label = '{route="ml/chat",backend="ml/tiny"}'
     eq(metrics['headrace_requests_total{status="2xx"}'], 1)
-    eq(metrics['headrace_backend_requests_total{route="ml/chat",backend="ml/tiny",status="2xx"}'], 1)
+    eq(metrics['headrace_backend_requests_total{route="ml/chat",backend="ml/tiny",status="2xx"}'],
+       1)
     eq(metrics["headrace_time_to_first_token_seconds_count" + backend_label], 1)
     eq(metrics["headrace_request_duration_seconds_count" + backend_label], 1)
     # One for every arrival: events that come together count once.
