@@ -45,6 +45,7 @@ struct access_record {
     uint64_t completion_tokens;
     uint64_t cached_tokens;
     const char *outcome; // "ok", or the label of what went wrong
+    struct slice finish; // why the model stopped, as the server says
     struct slice reject; // what the codec did not like about the message
 };
 

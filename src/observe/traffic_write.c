@@ -33,6 +33,7 @@ struct sum {
 
 struct sums {
     struct map by_key;
+    struct strbuf labels; // of the pair at hand
     struct sum **items;
     size_t len;
     size_t cap;
@@ -52,25 +53,15 @@ static void sums_fini(struct sums *sums)
         sum_free(sums->items[i]);
     }
     free(sums->items);
+    strbuf_fini(&sums->labels);
     map_fini(&sums->by_key);
 }
 
-static struct sum *sum_new(const struct traffic *traffic)
+static struct sum *sum_new(const char *labels)
 {
-    struct strbuf labels;
     struct sum *sum = calloc(1, sizeof(*sum));
-    strbuf_init(&labels, 4096);
-    strbuf_add(&labels, SLICE("route=\""));
-    series_label(&labels, traffic->route);
-    strbuf_add(&labels, SLICE("\",backend=\""));
-    series_label(&labels, traffic->backend);
-    strbuf_add(&labels, SLICE("\""));
-    if (sum != NULL && !labels.failed) {
-        sum->labels = strdup(strbuf_cstr(&labels));
-    }
-    strbuf_fini(&labels);
-    if (sum != NULL && sum->labels == NULL) {
-        sum_free(sum);
+    if (sum != NULL && (sum->labels = strdup(labels)) == NULL) {
+        free(sum);
         return NULL;
     }
     return sum;
@@ -97,14 +88,21 @@ static int sums_add(struct sums *sums, struct sum *sum)
 // Out of memory: NULL, and the pair is not shown this time.
 static struct sum *sum_of(struct sums *sums, const struct traffic *traffic)
 {
-    struct sum *made = sum_new(traffic);
-    if (made == NULL) {
-        return NULL;
-    }
-    struct sum *found = map_get(&sums->by_key, slice_of_str(made->labels));
-    if (found != NULL || sums_add(sums, made) != 0) {
-        sum_free(made);
+    struct strbuf *labels = &sums->labels;
+    strbuf_reset(labels);
+    strbuf_add(labels, SLICE("route=\""));
+    series_label(labels, traffic->route);
+    strbuf_add(labels, SLICE("\",backend=\""));
+    series_label(labels, traffic->backend);
+    strbuf_add(labels, SLICE("\""));
+    struct sum *found = map_get(&sums->by_key, strbuf_slice(labels));
+    if (found != NULL || labels->failed) {
         return found;
+    }
+    struct sum *made = sum_new(strbuf_cstr(labels));
+    if (made != NULL && sums_add(sums, made) != 0) {
+        sum_free(made);
+        return NULL;
     }
     return made;
 }
@@ -209,6 +207,7 @@ void traffic_write(const struct traffic_worker *workers, size_t stride, unsigned
                    fault_label_fn *fault_label, struct strbuf *out)
 {
     struct sums sums = {0};
+    strbuf_init(&sums.labels, 4096);
     for (unsigned i = 0; i < count; i++) {
         const char *at = (const char *)workers + i * stride;
         collect(&sums, (const struct traffic_worker *)(const void *)at);

@@ -192,6 +192,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .completion_tokens = usage->completion_tokens,
         .cached_tokens = usage->cached_tokens,
         .outcome = fault_label(request->fault),
+        .finish = finish_reason(&request->finish),
         .reject = request->reject != HTTP_REJECT_NONE
                       ? slice_of_str(http_reject_label(request->reject))
                       : SLICE_NULL,

@@ -202,6 +202,7 @@ static void drop_current(struct request *request)
     request->held_head = 0;
     request->events = (struct sse_scan){0};
     request->usage = (struct openai_usage_scan){0};
+    request->finish = (struct finish_scan){0};
     request->sse = false;
     request->status = 0;
 }

@@ -441,6 +441,7 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
     }
     if (request->status < 300 && len != 0 && !request->tunnel) {
         openai_usage_feed(&request->usage, slice_of(data, len));
+        finish_feed(&request->finish, slice_of(data, len));
     }
     if (request->sse && len != 0) {
         // Ends that came in two pieces count as open: an empty line too many does no harm.

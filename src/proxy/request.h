@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "ai/finish.h"
 #include "ai/openai.h"
 #include "base/arena.h"
 #include "base/strbuf.h"
@@ -126,6 +127,7 @@ struct request {
     size_t trailer_count;
     struct sse_scan events;
     struct openai_usage_scan usage;
+    struct finish_scan finish;
     uint64_t upstream_bytes;
 
     // Time, monotonic ns unless told otherwise.

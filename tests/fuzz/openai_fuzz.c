@@ -1,5 +1,6 @@
-// What servers answer: the usage finder gives the same whatever pieces the answer comes in, and the
+// What servers answer: the finders of usage and of the reason to stop give the same whatever pieces the answer comes in, and the
 // reader of error events survives everything and names a status or none.
+#include "ai/finish.h"
 #include "ai/openai.h"
 
 #include <stdlib.h>
@@ -13,6 +14,21 @@ static void feed_copy(struct openai_usage_scan *scan, const uint8_t *data, size_
     memcpy(copy, data, size);
     openai_usage_feed(scan, slice_of(copy, size));
     free(copy);
+}
+
+static void check_finish(const uint8_t *data, size_t size, size_t step)
+{
+    struct finish_scan whole = {0};
+    struct finish_scan pieces = {0};
+    struct slice text = slice_of((const char *)data, size);
+    finish_feed(&whole, text);
+    for (size_t at = 0; at < size; at += step) {
+        finish_feed(&pieces, slice_first(slice_skip(text, at), step));
+    }
+    if (!slice_eq(finish_reason(&whole), finish_reason(&pieces)) ||
+        whole.state != pieces.state) {
+        abort();
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -36,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         whole.usage.found != pieces.usage.found || whole.state != pieces.state) {
         abort();
     }
+    check_finish(data, size, step);
     char *copy = malloc(size != 0 ? size : 1);
     if (copy == NULL) {
         abort();

@@ -388,6 +388,7 @@ def test_access_log_tells_of_every_request(t):
     eq((good["status"], good["outcome"], good["model"]), (200, "ok", "tiny"))
     eq((good["route"], good["rule"], good["backend"]), ("ml/chat", "tiny", "ml/tiny"))
     eq((good["stream"], good["attempts"], good["completion_tokens"]), (True, 1, 4))
+    eq(good["finish"], "length")
     eq(good["user_agent"], 'odd "agent"')
     assert 0 < good["ttft_ms"] <= good["duration_ms"], good
     assert good["bytes_in"] > 0 and good["bytes_out"] > 0, good

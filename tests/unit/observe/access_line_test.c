@@ -42,6 +42,7 @@ static struct access_record sample(void)
         .completion_tokens = 6,
         .cached_tokens = 16,
         .outcome = "ok",
+        .finish = SLICE("stop"),
         .reject = SLICE("obs_fold"),
     };
 }
@@ -68,7 +69,7 @@ static void a_line_holds_every_field(void **state)
         "{\"time\":\"2026-01-02T03:04:05.678Z\",\"request_id\":\"req-1\",\"client\":\"10.0.0.9\","
         "\"consumer\":\"team a\",\"protocol\":\"HTTP/1.1\",\"tls\":\"TLSv1.3\","
         "\"method\":\"POST\",\"path\":\"/v1/chat/completions\",\"host\":\"api.example.com\","
-        "\"status\":200,\"outcome\":\"ok\",\"reject\":\"obs_fold\",\"model\":\"llama\","
+        "\"status\":200,\"outcome\":\"ok\",\"finish\":\"stop\",\"reject\":\"obs_fold\",\"model\":\"llama\","
         "\"route\":\"ml/chat\","
         "\"rule\":\"all\",\"backend\":\"ml/llama\",\"endpoint\":\"10.0.0.1:8000\",\"attempts\":2,"
         "\"fallback\":true,\"stream\":true,\"ttft_ms\":1.234,\"duration_ms\":9876.543,"
@@ -85,7 +86,7 @@ static void a_text_line_has_the_same_fields(void **state)
         line_of(&record, ACCESS_TEXT),
         "2026-01-02T03:04:05.678Z request_id=req-1 client=10.0.0.9 consumer=\"team a\" "
         "protocol=HTTP/1.1 tls=TLSv1.3 method=POST path=\"/a=\\\"b\\\"\\u000a\" "
-        "host=api.example.com status=200 outcome=ok reject=obs_fold model=llama "
+        "host=api.example.com status=200 outcome=ok finish=stop reject=obs_fold model=llama "
         "route=ml/chat rule=all "
         "backend=ml/llama endpoint=10.0.0.1:8000 attempts=2 fallback=true stream=true "
         "ttft_ms=1.234 duration_ms=9876.543 bytes_in=300 bytes_out=4000 prompt_tokens=21 "
@@ -127,7 +128,7 @@ static void hostile_texts_stay_one_valid_line(void **state)
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         struct access_record record = {
             .request_id = texts[i], .protocol = texts[i], .tls = texts[i],
-            .consumer = texts[i], .reject = texts[i],
+            .consumer = texts[i], .reject = texts[i], .finish = texts[i],
             .client = texts[i], .method = texts[i], .path = texts[i],
             .host = texts[i], .user_agent = texts[i], .model = texts[i],
             .upstream_model = texts[i], .route = texts[i], .rule = texts[i],
