@@ -3,6 +3,7 @@
 #include "ai/finish.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -42,10 +43,16 @@ static const char *find_start(const char *p, const char *end)
     return end;
 }
 
+// The key may lie across two pieces: what of it ends this one is remembered.
 static const char *search(struct finish_scan *scan, const char *p, const char *end)
 {
     if (scan->matched == 0) {
         p = find_start(p, end);
+        if (end - p >= PATTERN_LEN) { // the common case at one blow
+            bool found = memcmp(p, PATTERN, PATTERN_LEN) == 0;
+            scan->state = found ? COLON : SEARCH;
+            return found ? p + PATTERN_LEN : p + 1;
+        }
     }
     while (p < end) {
         if (*p != PATTERN[scan->matched]) {
