@@ -9,6 +9,7 @@
 #include "proxy/body.h"
 #include "proxy/downstream_h2_stream.h"
 #include "proxy/request.h"
+#include "proxy/warn.h"
 #include "proxy/worker.h"
 
 enum {
@@ -115,6 +116,7 @@ static bool stay_calm(struct h2_server *server, int cost)
     server->flooded = true;
     server->leaving = true;
     metrics_add(worker->metrics, METRIC_HTTP2_FLOODS, 1);
+    warn_flood(worker, server->down->peer);
     return nghttp2_session_terminate_session(server->session, NGHTTP2_ENHANCE_YOUR_CALM) != 0;
 }
 
@@ -315,6 +317,7 @@ static bool take_bytes(struct h2_server *server, const char *data, size_t len)
     server->receiving = false;
     if (n == NGHTTP2_ERR_FLOODED) {
         metrics_add(server->down->stream.worker->metrics, METRIC_HTTP2_FLOODS, 1);
+        warn_flood(server->down->stream.worker, server->down->peer);
     }
     if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC || n == NGHTTP2_ERR_NOMEM || n == NGHTTP2_ERR_FLOODED ||
         n == NGHTTP2_ERR_CALLBACK_FAILURE) {

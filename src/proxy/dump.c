@@ -7,15 +7,16 @@
 
 #include "base/clock.h"
 #include "json/member.h"
-#include "proxy/downstream.h"
+#include "proxy/downstream_h2_stream.h"
 #include "proxy/request.h"
 #include "proxy/upstream_h1.h"
+#include "proxy/upstream_h2_session.h"
 #include "proxy/worker.h"
 
 enum {
     PART_MAX = 4 * 1024 * 1024,
     WALK_MAX = 20000,   // connections whose states are counted
-    POOLS_MAX = 200,    // endpoints whose idle connections are shown
+    POOLS_MAX = 200,    // endpoints whose idle connections are shown, and HTTP/2 ones
     SNAPSHOTS_MAX = 20, // configurations that requests still hold
 };
 
@@ -83,6 +84,7 @@ static void write_connection(const struct downstream *down, uint64_t now_ms, str
         member_str(out, "state", slice_of_str(state_names[down->state]));
     } else {
         member_str(out, "protocol", SLICE("HTTP/2"));
+        member_num(out, "streams", (double)down->h2->stream_count);
     }
     member_num(out, "requests", (double)down->requests);
     member_num(out, "unread_bytes", (double)down->in.len);
@@ -164,17 +166,18 @@ static void write_requests(const struct worker *worker, unsigned most, struct st
     member_close(out, ']');
 }
 
+// HTTP/1: how many idle ones each endpoint has.
 static void write_pool(const struct upstream_pool *pool, struct strbuf *out)
 {
     size_t shown = 0, idle = 0;
     member_open(out, "idle_upstreams", '[');
-    for (size_t id = 0; id < pool->cap; id++) {
+    for (size_t id = 0; id < pool->count_cap && id < pool->by_endpoint.cap; id++) {
         idle += pool->counts[id];
         if (pool->counts[id] == 0 || shown == POOLS_MAX) {
             continue;
         }
         const struct upstream *first =
-            list_first(&pool->by_endpoint[id], struct upstream, pool_node);
+            list_first(&pool->by_endpoint.heads[id], struct upstream, pool_node);
         member_open(out, "", '{');
         member_str(out, "endpoint", slice_of_str(first->endpoint->text));
         member_num(out, "connections", pool->counts[id]);
@@ -183,6 +186,30 @@ static void write_pool(const struct upstream_pool *pool, struct strbuf *out)
     }
     member_close(out, ']');
     member_num(out, "idle_upstream_connections", (double)idle);
+}
+
+static void write_h2_upstreams(const struct worker *worker, struct strbuf *out)
+{
+    static const char *const names[] = {[H2_CLIENT_CONNECTING] = "connecting",
+                                        [H2_CLIENT_OPEN] = "open",
+                                        [H2_CLIENT_CLOSED] = "closed"};
+    size_t shown = 0;
+    member_open(out, "http2_upstreams", '[');
+    list_for_each(&worker->h2_all, node) {
+        const struct h2_client *client = container_of(node, struct h2_client, all_node);
+        if (shown++ == POOLS_MAX) {
+            break;
+        }
+        member_open(out, "", '{');
+        member_str(out, "endpoint", slice_of_str(client->endpoint->text));
+        member_str(out, "state", slice_of_str(names[client->state]));
+        member_num(out, "exchanges", (double)client->exchange_count);
+        member_num(out, "served", (double)client->served);
+        member_num(out, "unsent_bytes", (double)client->out.len);
+        member_bool(out, "leaving", client->leaving);
+        member_close(out, '}');
+    }
+    member_close(out, ']');
 }
 
 static void write_holds(const struct worker *worker, struct strbuf *out)
@@ -213,6 +240,7 @@ static void write_worker(const struct worker *worker, unsigned most, struct strb
     write_requests(worker, most, out);
     write_connections(worker, most, out);
     write_pool(&worker->pool, out);
+    write_h2_upstreams(worker, out);
     write_holds(worker, out);
     member_close(out, '}');
 }
@@ -352,6 +380,8 @@ void dump_limits(const struct proxy *proxy, struct strbuf *out)
         {"body_bytes", config->max_body_bytes},
         {"header_bytes", config->limits.max_head_bytes},
         {"headers", config->limits.max_headers},
+        {"http2_streams_per_connection", config->http2_max_streams},
+        {"http2_streams_per_upstream", config->http2_upstream_streams},
         {"idle_upstreams_per_endpoint_and_worker", config->max_idle_per_endpoint},
         {"header_timeout_ms", config->header_timeout_ms},
         {"body_timeout_ms", config->body_timeout_ms},

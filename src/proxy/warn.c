@@ -69,6 +69,15 @@ void warn_request(const struct request *request)
     }
 }
 
+void warn_flood(struct worker *worker, const char *client)
+{
+    static const char message[] = "HTTP/2 connection ended: it sent too much that moves nothing on";
+    if (log_limit_allows(&worker->warnings, LOG_LEVEL_WARN, message, slice_of_str(client),
+                         worker_now_ms(worker))) {
+        log_warn(message, LOG_STR("client", client));
+    }
+}
+
 void warn_accept(struct worker *worker, int error)
 {
     static const char message[] = "client connections cannot be accepted";

@@ -9,5 +9,8 @@ struct worker;
 // refused its message.
 void warn_request(const struct request *request);
 
+// An HTTP/2 connection was ended for sending too much that moves nothing on.
+void warn_flood(struct worker *worker, const char *client);
+
 // A client connection could not be accepted.
 void warn_accept(struct worker *worker, int error);

@@ -62,6 +62,31 @@ def test_the_live_state_shows_what_is_under_way(t):
     eventually(lambda: sum_of(state(t, headrace), "requests", "open") == 0, what="it is gone")
 
 
+def test_the_live_state_of_http2(t):
+    path = os.path.join(t.folder, "access.log")
+    _, headrace = start(t, decode_step=50, args=["--workers", "1", "--access-log", path])
+    body = json.dumps(t.chat_body(stream=True, max_tokens=2000))
+    curl = subprocess.Popen(["curl", "-sN", "--http2-prior-knowledge", "-H", "host: " + HOST["host"],
+                             "-H", "content-type: application/json", "-d", body,
+                             "http://127.0.0.1:%d/v1/chat/completions" % headrace.port],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL)
+    try:
+        assert curl.stdout.read(5) == b"data:", "the stream has begun"
+        worker = state(t, headrace)["workers"][0]
+        eq((worker["connections"]["open"], worker["connections"]["http2"]), (1, 1))
+        connection, = worker["oldest_connections"]
+        eq((connection["protocol"], connection["streams"]), ("HTTP/2", 1))
+        request, = worker["oldest_requests"]
+        eq((request["protocol"], request["phase"], request["client"]),
+           ("HTTP/2", "relay", "127.0.0.1"))
+    finally:
+        curl.kill()
+        curl.communicate()
+    line = json.loads(eventually(lambda: text_lines(path), what="a line is there")[0])
+    eq((line["protocol"], line["outcome"]), ("HTTP/2", "client_abort"))
+
+
 def test_the_live_state_is_bounded(t):
     _, headrace = start(t, args=["--workers", "1"])
     kept = [t.connect(headrace.port) for _ in range(30)]
