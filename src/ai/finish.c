@@ -1,5 +1,5 @@
-// It is searched as text, as the usage is (ai/openai_usage.c): inside a JSON string the quotes of the
-// key would be escaped. Most events say null, which costs the look at one key.
+// It is searched as text, as the usage is (ai/openai_usage.c): inside a JSON string the quotes of
+// the key would be escaped. Most events say null, which costs the look at one key.
 #include "ai/finish.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-// Why a model stopped: the last "finish_reason" of an answer of chat or text completions, streamed or
-// not. Resumable: feed every byte of the body once, in order, in pieces of any size.
+// Why a model stopped: the last "finish_reason" of an answer of chat or text completions, streamed
+// or not. Resumable: feed every byte of the body once, in order, in pieces of any size.
 #pragma once
 
 #include <stdint.h>

@@ -1,5 +1,6 @@
-// What servers answer: the finders of usage and of the reason to stop give the same whatever pieces the answer comes in, and the
-// reader of error events survives everything and names a status or none.
+// What servers answer: the finders of usage and of the reason to stop give the same whatever pieces
+// the answer comes in, and the reader of error events survives everything and names a status or
+// none.
 #include "ai/finish.h"
 #include "ai/openai.h"
 
