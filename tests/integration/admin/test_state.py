@@ -67,7 +67,8 @@ def test_the_live_state_of_http2(t):
     _, headrace = start(t, decode_step=50, args=["--workers", "1", "--access-log", path])
     body = json.dumps(t.chat_body(stream=True, max_tokens=2000))
     curl = subprocess.Popen(["curl", "-sN", "--http2-prior-knowledge",
-                             "-H", "host: " + HOST["host"], "-H", "content-type: application/json", "-d", body,
+                             "-H", "host: " + HOST["host"],
+                             "-H", "content-type: application/json", "-d", body,
                              "http://127.0.0.1:%d/v1/chat/completions" % headrace.port],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL)
