@@ -7,6 +7,8 @@
 #include "proxy/warn.h"
 #include "proxy/worker.h"
 
+_Static_assert((int)FAULT_COUNT <= (int)METRIC_FAULTS_MAX, "each fault has a cell");
+
 // The cells of the request's route and backend. NULL: no route takes it, or out of memory.
 static struct traffic *traffic_cells(struct request *request)
 {

@@ -31,6 +31,9 @@ static const char *const state_names[] = {
     [DOWNSTREAM_LINGER] = "linger",
 };
 
+_Static_assert(ARRAY_LEN(phase_names) == REQUEST_REPLY + 1, "the last phase has a name");
+_Static_assert(ARRAY_LEN(state_names) == DOWNSTREAM_LINGER + 1, "the last state has a name");
+
 // ---- a worker's part, on its thread -------------------------------------------------------------
 
 static void write_route(const struct request *request, struct strbuf *out)
@@ -388,6 +391,7 @@ void dump_limits(const struct proxy *proxy, struct strbuf *out)
         {"idle_timeout_ms", config->idle_timeout_ms},
         {"write_timeout_ms", config->write_timeout_ms},
         {"upstream_idle_timeout_ms", config->upstream_idle_timeout_ms},
+        {"tunnel_idle_timeout_ms", config->tunnel_idle_timeout_ms},
         {"unary_timeout_ms", config->unary_timeout_ms},
     };
     member_open(out, "limits", '{');
