@@ -559,10 +559,11 @@ static void command(char *line)
         fflush(stdout);
         return;
     }
-    printf("{\"at_ns\":%llu,\"requests\":%llu,\"served\":%llu,\"events\":%llu,\"errors\":%llu,\"skipped\":%llu,"
-           "\"open\":%llu,\"p50_us\":%u,\"p99_us\":%u}\n",
+    printf("{\"at_ns\":%llu,\"requests\":%llu,\"served\":%llu,\"events\":%llu,"
+           "\"errors\":%llu,\"skipped\":%llu,\"open\":%llu,\"p50_us\":%u,\"p99_us\":%u}\n",
            (unsigned long long)now_ns(), (unsigned long long)peer.requests,
-           (unsigned long long)peer.served, (unsigned long long)peer.events, (unsigned long long)peer.errors,
+           (unsigned long long)peer.served, (unsigned long long)peer.events,
+           (unsigned long long)peer.errors,
            (unsigned long long)peer.skipped, (unsigned long long)peer.open, latency_quantile(0.5),
            latency_quantile(0.99));
     fflush(stdout);

@@ -89,6 +89,8 @@ static_resources:
 {servers}
 """
 
+ENVOY_EXTENSIONS = "type.googleapis.com/envoy.extensions"
+
 ENVOY_LISTENER = """
   - name: l{port}
     address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
@@ -97,7 +99,7 @@ ENVOY_LISTENER = """
     - filters:
       - name: hcm
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          "@type": {extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: in
           codec_type: AUTO
           stream_idle_timeout: 0s
@@ -111,7 +113,7 @@ ENVOY_LISTENER = """
           http_filters:
           - name: router
             typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              "@type": {extensions}.filters.http.router.v3.Router
 {socket}
 """
 
@@ -119,7 +121,7 @@ ENVOY_TLS = """
       transport_socket:
         name: tls
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          "@type": {extensions}.transport_sockets.tls.v3.DownstreamTlsContext
           common_tls_context:
             alpn_protocols: [h2, http/1.1]
             tls_certificates:
@@ -340,7 +342,10 @@ class Envoy(Proxy):
         servers = "\n".join("        - endpoint: {address: {socket_address: "
                             f"{{address: 127.0.0.1, port_value: {p}}}}}}}" for p in self.pods)
         listeners = "".join(
-            ENVOY_LISTENER.format(port=port, socket=ENVOY_TLS.format(pem=self.pem) if tls else "")
+            ENVOY_LISTENER.format(port=port, extensions=ENVOY_EXTENSIONS,
+                                  socket=ENVOY_TLS.format(pem=self.pem,
+                                                          extensions=ENVOY_EXTENSIONS)
+                                  if tls else "")
             for port, tls in ((self.port, False), (self.h2c, False), (self.tls, True)))
         conf = self.write("envoy.yaml", ENVOY.format(listeners=listeners, servers=servers))
         return [self.program(), "-c", conf, "--concurrency", "1", "-l", "error",
