@@ -166,9 +166,9 @@ static void add_cookie(struct h2_head *head, struct slice value)
 }
 
 // RFC 9113 section 8.2.2: these do not exist in HTTP/2. As HTTP/1 they would be framing.
-static bool is_connection_specific(struct slice name)
+static bool is_connection_specific(enum http_token token)
 {
-    switch (http_token_find(name)) {
+    switch (token) {
     case HTTP_TOKEN_CONNECTION:
     case HTTP_TOKEN_KEEP_ALIVE:
     case HTTP_TOKEN_PROXY_CONNECTION:
@@ -204,7 +204,7 @@ static void add_regular(struct h2_head *head, struct slice name, struct slice va
         head->reject = HTTP_REJECT_HEADER_NAME;
     } else if (!is_clean(value) || has_space_around(value)) {
         head->reject = HTTP_REJECT_HEADER_VALUE;
-    } else if (is_connection_specific(name)) {
+    } else if (is_connection_specific(token)) {
         head->reject = HTTP_REJECT_TRANSFER_ENCODING;
     } else if (++head->count > head->limits->max_headers) {
         head->reject = HTTP_REJECT_TOO_MANY_HEADERS;
@@ -357,10 +357,11 @@ static bool take_fields(char *at, char *end, nghttp2_nv *fields, size_t *count, 
         }
         struct slice name = slice_of(start, (size_t)(colon - start));
         struct slice value = slice_trim(slice_skip(line, name.len + 1));
-        if (is_connection_specific(name)) {
+        enum http_token token = http_token_find(name);
+        if (is_connection_specific(token)) {
             continue;
         }
-        if (ret_host != NULL && http_token_find(name) == HTTP_TOKEN_HOST) {
+        if (ret_host != NULL && token == HTTP_TOKEN_HOST) {
             *ret_host = value;
             continue;
         }
@@ -368,7 +369,12 @@ static bool take_fields(char *at, char *end, nghttp2_nv *fields, size_t *count, 
             return false;
         }
         lower_in_place(start, name.len);
-        fields[(*count)++] = field_of(name, value);
+        fields[*count] = field_of(name, value);
+        // What is another each time is of no use in the table of either side.
+        if (token == HTTP_TOKEN_X_REQUEST_ID) {
+            fields[*count].flags = NGHTTP2_NV_FLAG_NO_INDEX;
+        }
+        (*count)++;
     }
     return true;
 }

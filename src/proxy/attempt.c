@@ -204,6 +204,7 @@ static void drop_current(struct request *request)
     request->usage = (struct openai_usage_scan){0};
     request->finish = (struct finish_scan){0};
     request->sse = false;
+    request->tells_usage = false;
     request->status = 0;
 }
 

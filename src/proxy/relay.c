@@ -283,6 +283,10 @@ bool relay_on_head(struct request *request, const struct http_response *response
     const struct http_header *type =
         http_header_find(response->headers, response->header_count, HTTP_TOKEN_CONTENT_TYPE);
     request->sse = type != NULL && http_content_type_is(type->value, SLICE("text/event-stream"));
+    request->tells_usage =
+        response->status < 300 &&
+        (request->sse ||
+         (type != NULL && http_content_type_is(type->value, SLICE("application/json"))));
     request->client_framing = choose_framing(request, response);
     render_head(request, response);
     if (request->held.failed) {
@@ -439,7 +443,7 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
             account_event(request);
         }
     }
-    if (request->status < 300 && len != 0 && !request->tunnel) {
+    if (request->tells_usage && len != 0) {
         openai_usage_feed(&request->usage, slice_of(data, len));
         finish_feed(&request->finish, slice_of(data, len));
     }

@@ -116,6 +116,7 @@ struct request {
     enum client_framing client_framing;
     bool committed;
     bool sse;
+    bool tells_usage; // an answer that a model may have given: what it used may be in it
     bool answered;  // the whole answer was handed to the connection
     bool tail_open; // what was relayed last may not be the end of an event
     bool client_keep_alive;
