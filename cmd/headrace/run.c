@@ -466,6 +466,7 @@ static void stop_all(struct run *run)
     metrics_free(run->metrics);
     decisions_free(run->decisions);
     loop_free(run->loop);
+    cidr_list_fini(&run->options.proxy.trusted_proxies);
 }
 
 int cmd_run(int argc, char **argv)
@@ -484,6 +485,7 @@ int cmd_run(int argc, char **argv)
         if (rc != -EAGAIN) {
             fprintf(stderr, "headrace run: %s\n", err.text);
         }
+        cidr_list_fini(&run->options.proxy.trusted_proxies);
         free(run);
         return rc == -EAGAIN ? 0 : 2;
     }

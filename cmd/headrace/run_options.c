@@ -58,6 +58,37 @@ static int add_listen(const char *value, void *target, struct error *err)
     return rc;
 }
 
+static int add_trusted(const char *value, void *target, struct error *err)
+{
+    return cidr_list_add(target, slice_of_str(value), err);
+}
+
+static int apply_proxy_protocol(struct run_options *o, struct error *err)
+{
+    static const char *const modes[] = {
+        [PROXY_PROTOCOL_OFF] = "off",
+        [PROXY_PROTOCOL_OPTIONAL] = "optional",
+        [PROXY_PROTOCOL_REQUIRED] = "required",
+    };
+    char where[OPTIONS_WHERE_MAX];
+    size_t mode = 0;
+    while (mode < ARRAY_LEN(modes) && strcmp(modes[mode], o->proxy_protocol) != 0) {
+        mode++;
+    }
+    options_where("HEADRACE", "proxy-protocol", o->proxy_protocol, where);
+    if (mode == ARRAY_LEN(modes)) {
+        return error_set(err, -EINVAL, "%s %s: want off, optional or required", where,
+                         o->proxy_protocol);
+    }
+    // Whoever may send a header or leave it out may say that he is anybody.
+    if (mode == PROXY_PROTOCOL_OPTIONAL && o->proxy.trusted_proxies.count == 0) {
+        return error_set(err, -EINVAL, "%s optional: name the proxies with --trusted-proxies",
+                         where);
+    }
+    o->proxy.proxy_protocol = (enum proxy_protocol_use)mode;
+    return 0;
+}
+
 static uint64_t available_cpus(void)
 {
     cpu_set_t set;
@@ -78,6 +109,7 @@ static void set_defaults(struct run_options *o)
         .access_log_format = "json",
         .log_level = "info",
         .log_format = "text",
+        .proxy_protocol = "off",
         .workers = available_cpus(),
         .drain_grace_ms = 5000,
         .drain_timeout_ms = 300000,
@@ -184,6 +216,12 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          OPTION_DURATION, &o->upstream_idle_ms, 0, DAY_MS, NULL},
         {"unary-timeout", "TIME", "longest wait for an answer that is not streamed (default 1h)",
          OPTION_DURATION, &o->unary_timeout_ms, 10, DAY_MS, NULL},
+        {"trusted-proxies", "CIDR,…",
+         "believe what these load balancers say of clients; may be given several times",
+         OPTION_CALL, &o->proxy.trusted_proxies, 0, 0, add_trusted},
+        {"proxy-protocol", "MODE",
+         "PROXY protocol from trusted proxies: off, optional or required (default off)",
+         OPTION_STRING, &o->proxy_protocol, 0, 0, NULL},
         {"tunnel-idle-timeout", "TIME",
          "close a WebSocket on which nothing moves for so long (default 10m)", OPTION_DURATION,
          &o->tunnel_idle_ms, 10, DAY_MS, NULL},
@@ -205,5 +243,5 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
         rc = add_listen(":8080", &o->proxy, err);
     }
     apply(o);
-    return rc;
+    return rc == 0 ? apply_proxy_protocol(o, err) : rc;
 }

@@ -33,6 +33,7 @@ struct run_options {
     uint64_t upstream_idle_ms;
     uint64_t unary_timeout_ms;
     uint64_t tunnel_idle_ms;
+    const char *proxy_protocol;  // off, optional or required
 };
 
 // 0; -EINVAL with the text; -EAGAIN when --help was asked for and has been printed.

@@ -20,6 +20,8 @@
     X(CONNECTIONS, "headrace_connections_total", "", "Client connections accepted")               \
     X(ACCEPT_FAILURES, "headrace_accept_failures_total", "",                                      \
       "Client connections that could not be accepted (files, memory)")                            \
+    X(PROXY_PROTOCOL_ERRORS, "headrace_proxy_protocol_errors_total", "",                          \
+      "Client connections closed for want of a sound PROXY protocol header")                      \
     X(BYTES_IN, "headrace_received_bytes_total", "", "Bytes received from clients")               \
     X(BYTES_OUT, "headrace_sent_bytes_total", "", "Bytes sent to clients")                        \
     X(HTTP2_CONNECTIONS, "headrace_http2_connections_total", "",                                  \

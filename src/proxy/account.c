@@ -169,7 +169,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
     struct access_record record = {
         .wall_ns = clock_wall_ns() - duration_ns,
         .request_id = request->id,
-        .client = slice_of_str(request->client->peer),
+        .client = request->client_address,
         .protocol = request->client->version == STREAM_HTTP2 ? SLICE("HTTP/2") : SLICE("HTTP/1.1"),
         .method = request->method_log,
         .path = request->path_log,

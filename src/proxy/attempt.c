@@ -7,6 +7,7 @@
 #include "proxy/account.h"
 #include "proxy/body.h"
 #include "proxy/model_place.h"
+#include "proxy/origin.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
@@ -24,30 +25,13 @@ static bool is_regenerated(const struct request *request, const struct http_head
     case HTTP_TOKEN_CONTENT_LENGTH:
     case HTTP_TOKEN_EXPECT:
     case HTTP_TOKEN_X_REQUEST_ID:
-    case HTTP_TOKEN_X_FORWARDED_FOR:
-    case HTTP_TOKEN_X_FORWARDED_HOST:
-    case HTTP_TOKEN_X_FORWARDED_PORT:
-    case HTTP_TOKEN_X_FORWARDED_PREFIX:
-    case HTTP_TOKEN_X_FORWARDED_PROTO:
-    case HTTP_TOKEN_X_FORWARDED_SERVER:
-    case HTTP_TOKEN_X_REAL_IP:
-    case HTTP_TOKEN_FORWARDED:
         return true;
     case HTTP_TOKEN_ACCEPT_ENCODING:
         // Answers of models are read on their way (first event, usage): they must be plain text.
         return request->body_buffered;
     default:
-        return header->drop || http_token_is_hop_by_hop((enum http_token)header->token);
-    }
-}
-
-static void write_forwarded(struct request *request, struct strbuf *out)
-{
-    h1_write_header(out, SLICE("x-request-id"), request->id);
-    h1_write_header(out, SLICE("x-forwarded-for"), slice_of_str(request->client->peer));
-    h1_write_header(out, SLICE("x-forwarded-proto"), SLICE("http"));
-    if (request->head.authority.len != 0) {
-        h1_write_header(out, SLICE("x-forwarded-host"), request->head.authority);
+        return header->drop || http_token_is_hop_by_hop((enum http_token)header->token) ||
+               origin_takes(request, header);
     }
 }
 
@@ -73,7 +57,7 @@ static bool render_head(struct request *request)
         strbuf_init(out, UPSTREAM_HEAD_MAX);
     }
     strbuf_reset(out);
-    if (!strbuf_reserve(out, 512 + head->path.len + head->query.len)) {
+    if (!strbuf_reserve(out, 768 + head->path.len + head->query.len)) {
         return false;
     }
     strbuf_add(out, head->method_text);
@@ -94,7 +78,8 @@ static bool render_head(struct request *request)
         h1_write_header(out, SLICE("te"), SLICE("trailers"));
         h1_write_header(out, SLICE("connection"), SLICE("te"));
     }
-    write_forwarded(request, out);
+    h1_write_header(out, SLICE("x-request-id"), request->id);
+    origin_write(request, out);
     if (request->body_buffered && !request->stream) {
         // A free scrape with the answer (ORCA): queue and cache of the pod that served it.
         h1_write_header(out, SLICE("endpoint-load-metrics-format"), SLICE("TEXT"));

@@ -9,6 +9,7 @@
 #include "http/h1.h"
 #include "observe/metrics.h"
 #include "proxy/downstream_h2.h"
+#include "proxy/preface.h"
 #include "proxy/worker.h"
 
 enum { FREE_DOWNSTREAMS_MAX = 256, OUT_KEEP = 4096 };
@@ -66,7 +67,19 @@ void downstream_accept(struct worker *worker, int fd, const char *peer)
         downstream_close(down);
         return;
     }
-    downstream_set_deadline(down, worker->config->idle_timeout_ms);
+    switch (preface_of(down)) {
+    case PREFACE_NONE:
+        downstream_set_deadline(down, worker->config->idle_timeout_ms);
+        break;
+    case PREFACE_WAIT:
+        down->protocol = &downstream_preface;
+        downstream_set_deadline(down, worker->config->header_timeout_ms);
+        break;
+    case PREFACE_REFUSED:
+        metrics_add(worker->metrics, METRIC_PROXY_PROTOCOL_ERRORS, 1);
+        downstream_close(down);
+        break;
+    }
 }
 
 void downstream_reap(struct worker *worker)

@@ -10,6 +10,7 @@
 #include "endpoint/endpoint.h"
 #include "event/epoch.h"
 #include "http/h1.h"
+#include "net/cidr.h"
 #include "snapshot/publish.h"
 
 enum { PROXY_MAX_LISTENERS = 8, PROXY_MAX_WORKERS = 128 };
@@ -17,6 +18,13 @@ enum { PROXY_MAX_LISTENERS = 8, PROXY_MAX_WORKERS = 128 };
 struct proxy_address {
     struct sockaddr_storage address;
     socklen_t len;
+};
+
+// What a connection has to begin with.
+enum proxy_protocol_use {
+    PROXY_PROTOCOL_OFF,
+    PROXY_PROTOCOL_OPTIONAL, // from trusted proxies only
+    PROXY_PROTOCOL_REQUIRED, // from trusted proxies, or from everybody when none are named
 };
 
 struct metrics;
@@ -45,6 +53,8 @@ struct proxy_config {
     uint32_t max_idle_per_endpoint;    // per worker
     uint32_t http2_max_streams;        // of one client connection, at a time
     uint32_t http2_upstream_streams;   // on one connection to an endpoint, at a time
+    struct cidr_list trusted_proxies;  // the maker's; what their headers say of clients is believed
+    enum proxy_protocol_use proxy_protocol;
     uint32_t tunnel_idle_timeout_ms;   // of an upgraded connection, both ways
     uint32_t unary_timeout_ms; // an answer that is not streamed has no first token to wait for
 };

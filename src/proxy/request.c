@@ -11,6 +11,7 @@
 #include "proxy/attempt.h"
 #include "proxy/body.h"
 #include "proxy/model_place.h"
+#include "proxy/origin.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -186,6 +187,7 @@ static void note_identity(struct request *request)
         http_header_find(head->headers, head->header_count, HTTP_TOKEN_X_REQUEST_ID);
     request->id = id != NULL && id_is_clean(id->value) ? arena_dup(&request->arena, id->value)
                                                        : make_id(request);
+    origin_note(request);
     request->path_log = arena_dup(&request->arena, slice_first(head->path, 256));
     request->host_log = arena_dup(&request->arena, slice_first(head->host, 256));
     request->method_log = arena_dup(&request->arena, slice_first(head->method_text, 16));
@@ -402,6 +404,7 @@ void request_refuse(struct stream *stream, enum http_reject reason, enum fault f
     stream->request = request;
     request->started_ns = clock_mono_ns();
     request->id = make_id(request);
+    request->client_address = slice_of_str(stream->peer);
     request->client_keep_alive = false;
     request->head.minor_version = 1;
     if (reason == HTTP_REJECT_NONE) {

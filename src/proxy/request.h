@@ -16,6 +16,7 @@
 #include "base/strbuf.h"
 #include "endpoint/pick.h"
 #include "event/loop.h"
+#include "http/forwarded.h"
 #include "http/h1.h"
 #include "http/sse.h"
 #include "json/scan.h"
@@ -63,6 +64,10 @@ struct request {
     uint64_t charged; // bytes of ours in the worker's sum
     struct http_request head;
     struct slice id; // x-request-id, in the arena
+    struct slice client_address; // who asks, as far as it is believed (proxy/origin.h)
+    struct forwarded_fields *forwarded; // by a trusted proxy; NULL: not
+    struct slice traceparent;
+    bool pass_tracestate;
     struct slice path_log; // copies that outlive `input`
     struct slice host_log;
     struct slice method_log;

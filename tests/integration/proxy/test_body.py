@@ -242,11 +242,12 @@ def test_headers_on_their_way(t):
     got = answer.json()["headers"]
     eq(answer.json()["target"], "/v1/b%2F~")
     for name in ("x-private", "te", "accept-encoding", "x-real-ip", "x_real_ip", "x-forwarded-port",
-                 "x-forwarded-server", "x-forwarded-prefix", "forwarded"):
+                 "x-forwarded-server", "x-forwarded-prefix"):
         eq(name in got, False, name)
     eq(got["x-other"], "2")
     eq(got["authorization"], "Bearer k")
     eq(got["x-forwarded-for"], "127.0.0.1")
+    eq(got["forwarded"], "for=127.0.0.1;host=\"127.0.0.1:%d\";proto=http" % headrace.port)
     eq(got["x-request-id"], "my-id.1")
     eq(answer.headers.get("x-request-id"), "my-id.1")
 

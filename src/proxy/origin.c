@@ -1,0 +1,123 @@
+#include "proxy/origin.h"
+
+#include "http/traceparent.h"
+#include "proxy/worker.h"
+
+enum { OWN_FORWARDED_MAX = 512 };
+
+static struct slice scheme_of(const struct request *request)
+{
+    (void)request;
+    return SLICE("http");
+}
+
+// The peer is a proxy of ours: it is believed who the client is.
+static void note_forwarded(struct request *request, const struct ip *peer)
+{
+    const struct http_request *head = &request->head;
+    struct forwarded from;
+    struct forwarded_fields *fields = ARENA_NEW(&request->arena, struct forwarded_fields);
+    if (fields == NULL) {
+        return; // as from a stranger
+    }
+    forwarded_read(head->headers, head->header_count, peer,
+                   &request->worker->config->trusted_proxies, scheme_of(request),
+                   head->authority, &from);
+    forwarded_write(&from, &request->arena, fields);
+    char text[IP_TEXT_MAX];
+    struct slice client = arena_dup(&request->arena,
+                                    slice_of(text, ip_print(&from.hops[0], text)));
+    if (client.ptr != NULL && fields->forwarded_for.ptr != NULL && fields->forwarded.ptr != NULL) {
+        request->client_address = client;
+        request->forwarded = fields;
+    }
+}
+
+static void note_trace(struct request *request)
+{
+    const struct http_request *head = &request->head;
+    struct slice parent =
+        traceparent_find(head->headers, head->header_count, &request->pass_tracestate);
+    char fresh[TRACEPARENT_LEN];
+    if (parent.ptr == NULL) {
+        traceparent_make(&request->worker->rng, fresh);
+        parent = slice_of(fresh, sizeof(fresh));
+    }
+    request->traceparent = arena_dup(&request->arena, parent);
+}
+
+void origin_note(struct request *request)
+{
+    const struct cidr_list *trusted = &request->worker->config->trusted_proxies;
+    struct ip peer;
+    request->client_address = slice_of_str(request->client->peer);
+    note_trace(request);
+    if (trusted->count != 0 && ip_parse(request->client_address, &peer) == 0 &&
+        cidr_list_contains(trusted, &peer)) {
+        note_forwarded(request, &peer);
+    }
+}
+
+bool origin_takes(const struct request *request, const struct http_header *header)
+{
+    switch ((enum http_token)header->token) {
+    case HTTP_TOKEN_FORWARDED:
+    case HTTP_TOKEN_X_FORWARDED_FOR:
+    case HTTP_TOKEN_X_FORWARDED_HOST:
+    case HTTP_TOKEN_X_FORWARDED_PORT:
+    case HTTP_TOKEN_X_FORWARDED_PREFIX:
+    case HTTP_TOKEN_X_FORWARDED_PROTO:
+    case HTTP_TOKEN_X_FORWARDED_SERVER:
+    case HTTP_TOKEN_X_REAL_IP:
+        return true;
+    default:
+        return slice_ieq(header->name, SLICE("traceparent")) ||
+               (!request->pass_tracestate && slice_ieq(header->name, SLICE("tracestate")));
+    }
+}
+
+// for=192.0.2.1;host="a.example";proto=http: as http/forwarded.h writes it for a chain.
+static void write_own(const struct request *request, struct strbuf *out)
+{
+    struct slice peer = request->client_address;
+    struct slice host = request->head.authority;
+    bool v6 = slice_find_byte(peer, ':') >= 0;
+    char text[OWN_FORWARDED_MAX];
+    size_t len = 0;
+    const struct slice parts[] = {
+        v6 ? SLICE("for=\"[") : SLICE("for="), peer, v6 ? SLICE("]\"") : SLICE(""),
+        host.len != 0 ? SLICE(";host=\"") : SLICE(""), host,
+        host.len != 0 ? SLICE("\";proto=") : SLICE(";proto="), scheme_of(request),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (parts[i].len > sizeof(text) - len) {
+            return;
+        }
+        if (parts[i].len != 0) {
+            memcpy(text + len, parts[i].ptr, parts[i].len);
+            len += parts[i].len;
+        }
+    }
+    h1_write_header(out, SLICE("forwarded"), slice_of(text, len));
+}
+
+void origin_write(const struct request *request, struct strbuf *out)
+{
+    const struct forwarded_fields *fields = request->forwarded;
+    struct slice host = fields != NULL ? fields->host : request->head.authority;
+    h1_write_header(out, SLICE("x-forwarded-for"),
+                    fields != NULL ? fields->forwarded_for : request->client_address);
+    h1_write_header(out, SLICE("x-forwarded-proto"),
+                    fields != NULL ? fields->proto : scheme_of(request));
+    if (host.len != 0) {
+        h1_write_header(out, SLICE("x-forwarded-host"), host);
+    }
+    if (fields != NULL) {
+        h1_write_header(out, SLICE("forwarded"), fields->forwarded);
+    } else {
+        write_own(request, out);
+    }
+    if (request->traceparent.ptr != NULL) {
+        h1_write_header(out, SLICE("traceparent"), request->traceparent);
+    }
+}

@@ -1,0 +1,14 @@
+// Where a request comes from, and in which trace: what its headers say of that, as far as it is
+// believed, and what the server is told.
+#pragma once
+
+#include "proxy/request.h"
+
+// Reads the head: sets request->client_address, ->forwarded and the trace context.
+void origin_note(struct request *request);
+
+// Whether a header of the request is ours to write, or left out, because of that.
+bool origin_takes(const struct request *request, const struct http_header *header);
+
+// Writes X-Forwarded-For, -Proto, -Host, Forwarded, and traceparent.
+void origin_write(const struct request *request, struct strbuf *out);
