@@ -116,6 +116,7 @@ static void set_defaults(struct run_options *o)
     };
     proxy_config_init(&o->proxy);
     o->max_body_bytes = o->proxy.max_body_bytes;
+    o->max_streamed_body_bytes = o->proxy.max_streamed_body_bytes;
     o->max_buffered_bytes = o->proxy.max_buffered_bytes;
     o->max_header_bytes = o->proxy.limits.max_head_bytes;
     o->max_headers = o->proxy.limits.max_headers;
@@ -135,6 +136,7 @@ static void apply(struct run_options *o)
 {
     o->proxy.workers = (unsigned)o->workers;
     o->proxy.max_body_bytes = o->max_body_bytes;
+    o->proxy.max_streamed_body_bytes = o->max_streamed_body_bytes;
     // A worker's share must hold one largest body, whose buffer grows by doubling.
     uint64_t least = MIN_OF(o->max_buffered_bytes, 2 * o->max_body_bytes);
     o->proxy.max_buffered_bytes = MAX_OF(o->max_buffered_bytes / o->workers, least);
@@ -187,8 +189,11 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          OPTION_DURATION, &o->drain_grace_ms, 0, DAY_MS, NULL},
         {"drain-timeout", "TIME", "then wait so long for running streams (default 300s)",
          OPTION_DURATION, &o->drain_timeout_ms, 0, DAY_MS, NULL},
-        {"max-body-bytes", "N", "largest request body (default 33554432)", OPTION_U64,
-         &o->max_body_bytes, 1024, UINT64_C(1) << 31, NULL},
+        {"max-body-bytes", "N", "largest request body that is read first (default 33554432)",
+         OPTION_U64, &o->max_body_bytes, 1024, UINT64_C(1) << 31, NULL},
+        {"max-streamed-body-bytes", "N",
+         "largest request body that streams through (default 1073741824)", OPTION_U64,
+         &o->max_streamed_body_bytes, 1024, UINT64_C(1) << 50, NULL},
         {"max-buffered-bytes", "N",
          "request bytes held at a time, shared out among the workers (default 536870912)",
          OPTION_U64,

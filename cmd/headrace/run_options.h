@@ -20,6 +20,7 @@ struct run_options {
     uint64_t drain_grace_ms;
     uint64_t drain_timeout_ms;
     uint64_t max_body_bytes;
+    uint64_t max_streamed_body_bytes;
     uint64_t max_buffered_bytes; // of all workers together
     uint64_t max_header_bytes;
     uint64_t max_headers;

@@ -28,7 +28,7 @@ static bool is_regenerated(const struct request *request, const struct http_head
         return true;
     case HTTP_TOKEN_ACCEPT_ENCODING:
         // Answers of models are read on their way (first event, usage): they must be plain text.
-        return request->body_buffered;
+        return request->body_buffered || request->form != NULL;
     default:
         return header->drop || http_token_is_hop_by_hop((enum http_token)header->token) ||
                origin_takes(request, header);
@@ -45,7 +45,11 @@ static void write_framing(struct request *request, struct strbuf *out)
             h1_write_header_u64(out, SLICE("content-length"), length);
         }
     } else if (request->head.framing == HTTP_FRAMING_LENGTH) {
-        h1_write_header_u64(out, SLICE("content-length"), request->head.content_length);
+        uint64_t length = request->head.content_length;
+        if (request->model_place == MODEL_IN_FORM && request->model_sent.ptr != NULL) {
+            length += request->model_sent.len - (request->model_end - request->model_start);
+        }
+        h1_write_header_u64(out, SLICE("content-length"), length);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proxy/attempt.h"
+#include "proxy/form.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -12,8 +13,9 @@
 // byte before each timeout would hold a connection for ever.
 enum { BODY_RATE_MIN = 500 };
 
-// A tunnel may be quiet for long: what it keeps of its buffer then.
-enum { TUNNEL_KEEP = 4096 };
+// What is kept of an empty buffer: a tunnel may be quiet for long, and a form was perhaps collected
+// as far as its model.
+enum { TUNNEL_KEEP = 4096, STREAMED_KEEP = 4 * REQUEST_REPLAY_MAX };
 
 enum body_key {
     KEY_MODEL,
@@ -141,6 +143,9 @@ static bool read_members(struct request *request)
 static void body_done(struct request *request)
 {
     request->body_complete = true;
+    if (request->form != NULL && !form_end(request)) {
+        return;
+    }
     if (!request->body_buffered) {
         relay_wait_changed(request); // on its way already
         return;
@@ -167,6 +172,9 @@ static void body_done(struct request *request)
 // False: replied.
 static bool scan_piece(struct request *request, struct slice piece)
 {
+    if (request->form != NULL) {
+        return form_add(request, piece);
+    }
     if (request->scan == NULL) {
         return true;
     }
@@ -209,7 +217,7 @@ static void start_buffered(struct request *request)
     bool empty = request->head.framing == HTTP_FRAMING_NONE ||
                  (request->head.framing == HTTP_FRAMING_LENGTH &&
                   request->head.content_length == 0);
-    if (!empty && may_be_json(request)) {
+    if (!empty && request->form == NULL && may_be_json(request)) {
         request->scan = ARENA_NEW(&request->arena, struct json_scan);
         if (request->scan == NULL) {
             reply_fault(request, FAULT_INTERNAL, SLICE(""));
@@ -235,12 +243,31 @@ void body_start(struct request *request)
     }
 }
 
+uint64_t body_limit(const struct request *request)
+{
+    const struct proxy_config *config = request->worker->config;
+    if (request->tunnel) {
+        return UINT64_MAX;
+    }
+    return request->body_buffered && request->form == NULL ? config->max_body_bytes
+                                                           : config->max_streamed_body_bytes;
+}
+
+// A form is collected as far as its model, which is not as long as it may become.
+static bool model_is_late(const struct request *request, size_t more)
+{
+    return request->form != NULL && request->body_buffered &&
+           request->body.len + more > request->worker->config->max_body_bytes;
+}
+
 bool body_add(struct request *request, struct slice piece)
 {
     request->body_received += piece.len;
-    if (!request->tunnel &&
-        request->body_received > request->worker->config->max_body_bytes) {
-        reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
+    if (request->body_received > body_limit(request) || model_is_late(request, piece.len)) {
+        bool late = request->body_received <= body_limit(request);
+        reply_fault(request, FAULT_BODY_TOO_LARGE,
+                    late ? SLICE("the form's field \"model\" must come before its files")
+                         : SLICE(""));
         return false;
     }
     strbuf_add(&request->body, piece);
@@ -252,7 +279,7 @@ bool body_add(struct request *request, struct slice piece)
         reply_fault(request, FAULT_BUFFERS_FULL, SLICE(""));
         return false;
     }
-    return !request->body_buffered || scan_piece(request, piece);
+    return scan_piece(request, piece);
 }
 
 bool body_set_trailers(struct request *request, const struct http_header *trailers, size_t count)
@@ -290,6 +317,12 @@ void body_added(struct request *request, bool end)
     note_progress(request);
     if (end) {
         body_done(request);
+        if (stream->request != request) {
+            return;
+        }
+    }
+    if (!end && form_is_ready(request)) {
+        form_route(request);
         if (stream->request != request) {
             return;
         }
@@ -356,11 +389,12 @@ void body_sent(struct request *request)
         (request->body.len < REQUEST_REPLAY_MAX && request->body_replayable)) {
         return;
     }
-    if (request->tunnel && request->body.cap > TUNNEL_KEEP) {
+    if (request->body.cap > (request->tunnel ? (size_t)TUNNEL_KEEP : (size_t)STREAMED_KEEP)) {
         strbuf_fini(&request->body);
     } else {
         strbuf_reset(&request->body);
     }
+    request->model_sent = SLICE_NULL; // gone with what was sent
     request->body_replayable = false;
     request->up_sent = request->up_head.len;
     if (request->body_paused) {

@@ -2,9 +2,16 @@
 #pragma once
 
 #include "proxy/request.h"
+#include "proxy/worker.h"
+
+// What is held of a body that streams through: when it is full, the client is not read.
+enum { BODY_WINDOW_MAX = REQUEST_REPLAY_MAX + REQUEST_STREAM_WINDOW };
 
 // The head is in place: asks for the body, or goes on at once when all of it is here.
 void body_start(struct request *request);
+
+// How long it may become in all.
+uint64_t body_limit(const struct request *request);
 
 // A piece of the body, without framing. False: the request was answered because of it (and may be
 // gone).

@@ -8,6 +8,8 @@
     X(BAD_REQUEST, 400, "bad_request", "invalid_request_error", "malformed HTTP request")         \
     X(INVALID_JSON, 400, "invalid_json", "invalid_request_error",                                 \
       "the request body is not valid JSON")                                                       \
+    X(INVALID_FORM, 400, "invalid_form", "invalid_request_error",                                 \
+      "the multipart form cannot be read")                                                        \
     X(DUPLICATE_KEY, 400, "duplicate_key", "invalid_request_error",                               \
       "the request body has a member twice")                                                      \
     X(MODEL_MISSING, 400, "model_missing", "invalid_request_error",                               \

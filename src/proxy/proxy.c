@@ -22,6 +22,7 @@ void proxy_config_init(struct proxy_config *config)
         .workers = 1,
         .limits = H1_LIMITS_DEFAULT,
         .max_body_bytes = UINT64_C(32) << 20,
+        .max_streamed_body_bytes = UINT64_C(1) << 30,
         .max_buffered_bytes = UINT64_C(512) << 20,
         .max_connections = 20000,
         .header_timeout_ms = 10000,

@@ -42,7 +42,8 @@ struct proxy_config {
     struct decisions *decisions;
     struct access_log *access_log; // NULL = off; a lane for each worker
     struct h1_limits limits;
-    uint64_t max_body_bytes;           // of a request
+    uint64_t max_body_bytes;           // of a request that is held whole (or until its model)
+    uint64_t max_streamed_body_bytes;  // of one that streams through
     uint64_t max_buffered_bytes;       // of all requests of a worker, heads and bodies
     uint32_t max_connections;          // per worker; beyond it accepting pauses
     uint32_t header_timeout_ms;        // first byte of a request to the end of its head

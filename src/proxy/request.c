@@ -10,6 +10,7 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
+#include "proxy/form.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
 #include "proxy/relay.h"
@@ -341,10 +342,17 @@ static bool choose_body(struct request *request)
     const struct http_request *head = &request->head;
     // Who names the model elsewhere needs no look at the body.
     request->body_buffered = rule->needs_body && request->model_place == MODEL_NOWHERE;
+    if (request->body_buffered && !form_begin(request)) {
+        return false;
+    }
+    if (head->framing == HTTP_FRAMING_LENGTH && head->content_length > body_limit(request)) {
+        reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
+        return false;
+    }
     request->continue_pending = head->expect_continue && request->body_inline.len == 0;
     strbuf_init(&request->body, request->body_buffered
                                     ? (size_t)request->worker->config->max_body_bytes
-                                    : REQUEST_REPLAY_MAX + REQUEST_STREAM_WINDOW);
+                                    : (size_t)BODY_WINDOW_MAX);
     return true;
 }
 
@@ -377,11 +385,6 @@ void request_begin(struct stream *stream, const struct http_request *head, const
     request->hold = snapshot_holder_acquire(&worker->holder);
     if (request->hold == NULL) {
         reply_fault(request, FAULT_NOT_READY, SLICE(""));
-        return;
-    }
-    if (head->framing == HTTP_FRAMING_LENGTH &&
-        head->content_length > worker->config->max_body_bytes) {
-        reply_fault(request, FAULT_BODY_TOO_LARGE, SLICE(""));
         return;
     }
     if (!answer_locally(request) && model_place_of_target(request) && choose_body(request)) {

@@ -87,6 +87,7 @@ struct request {
 
     // What the body says.
     struct json_scan *scan; // NULL: not JSON or not needed
+    struct multipart_scan *form; // NULL: no form, or not needed (proxy/form.h)
     struct slice model;     // decoded, in the arena; ptr NULL = none
     enum model_place model_place;
     uint64_t model_start; // its place in the body, the path or the query, as it came

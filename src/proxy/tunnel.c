@@ -2,6 +2,7 @@
 
 #include "observe/metrics.h"
 #include "proxy/attempt.h"
+#include "proxy/body.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -37,7 +38,7 @@ static void become_tunnel(struct request *request)
     request->body_complete = false;
     request->body_buffered = false;
     request->body_received = 0;
-    strbuf_init(&request->body, REQUEST_REPLAY_MAX + SCRATCH_SIZE + 64);
+    strbuf_init(&request->body, BODY_WINDOW_MAX);
 }
 
 bool tunnel_open(struct request *request, const struct http_response *response)
