@@ -102,7 +102,7 @@ def test_a_server_may_take_its_time_after_a_streamed_upload(t):
 
 
 def test_a_streamed_upload_that_breaks_the_rules_gets_an_answer(t):
-    headrace, _ = raw_setup(t, serve_all(ok_json), ["--max-body-bytes", "100000"])
+    headrace, _ = raw_setup(t, serve_all(ok_json), ["--max-streamed-body-bytes", "100000"])
     start = b"POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     for rest, status in ((b"5\r\nabcdeXX", 400), (b"g\r\n", 400),
                          (b"c350\r\n" + b"x" * 50000 + b"\r\n" + b"ea60\r\n" + b"x" * 60000, 413)):
