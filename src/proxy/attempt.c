@@ -35,6 +35,26 @@ static bool is_regenerated(const struct request *request, const struct http_head
     }
 }
 
+// The client asked for them; gRPC's servers insist on being told.
+static bool asks_for_trailers(const struct request *request)
+{
+    return request->wants_trailers &&
+           http_header_find(request->head.headers, request->head.header_count,
+                            HTTP_TOKEN_TE) != NULL;
+}
+
+// What belongs to the connection. (HTTP/2 leaves out what it does not have.)
+static void write_connection(const struct request *request, struct strbuf *out)
+{
+    if (request->head.upgrade.ptr != NULL) {
+        h1_write_header(out, SLICE("connection"), SLICE("upgrade"));
+        h1_write_header(out, SLICE("upgrade"), request->head.upgrade);
+    } else if (asks_for_trailers(request)) {
+        h1_write_header(out, SLICE("connection"), SLICE("te"));
+        h1_write_header(out, SLICE("te"), SLICE("trailers"));
+    }
+}
+
 static void write_framing(struct request *request, struct strbuf *out)
 {
     if (request->up_chunked) {
@@ -75,13 +95,7 @@ static bool render_head(struct request *request)
             h1_write_header(out, head->headers[i].name, head->headers[i].value);
         }
     }
-    if (head->upgrade.ptr != NULL) {
-        h1_write_header(out, SLICE("connection"), SLICE("upgrade"));
-        h1_write_header(out, SLICE("upgrade"), head->upgrade);
-    } else if (request->wants_trailers) {
-        h1_write_header(out, SLICE("te"), SLICE("trailers"));
-        h1_write_header(out, SLICE("connection"), SLICE("te"));
-    }
+    write_connection(request, out);
     h1_write_header(out, SLICE("x-request-id"), request->id);
     origin_write(request, out);
     if (request->body_buffered && !request->stream) {
