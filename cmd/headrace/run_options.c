@@ -154,6 +154,23 @@ static void apply(struct run_options *o)
     o->proxy.tunnel_idle_timeout_ms = (uint32_t)o->tunnel_idle_ms;
 }
 
+// What is more than the value of one option.
+static int finish(struct run_options *o, int words, char **argv, struct error *err)
+{
+    int rc = 0;
+    if (words != 0) {
+        return error_set(err, -EINVAL, "unexpected argument \"%s\" (see --help)", argv[0]);
+    }
+    if (o->config_dir != NULL && o->kubeconfig != NULL) {
+        return error_set(err, -EINVAL, "--config-dir and --kubeconfig exclude each other");
+    }
+    if (o->proxy.listen_count == 0) {
+        rc = add_listen(":8080", &o->proxy, err);
+    }
+    apply(o);
+    return rc == 0 ? apply_proxy_protocol(o, err) : rc;
+}
+
 enum { DAY_MS = 86400000 };
 
 int run_options_parse(struct run_options *o, int argc, char **argv, struct error *err)
@@ -238,15 +255,5 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
         options_help(rows, ARRAY_LEN(rows), "HEADRACE");
         return rc;
     }
-    if (rc == 0 && words != 0) {
-        return error_set(err, -EINVAL, "unexpected argument \"%s\" (see --help)", argv[0]);
-    }
-    if (rc == 0 && o->config_dir != NULL && o->kubeconfig != NULL) {
-        return error_set(err, -EINVAL, "--config-dir and --kubeconfig exclude each other");
-    }
-    if (rc == 0 && o->proxy.listen_count == 0) {
-        rc = add_listen(":8080", &o->proxy, err);
-    }
-    apply(o);
-    return rc == 0 ? apply_proxy_protocol(o, err) : rc;
+    return rc == 0 ? finish(o, words, argv, err) : rc;
 }

@@ -110,7 +110,7 @@ enum grpc_status grpc_status_of_http(unsigned status)
     }
 }
 
-struct slice grpc_message_encode(struct slice text, struct arena *arena)
+static struct slice encode_message(struct slice text, struct arena *arena)
 {
     static const char digits[] = "0123456789ABCDEF";
     text = slice_first(text, MESSAGE_MAX);
@@ -147,7 +147,7 @@ size_t grpc_answer(enum grpc_status status, struct slice text, struct arena *are
     struct slice code = status_text(status, arena);
     fields[1] = (struct http_header){.name = SLICE("grpc-status"),
                                      .value = code.ptr != NULL ? code : SLICE("2")};
-    struct slice message = grpc_message_encode(text, arena);
+    struct slice message = encode_message(text, arena);
     if (message.len == 0) {
         return 2;
     }

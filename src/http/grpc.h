@@ -44,13 +44,9 @@ enum grpc_status grpc_status_parse(struct slice value);
 // clients retry, and a deadline that the client itself set is not told by this.
 enum grpc_status grpc_status_of_http(unsigned status);
 
-// grpc-message: text with everything but printable ASCII, and '%', percent-encoded; cut at a
-// limit. In the arena; ptr NULL: out of memory.
-struct slice grpc_message_encode(struct slice text, struct arena *arena);
-
 // The header fields of a trailers-only answer with this error: content-type, grpc-status and
 // grpc-message (left out when empty), to be sent with :status 200 and the end of the stream.
-// Returns how many.
+// The message is percent-encoded but for printable ASCII, and cut at a limit. Returns how many.
 enum { GRPC_ANSWER_FIELDS = 3 };
 MUST_CHECK size_t grpc_answer(enum grpc_status status, struct slice text, struct arena *arena,
                               struct http_header fields[GRPC_ANSWER_FIELDS]);

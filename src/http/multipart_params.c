@@ -39,7 +39,10 @@ static size_t quoted_length(struct slice s)
     return 0;
 }
 
-int multipart_param(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
+// Cuts "; name=value" off the front of *rest. 1: there is one; 0: the end; -EINVAL: malformed, or
+// ambiguous: a quoted value with an escaped quote (some readers know no escapes and end it there),
+// or an extended parameter (name*=, RFC 5987). Values are without the quotes, escapes untouched.
+static int take_param(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
 {
     struct slice at = skip_blanks(*rest);
     if (at.len == 0) {
@@ -98,7 +101,7 @@ struct slice multipart_boundary(struct slice content_type)
     if (!slice_ieq(first_word(content_type, &rest), SLICE("multipart/form-data"))) {
         return SLICE_NULL;
     }
-    while ((rc = multipart_param(&rest, &name, &value)) > 0) {
+    while ((rc = take_param(&rest, &name, &value)) > 0) {
         if (slice_ieq(name, SLICE("boundary"))) {
             if (boundary.ptr != NULL) {
                 return SLICE_NULL;
@@ -120,7 +123,7 @@ struct slice multipart_name(struct slice disposition, bool *ret_is_file)
     if (!slice_ieq(first_word(disposition, &rest), SLICE("form-data"))) {
         return SLICE_NULL;
     }
-    while ((rc = multipart_param(&rest, &name, &value)) > 0) {
+    while ((rc = take_param(&rest, &name, &value)) > 0) {
         if (slice_ieq(name, SLICE("name"))) {
             if (found.ptr != NULL || slice_find_byte(value, '\\') >= 0) {
                 return SLICE_NULL;

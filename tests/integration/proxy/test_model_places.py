@@ -42,6 +42,11 @@ spec:
     return t.headrace({"all.yaml": "---".join(parts)}, args), servers
 
 
+def form_head(length):
+    return (b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+            % (TYPE.encode(), length))
+
+
 def post(t, headrace, body, path="/v1/audio/transcriptions", **more):
     return t.request(headrace.port, "POST", path, {"content-type": TYPE}, body, **more)
 
@@ -87,8 +92,7 @@ def test_a_form_streams_once_its_model_is_known(t):
     body = field("model", b"a") + file_part(b"first" + b"x" * 1000) + LAST
     cut = body.index(b"first") + 5
     with t.connect(headrace.port) as conn:
-        conn.send(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
-                  % (TYPE.encode(), len(body)))
+        conn.send(form_head(len(body)))
         conn.send(body[:cut])
         eq(seen.wait(20), True)
         conn.send(body[cut:])
@@ -119,9 +123,7 @@ def test_a_hundred_megabytes_in_bounded_memory(t):
     block = bytes(range(256)) * 1000
     want = hashlib.sha1()
     with t.connect(headrace.port) as conn:
-        length = len(head) + size + len(tail)
-        conn.send(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
-                  % (TYPE.encode(), length))
+        conn.send(form_head(len(head) + size + len(tail)))
         left = size
         conn.sock.settimeout(60)
         for piece in (head, *([block] * (size // len(block))), block[:size % len(block)], tail):
@@ -155,7 +157,8 @@ def test_ambiguous_forms_are_refused(t):
         eq(answer.status, 400, body)
         eq(answer.json()["error"]["code"], "invalid_form")
     eq(post(t, headrace, field("model", b"z") + LAST).status, 404)
-    answer = t.request(headrace.port, "POST", "/v1/x", {"content-type": "multipart/form-data"}, b"x")
+    answer = t.request(headrace.port, "POST", "/v1/x", {"content-type": "multipart/form-data"},
+                       b"x")
     eq(answer.json()["error"]["code"], "invalid_form")
     eq((len(servers[0].requests), len(servers[1].requests)), (0, 0))
     # A form without a model is for who asks for none, say an upload of a file.
@@ -178,8 +181,7 @@ def test_a_second_model_ends_what_was_begun(t):
     first = field("model", b"a") + file_part(b"x" * 5000)
     rest = field("model", b"b") + LAST
     with t.connect(headrace.port) as conn:
-        conn.send(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
-                  % (TYPE.encode(), len(first + rest)))
+        conn.send(form_head(len(first + rest)))
         conn.send(first)
         time.sleep(0.2)
         conn.send(rest)

@@ -138,8 +138,8 @@ def test_optional_is_optional(t):
     headrace, servers = setup(t, [serve_all(ok)], args=TRUST + ["--proxy-protocol", "optional"],
                               models=())
     eq(ask(t, headrace).status, 200)
-    eq(ask(t, headrace, pieces=[b"P", b"OST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"])
-       .status, 200)
+    rest = b"OST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    eq(ask(t, headrace, pieces=[b"P", rest]).status, 200)
     eq(ask(t, headrace, preface=v2("192.0.2.2")).status, 200)
     eq([request.get("x-forwarded-for") for request in servers[0].requests],
        ["127.0.0.1", "127.0.0.1", "192.0.2.2"])
