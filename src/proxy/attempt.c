@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "http/grpc.h"
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/body.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
+#include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
@@ -66,7 +68,7 @@ static void write_framing(struct request *request, struct strbuf *out)
         }
     } else if (request->head.framing == HTTP_FRAMING_LENGTH) {
         uint64_t length = request->head.content_length;
-        if (request->model_place == MODEL_IN_FORM && request->model_sent.ptr != NULL) {
+        if (peek_is_on(request) && request->model_sent.ptr != NULL) {
             length += request->model_sent.len - (request->model_end - request->model_start);
         }
         h1_write_header_u64(out, SLICE("content-length"), length);
@@ -187,6 +189,9 @@ static bool set_target(struct request *request, const struct snap_target *target
     request->target = target;
     request->upstream_model = name;
     request->model_sent = sent;
+    if (request->rpc != NULL && request->body_replayable) {
+        peek_settle_message(request);
+    }
     return true;
 }
 
@@ -303,6 +308,20 @@ static void connect_or_advance(struct request *request)
     }
 }
 
+// A gRPC client says how long it waits (the server is told, too): an answer after that is for
+// nobody.
+static void note_client_deadline(struct request *request)
+{
+    const struct http_header *timeout = http_header_find_name(
+        request->head.headers, request->head.header_count, SLICE("grpc-timeout"));
+    uint64_t ms;
+    if (!request->grpc || timeout == NULL || grpc_timeout_ms(timeout->value, &ms) != 0) {
+        return;
+    }
+    uint64_t at = worker_now_ms(request->worker) + ms;
+    request->deadline_ms = request->deadline_ms != 0 ? MIN_OF(request->deadline_ms, at) : at;
+}
+
 void attempt_first(struct request *request)
 {
     const struct snap_rule *rule = request->rule;
@@ -310,6 +329,7 @@ void attempt_first(struct request *request)
     if (rule->request_timeout_ms != 0) {
         request->deadline_ms = worker_now_ms(request->worker) + rule->request_timeout_ms;
     }
+    note_client_deadline(request);
     const struct snap_target *target =
         snapshot_draw_target(rule, rand_u64(&request->worker->rng));
     if (target != NULL && target->backend != NULL &&

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "proxy/attempt.h"
-#include "proxy/form.h"
+#include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -143,7 +143,7 @@ static bool read_members(struct request *request)
 static void body_done(struct request *request)
 {
     request->body_complete = true;
-    if (request->form != NULL && !form_end(request)) {
+    if (peek_is_on(request) && !peek_end(request)) {
         return;
     }
     if (!request->body_buffered) {
@@ -172,8 +172,8 @@ static void body_done(struct request *request)
 // False: replied.
 static bool scan_piece(struct request *request, struct slice piece)
 {
-    if (request->form != NULL) {
-        return form_add(request, piece);
+    if (peek_is_on(request)) {
+        return peek_add(request, piece);
     }
     if (request->scan == NULL) {
         return true;
@@ -217,7 +217,7 @@ static void start_buffered(struct request *request)
     bool empty = request->head.framing == HTTP_FRAMING_NONE ||
                  (request->head.framing == HTTP_FRAMING_LENGTH &&
                   request->head.content_length == 0);
-    if (!empty && request->form == NULL && may_be_json(request)) {
+    if (!empty && !peek_is_on(request) && may_be_json(request)) {
         request->scan = ARENA_NEW(&request->arena, struct json_scan);
         if (request->scan == NULL) {
             reply_fault(request, FAULT_INTERNAL, SLICE(""));
@@ -249,14 +249,14 @@ uint64_t body_limit(const struct request *request)
     if (request->tunnel) {
         return UINT64_MAX;
     }
-    return request->body_buffered && request->form == NULL ? config->max_body_bytes
-                                                           : config->max_streamed_body_bytes;
+    return request->body_buffered && !peek_is_on(request) ? config->max_body_bytes
+                                                          : config->max_streamed_body_bytes;
 }
 
-// A form is collected as far as its model, which is not as long as it may become.
+// A body is collected as far as its model, which is not as long as it may become.
 static bool model_is_late(const struct request *request, size_t more)
 {
-    return request->form != NULL && request->body_buffered &&
+    return peek_is_on(request) && request->body_buffered &&
            request->body.len + more > request->worker->config->max_body_bytes;
 }
 
@@ -266,7 +266,7 @@ bool body_add(struct request *request, struct slice piece)
     if (request->body_received > body_limit(request) || model_is_late(request, piece.len)) {
         bool late = request->body_received <= body_limit(request);
         reply_fault(request, FAULT_BODY_TOO_LARGE,
-                    late ? SLICE("the form's field \"model\" must come before its files")
+                    late ? SLICE("the model's name must come before the data")
                          : SLICE(""));
         return false;
     }
@@ -321,8 +321,8 @@ void body_added(struct request *request, bool end)
             return;
         }
     }
-    if (!end && form_is_ready(request)) {
-        form_route(request);
+    if (!end && peek_is_ready(request)) {
+        peek_route(request);
         if (stream->request != request) {
             return;
         }
@@ -342,7 +342,7 @@ void body_added(struct request *request, bool end)
 static int body_slices(const struct request *request, struct slice out[3])
 {
     struct slice body = body_bytes(request);
-    bool here = request->model_place == MODEL_IN_JSON || request->model_place == MODEL_IN_FORM;
+    bool here = request->model_place >= MODEL_IN_JSON && request->model_place <= MODEL_IN_MESSAGE;
     if (request->model_sent.ptr == NULL || !here) {
         out[0] = body;
         return 1;

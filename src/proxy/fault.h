@@ -10,6 +10,8 @@
       "the request body is not valid JSON")                                                       \
     X(INVALID_FORM, 400, "invalid_form", "invalid_request_error",                                 \
       "the multipart form cannot be read")                                                        \
+    X(INVALID_MESSAGE, 400, "invalid_message", "invalid_request_error",                           \
+      "the model cannot be read from the gRPC message")                                           \
     X(DUPLICATE_KEY, 400, "duplicate_key", "invalid_request_error",                               \
       "the request body has a member twice")                                                      \
     X(MODEL_MISSING, 400, "model_missing", "invalid_request_error",                               \

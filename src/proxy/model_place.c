@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "ai/oip.h"
+#include "ai/oip_grpc.h"
 #include "base/utf8.h"
 #include "json/write.h"
 #include "proxy/reply.h"
@@ -108,6 +108,22 @@ static struct slice quote(struct request *request, struct slice name)
     return text;
 }
 
+// A protobuf string: its length, then the name.
+static struct slice as_field(struct request *request, struct slice name)
+{
+    struct oip_splice splice;
+    if (!is_sound(name) || oip_splice_make(request->rpc, name, &splice) != 0) {
+        return SLICE_NULL;
+    }
+    char *text = arena_bytes(&request->arena, splice.length_len + name.len);
+    if (text == NULL) {
+        return SLICE_NULL;
+    }
+    memcpy(text, splice.length, splice.length_len);
+    memcpy(text + splice.length_len, name.ptr, name.len);
+    return slice_of(text, splice.length_len + name.len);
+}
+
 struct slice model_place_encode(struct request *request, struct slice name)
 {
     char *out;
@@ -116,6 +132,8 @@ struct slice model_place_encode(struct request *request, struct slice name)
     case MODEL_IN_QUERY:
         out = arena_bytes(&request->arena, 3 * name.len);
         return out != NULL ? slice_of(out, oip_segment_encode(name, out)) : SLICE_NULL;
+    case MODEL_IN_MESSAGE:
+        return as_field(request, name);
     case MODEL_IN_FORM:
         return is_sound(name) ? arena_dup(&request->arena, name) : SLICE_NULL;
     default:

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proxy/reply_grpc.h"
 #include "proxy/worker.h"
 
 enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
@@ -88,6 +89,10 @@ static void cut_answer(struct request *request, enum fault fault)
     request_drop_upstream(request);
     reservation_release(&request->reservation);
     request->client_keep_alive = false;
+    if (request->grpc && reply_grpc_cut(request, fault) != 0) {
+        request_abort(request, fault);
+        return;
+    }
     if (request->sse && request->client_framing != CLIENT_LENGTH &&
         !stream_blocked(request->client)) {
         struct strbuf event;
@@ -114,6 +119,10 @@ void reply_fault(struct request *request, enum fault fault, struct slice detail)
     request->fault = fault;
     if (request->committed) {
         cut_answer(request, fault);
+        return;
+    }
+    if (request->grpc) {
+        reply_grpc(request, fault, fault_message(request, fault, detail));
         return;
     }
     unsigned status = request->reject_status != 0 ? request->reject_status : fault_status(fault);
@@ -146,6 +155,11 @@ void reply_model_not_found(struct request *request)
         openai_close_names_write(&close, &text);
     }
     request->fault = FAULT_MODEL_NOT_FOUND;
+    if (request->grpc) {
+        reply_grpc(request, FAULT_MODEL_NOT_FOUND, strbuf_slice(&text));
+        strbuf_fini(&text);
+        return;
+    }
     struct strbuf body;
     strbuf_init(&body, REPLY_BODY_MAX);
     openai_error_write(&body, 404, slice_of_str(fault_type(FAULT_MODEL_NOT_FOUND)),

@@ -6,13 +6,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "http/grpc.h"
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
-#include "proxy/form.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
+#include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -218,6 +219,13 @@ static bool takes_trailers(const struct stream *stream, const struct http_reques
     return false;
 }
 
+static bool is_grpc(const struct stream *stream, const struct http_request *head)
+{
+    const struct http_header *type =
+        http_header_find(head->headers, head->header_count, HTTP_TOKEN_CONTENT_TYPE);
+    return stream->version == STREAM_HTTP2 && type != NULL && grpc_content_type(type->value);
+}
+
 // Slices of the parsed head point into the receive buffer: move them to the copy.
 static void rebase(struct slice *s, const char *from, size_t len, char *to)
 {
@@ -342,7 +350,7 @@ static bool choose_body(struct request *request)
     const struct http_request *head = &request->head;
     // Who names the model elsewhere needs no look at the body.
     request->body_buffered = rule->needs_body && request->model_place == MODEL_NOWHERE;
-    if (request->body_buffered && !form_begin(request)) {
+    if (request->body_buffered && !peek_begin(request)) {
         return false;
     }
     if (head->framing == HTTP_FRAMING_LENGTH && head->content_length > body_limit(request)) {
@@ -372,6 +380,7 @@ void request_begin(struct stream *stream, const struct http_request *head, const
     request->body_replayable = true;
     request->body_complete = whole;
     request->wants_trailers = takes_trailers(stream, head);
+    request->grpc = is_grpc(stream, head);
     if (!adopt_input(request, head, buf, head_len, body_len)) {
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return;

@@ -45,7 +45,14 @@ enum request_phase {
 };
 
 // Where the request names its model.
-enum model_place { MODEL_NOWHERE, MODEL_IN_JSON, MODEL_IN_FORM, MODEL_IN_PATH, MODEL_IN_QUERY };
+enum model_place {
+    MODEL_NOWHERE,
+    MODEL_IN_JSON, // of the body, as the two after it
+    MODEL_IN_FORM,
+    MODEL_IN_MESSAGE, // gRPC; with the bytes of its length
+    MODEL_IN_PATH,
+    MODEL_IN_QUERY,
+};
 
 enum client_framing { CLIENT_NONE, CLIENT_LENGTH, CLIENT_CHUNKED, CLIENT_CLOSE };
 
@@ -87,7 +94,9 @@ struct request {
 
     // What the body says.
     struct json_scan *scan; // NULL: not JSON or not needed
-    struct multipart_scan *form; // NULL: no form, or not needed (proxy/form.h)
+    struct multipart_scan *form; // NULL: no form, or not needed (proxy/peek.h)
+    struct oip_scan *rpc;        // NULL: no such message, or not needed
+    bool grpc;                   // the request is gRPC, and so are our answers
     struct slice model;     // decoded, in the arena; ptr NULL = none
     enum model_place model_place;
     uint64_t model_start; // its place in the body, the path or the query, as it came

@@ -138,7 +138,7 @@ def test_a_late_model_has_a_limit(t):
     headrace, servers = models(t, [serve_all(ok_json)], ["--max-body-bytes", "100000"])
     answer = post(t, headrace, file_part(b"x" * 200000) + field("model", b"a") + LAST)
     eq(answer.status, 413)
-    contains(answer.text, "before its files")
+    contains(answer.text, "before the data")
     eq(post(t, headrace, field("model", b"a") + file_part(b"x" * 200000) + LAST).status, 200)
     eq(len(servers[0].requests), 1)
     headrace, _ = models(t, [serve_all(ok_json)], ["--max-streamed-body-bytes", "100000"])
