@@ -29,6 +29,8 @@ static const struct token_row tokens[HTTP_TOKEN_COUNT] = {
     [HTTP_TOKEN_RETRY_AFTER] = {.name = SLICE("retry-after")},
     [HTTP_TOKEN_SERVER] = {.name = SLICE("server")},
     [HTTP_TOKEN_TE] = {.name = SLICE("te"), .hop_by_hop = true},
+    [HTTP_TOKEN_TRACEPARENT] = {.name = SLICE("traceparent")},
+    [HTTP_TOKEN_TRACESTATE] = {.name = SLICE("tracestate")},
     [HTTP_TOKEN_TRAILER] = {.name = SLICE("trailer"), .hop_by_hop = true},
     [HTTP_TOKEN_TRANSFER_ENCODING] = {.name = SLICE("transfer-encoding"), .hop_by_hop = true},
     [HTTP_TOKEN_UPGRADE] = {.name = SLICE("upgrade"), .hop_by_hop = true},
@@ -121,9 +123,10 @@ static enum http_token candidate_of(const char *name, size_t len)
     case 10:
         return first == 'c'   ? HTTP_TOKEN_CONNECTION
                : first == 'u' ? HTTP_TOKEN_USER_AGENT
+               : first == 't' ? HTTP_TOKEN_TRACESTATE
                               : HTTP_TOKEN_KEEP_ALIVE;
     case 11:
-        return HTTP_TOKEN_RETRY_AFTER;
+        return first == 'r' ? HTTP_TOKEN_RETRY_AFTER : HTTP_TOKEN_TRACEPARENT;
     case 12:
         return first == 'c' ? HTTP_TOKEN_CONTENT_TYPE : HTTP_TOKEN_X_REQUEST_ID;
     case 13:

@@ -77,10 +77,10 @@ struct slice traceparent_find(const struct http_header *headers, size_t count,
     size_t members = 0;
     bool printable = true;
     for (size_t i = 0; i < count; i++) {
-        if (slice_ieq(headers[i].name, SLICE("traceparent"))) {
+        if (headers[i].token == HTTP_TOKEN_TRACEPARENT) {
             parent = headers[i].value;
             parents++;
-        } else if (slice_ieq(headers[i].name, SLICE("tracestate"))) {
+        } else if (headers[i].token == HTTP_TOKEN_TRACESTATE) {
             bytes += headers[i].value.len;
             members += members_of(headers[i].value);
             printable = printable && is_printable(headers[i].value);

@@ -69,10 +69,12 @@ bool origin_takes(const struct request *request, const struct http_header *heade
     case HTTP_TOKEN_X_FORWARDED_PROTO:
     case HTTP_TOKEN_X_FORWARDED_SERVER:
     case HTTP_TOKEN_X_REAL_IP:
+    case HTTP_TOKEN_TRACEPARENT:
         return true;
+    case HTTP_TOKEN_TRACESTATE:
+        return !request->pass_tracestate;
     default:
-        return slice_ieq(header->name, SLICE("traceparent")) ||
-               (!request->pass_tracestate && slice_ieq(header->name, SLICE("tracestate")));
+        return false;
     }
 }
 

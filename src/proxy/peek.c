@@ -110,7 +110,7 @@ static bool take_model(struct request *request)
 void peek_route(struct request *request)
 {
     request->body_buffered = false;
-    request->body.max = MAX_OF(request->body.max, (size_t)BODY_WINDOW_MAX);
+    request->body.max = MAX_OF(request->body.max, request->body.len + BODY_WINDOW_MAX);
     request->up_chunked = request->head.framing == HTTP_FRAMING_CHUNKED;
     request->prompt_bytes = request->head.content_length;
     if (take_model(request)) {

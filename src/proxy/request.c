@@ -222,8 +222,10 @@ static bool takes_trailers(const struct stream *stream, const struct http_reques
 static bool is_grpc(const struct stream *stream, const struct http_request *head)
 {
     const struct http_header *type =
-        http_header_find(head->headers, head->header_count, HTTP_TOKEN_CONTENT_TYPE);
-    return stream->version == STREAM_HTTP2 && type != NULL && grpc_content_type(type->value);
+        stream->version == STREAM_HTTP2
+            ? http_header_find(head->headers, head->header_count, HTTP_TOKEN_CONTENT_TYPE)
+            : NULL;
+    return type != NULL && grpc_content_type(type->value);
 }
 
 // Slices of the parsed head point into the receive buffer: move them to the copy.

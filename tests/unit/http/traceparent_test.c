@@ -36,7 +36,9 @@ static void only_valid_parents_pass(void **state)
 
 static struct http_header header(const char *name, const char *value)
 {
-    return (struct http_header){.name = slice_of_str(name), .value = slice_of_str(value)};
+    return (struct http_header){.name = slice_of_str(name),
+                                .value = slice_of_str(value),
+                                .token = (uint16_t)http_token_find(slice_of_str(name))};
 }
 
 static void the_state_goes_with_its_parent(void **state)
