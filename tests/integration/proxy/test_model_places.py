@@ -4,10 +4,15 @@ Inference Protocol, the query of an upgrade."""
 
 import hashlib
 import json
+import os
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 
 from common import contains, eq, eventually, main, ok_json, route, serve_all, upstream
+from harness import skip
 
 TYPE = "multipart/form-data; boundary=xYz"
 LAST = b"--xYz--\r\n"
@@ -210,6 +215,27 @@ spec:
         eq(post(t, headrace, field("model", b"a") + file_part(b"x" * 3000) + LAST).status, 200)
     eq({request.body for server in servers for request in server.requests},
        {field("model", b"longer") + file_part(b"x" * 3000) + LAST})
+
+
+def test_curl_sends_a_form(t):
+    """With either version, the model behind and before a file that is larger than every window."""
+    if shutil.which("curl") is None:
+        skip("needs curl")
+    headrace, servers = models(t, [serve_all(ok_json), serve_all(ok_json)])
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(os.urandom(5000000))
+        file.flush()
+        for version in ("--http1.1", "--http2-prior-knowledge"):
+            for fields in (["-F", "model=b", "-F", "file=@" + file.name],
+                           ["-F", "file=@" + file.name, "-F", "model=b"]):
+                done = subprocess.run(
+                    ["curl", "-sS", "-m", "40", version, "-o", "/dev/null", "-w", "%{http_code}",
+                     *fields, "http://127.0.0.1:%d/v1/audio/transcriptions" % headrace.port],
+                    stdout=subprocess.PIPE, check=False)
+                eq(done.stdout, b"200")
+                body = servers[1].requests[-1].body
+                eq((len(body) > 5000000, b"\r\n\r\nother b\r\n--" in body), (True, True))
+    eq(len(servers[1].requests), 4)
 
 
 def test_paths_of_the_open_inference_protocol(t):
