@@ -50,7 +50,6 @@ void origin_note(struct request *request)
 {
     const struct cidr_list *trusted = &request->worker->config->trusted_proxies;
     struct ip peer;
-    request->client_address = slice_of_str(request->client->peer);
     note_trace(request);
     if (trusted->count != 0 && ip_parse(request->client_address, &peer) == 0 &&
         cidr_list_contains(trusted, &peer)) {

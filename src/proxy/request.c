@@ -378,6 +378,7 @@ void request_begin(struct stream *stream, const struct http_request *head, const
     request->client = stream;
     stream->request = request;
     request->started_ns = clock_mono_ns();
+    request->client_address = slice_of_str(stream->peer);
     request->client_keep_alive = head->keep_alive;
     request->body_replayable = true;
     request->body_complete = whole;
