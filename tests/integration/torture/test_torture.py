@@ -59,6 +59,8 @@ def serve(peer, request):
         peer.json(b'{"x":"' + b"y" * BIG + b'"}')
     elif request.target == "/raw":
         peer.json(b"%d" % len(body))
+    elif (request.get("content-type") or "").startswith("multipart/"):
+        peer.json(b'"%s"' % body.split(b"\r\n")[3])
     else:
         peer.json(b'{"model":%s}' % json.dumps(json.loads(body)["model"]).encode())
 
@@ -78,6 +80,11 @@ SSE = b"".join(b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % w
                for w in (b"a", b"b", b"c"))
 RENAMED = b'{"model":"m-upstream"}'
 CHUNKED = b"POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+FORM = (b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + b"z" * BIG +
+        b"\r\n--b--\r\n")
+FORM_HEAD = (b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\n"
+             b"content-type: multipart/form-data; boundary=b\r\ncontent-length: %d\r\n\r\n")
 # (what is sent, in pieces; the status and the body of each answer)
 SCRIPT = [
     ([post(CHAT, chat())], [(200, RENAMED)]),
@@ -91,6 +98,9 @@ SCRIPT = [
     ([CHUNKED + b"5\r\nabcde\r\n", b"3\r\nfgh\r\n0\r\n\r\n"], [(200, b"8")]),
     ([post(CHAT, chat()) + post(b"/raw", b"12") + b"GET /v1/models/m HTTP/1.1\r\nhost: x\r\n\r\n"],
      [(200, RENAMED), (200, b"2"), (200, None)]),
+    ([CHUNKED.replace(b"host: x", b"host: x\r\nte: trailers") + b"5\r\nabcde\r\n0\r\nx: y\r\n\r\n"],
+     [(200, b"5")]),
+    ([FORM_HEAD % len(FORM) + FORM[:-BIG], FORM[-BIG:]], [(200, b'"m-upstream"')]),
     ([b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n"], [(200, None)]),
     ([post(CHAT, b'{"model":"nobody"}')], [(404, None)]),
     ([post(CHAT, b'{"model":')], [(400, None)]),
