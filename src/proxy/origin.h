@@ -4,8 +4,8 @@
 
 #include "proxy/request.h"
 
-// Reads the head: sets request->forwarded and the trace context, and replaces ->client_address where
-// the peer is a trusted proxy.
+// Reads the head: sets request->forwarded and the trace context, and replaces ->client_address
+// where the peer is a trusted proxy.
 void origin_note(struct request *request);
 
 // Whether a header of the request is ours to write, or left out, because of that.
