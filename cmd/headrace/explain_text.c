@@ -4,15 +4,28 @@
 #include <string.h>
 
 #include "admin_client.h"
+#include "endpoint/pick.h"
 #include "table.h"
 
+// Why others came first.
 static void remark(struct json_object *candidate, struct table *table)
 {
-    const char *why = json_flag(candidate, "kv_full")      ? "KV cache full"
-                      : json_flag(candidate, "overloaded") ? "refused lately"
-                      : json_flag(candidate, "avoided")    ? "failing, or tried before"
-                                                           : "";
-    table_cell(table, "%s", why);
+    static const struct {
+        const char *name;
+        const char *text;
+    } rows[] = {
+#define X(name_, label, text_) {.name = label, .text = text_},
+        PICK_SKIP_TABLE(X)
+#undef X
+    };
+    const char *skip = json_text(candidate, "skip", "none");
+    const char *text = "";
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        text = strcmp(rows[i].name, skip) == 0 ? rows[i].text : text;
+    }
+    bool tried = json_flag(candidate, "tried");
+    table_cell(table, "%s%s%s", text, text[0] != '\0' && tried ? ", " : "",
+               tried ? "tried before" : "");
 }
 
 static void candidate_row(struct json_object *candidate, bool chosen, struct table *table)

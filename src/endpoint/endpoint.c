@@ -152,19 +152,24 @@ void endpoint_report_failure(struct endpoint *endpoint, uint64_t now_ms)
 void endpoint_report_overloaded(struct endpoint *endpoint, uint64_t now_ms)
 {
     atomic_fetch_add_explicit(&endpoint->overloads, 1, memory_order_relaxed);
-    avoid_for(&endpoint->overloaded_until_ms, &endpoint->overloads_in_row, now_ms,
+    avoid_for(&endpoint->overloaded_until_ms, &endpoint->health.overloads_in_row, now_ms,
               OVERLOADED_FIRST_MS, OVERLOADED_MAX_MS);
 }
 
-void endpoint_report_success(struct endpoint *endpoint)
+void endpoint_report_reached(struct endpoint *endpoint)
 {
     // Looks before it writes: the line is shared by all workers and successes are the rule.
     if (atomic_load_explicit(&endpoint->failures_in_row, memory_order_relaxed) != 0) {
         atomic_store_explicit(&endpoint->failures_in_row, 0, memory_order_relaxed);
         atomic_store_explicit(&endpoint->avoid_until_ms, 0, memory_order_relaxed);
     }
-    if (atomic_load_explicit(&endpoint->overloads_in_row, memory_order_relaxed) != 0) {
-        atomic_store_explicit(&endpoint->overloads_in_row, 0, memory_order_relaxed);
+}
+
+void endpoint_report_success(struct endpoint *endpoint)
+{
+    endpoint_report_reached(endpoint);
+    if (atomic_load_explicit(&endpoint->health.overloads_in_row, memory_order_relaxed) != 0) {
+        atomic_store_explicit(&endpoint->health.overloads_in_row, 0, memory_order_relaxed);
         atomic_store_explicit(&endpoint->overloaded_until_ms, 0, memory_order_relaxed);
     }
 }

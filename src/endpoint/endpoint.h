@@ -26,6 +26,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/slice.h"
+#include "endpoint/health.h"
 #include "event/epoch.h"
 
 // The books of one endpoint in one word, so that pick and reserve can be one compare-and-swap:
@@ -89,12 +90,14 @@ struct endpoint {
     _Atomic uint64_t probe_until_ms;      // one request is trying it after failures
     _Atomic uint64_t overloaded_until_ms; // after the engine refused for want of room
     _Atomic uint32_t failures_in_row;
-    _Atomic uint32_t overloads_in_row;
+    _Atomic uint32_t health_flags; // enum health_flag; 0 = nothing to be minded
     _Atomic uint32_t weight; // relative capacity, 1..; 1 unless the backend says otherwise
     _Atomic bool removed;    // in no set any more: close idle connections
 
     CACHE_ALIGNED _Atomic uint32_t sample_seq; // odd while being written
     _Atomic uint64_t sample_words[ENDPOINT_SAMPLE_WORDS]; // endpoint_sample_* only
+
+    struct endpoint_health health;
 
     CACHE_ALIGNED _Atomic uint64_t failures;
     _Atomic uint64_t overloads;
@@ -140,6 +143,11 @@ struct backend_state {
     _Atomic uint32_t watchers;
     struct endpoint_table *table;
     _Atomic(struct endpoint_set *) set; // never NULL; release by the writer, acquire by readers
+    _Atomic(struct health_config *) health; // the same
+    _Atomic bool panic;   // so few are available that ejections and checks are ignored
+    _Atomic bool judging; // somebody ejects or recounts: a lock that is only tried
+    uint64_t compared_ms; // of health_watch alone: the last comparison of siblings
+    bool told_panic;
     _Atomic uint64_t round_robin;
     // Bytes of prompt text per prompt token × 1024, learnt from `usage`; starts at 4 bytes.
     _Atomic uint32_t bytes_per_token_q10;
@@ -199,6 +207,7 @@ struct endpoint_spec {
     socklen_t address_len;
     struct slice pod;
     uint32_t weight;
+    bool terminating; // it goes, and serves because nobody else does
 };
 
 // Replaces the set. Endpoints whose address stays keep their state, unless the pod behind it is
@@ -211,6 +220,15 @@ MUST_CHECK int backend_state_set_endpoints(struct backend_state *backend,
 // Sets how the endpoints are scraped and when data is stale. Control thread.
 void backend_state_configure(struct backend_state *backend, const struct scrape_config *config);
 
+// Sets how the endpoints are judged. 0 or -ENOMEM (nothing changed). Control thread.
+MUST_CHECK int backend_state_judge_by(struct backend_state *backend,
+                                      const struct health_config *config);
+
+// Of the endpoints that are in no set any more and still held, these pods are terminating (and not
+// merely not ready). Control thread.
+void backend_state_mark_terminating(struct backend_state *backend,
+                                    const struct endpoint_spec *specs, size_t count);
+
 // Parses "10.0.0.1" or "fd00::1" (no names, no zone) with a port (not 0) into a spec's address; the
 // rest of the spec stays. 0 or -EINVAL.
 MUST_CHECK int endpoint_address_parse(struct slice ip, uint16_t port, struct endpoint_spec *spec);
@@ -220,6 +238,13 @@ static inline struct endpoint_set *backend_state_endpoints(struct backend_state 
 {
     // Acquire pairs with the release in backend_state_set_endpoints.
     return atomic_load_explicit(&backend->set, memory_order_acquire);
+}
+
+// Valid like the set, and with the table's lock.
+static inline const struct health_config *backend_state_health(const struct backend_state *backend)
+{
+    // Acquire pairs with the release in backend_state_judge_by.
+    return atomic_load_explicit(&backend->health, memory_order_acquire);
 }
 
 // Inside an epoch section with an endpoint of a set, with the table's lock, with a reservation, or
@@ -307,12 +332,15 @@ static inline double sample_fading_share(const struct sample_fading *fading, uin
 double backend_state_sample_share(const struct backend_state *backend, uint64_t taken_ms,
                                   uint64_t now_ms);
 
-// Outcome of an attempt. A failure (connect, reset, no token in time) makes picks avoid the
+// The short-term consequences of an attempt's outcome (health_report in endpoint/health.h is what
+// the proxy calls). A failure (connect, reset, no token in time) makes picks avoid the
 // endpoint for a while that doubles with each one in a row (1 s … 30 s; failures inside such a
 // while are of the same burst and do not double it). After it one request at a time is let through,
 // until a success clears all.
 void endpoint_report_failure(struct endpoint *endpoint, uint64_t now_ms);
 void endpoint_report_success(struct endpoint *endpoint);
+// It answers, if only with a refusal: clears failures.
+void endpoint_report_reached(struct endpoint *endpoint);
 
 // The engine refused for want of room (503, or an error event that says so): avoided for 250 ms,
 // growing to 2 s while it goes on. Not a failure: the pod is well. A success clears it.

@@ -44,15 +44,23 @@ enum {
     MEAN_PROMPT_SHARE = 32, // of a new prompt in the running mean: 1/32
 };
 
-// Better first.
+// Better first: enum pick_skip, and behind all of these who was tried.
 enum tier {
-    TIER_FREE = 0,
-    TIER_KV_FULL,
-    TIER_OVERLOADED,
-    TIER_FAILING,
-    TIER_TRIED, // added to the others
+    TIER_FREE = PICK_SKIP_NONE,
+    TIER_FAILING = PICK_SKIP_FAILING,
+    TIER_TRIED = PICK_SKIP_COUNT, // added to the others
     TIER_NONE = 2 * TIER_TRIED,
 };
+
+const char *pick_skip_name(enum pick_skip skip)
+{
+    static const char *const names[PICK_SKIP_COUNT] = {
+#define X(name, label, text) [PICK_SKIP_##name] = label,
+        PICK_SKIP_TABLE(X)
+#undef X
+    };
+    return names[skip];
+}
 
 const char *pick_policy_name(enum pick_policy policy)
 {
@@ -77,6 +85,7 @@ struct scan {
     uint64_t prompt_tokens;
     uint64_t tie_seed;
     struct sample_fading fading;
+    bool panic; // of the backend: ejections and checks do not count
 };
 
 // One endpoint as a pick sees it. Which terms its cost is made of, candidate_fill works out for the
@@ -91,6 +100,7 @@ struct view {
     unsigned tier;
     bool kv_full;
     bool overloaded;
+    double warmth; // of a fair share; 1 unless it is warming up
 };
 
 static bool was_tried(const struct pick_request *request, uint32_t id)
@@ -160,19 +170,52 @@ void pick_digest(struct endpoint_sample *sample)
     };
 }
 
-static unsigned tier_of(const struct scan *scan, const struct view *view)
+// What health says, for the few of whom it says anything.
+static __attribute__((noinline)) unsigned tier_of_health(const struct scan *scan,
+                                                         struct view *view, uint32_t flags)
+{
+    const struct endpoint_health *health = &view->endpoint->health;
+    uint64_t now_ms = scan->request->now_ms;
+    // Relaxed: hints, each meaningful alone.
+    if ((flags & HEALTH_LEAVING) != 0 &&
+        atomic_load_explicit(&health->leaving_until_ms, memory_order_relaxed) > now_ms) {
+        return PICK_SKIP_LEAVING;
+    }
+    if ((flags & HEALTH_UNHEALTHY) != 0 && !scan->panic) {
+        return PICK_SKIP_UNHEALTHY;
+    }
+    if ((flags & HEALTH_EJECTED) != 0 && !scan->panic &&
+        atomic_load_explicit(&health->ejected_until_ms, memory_order_relaxed) > now_ms) {
+        return PICK_SKIP_EJECTED;
+    }
+    if ((flags & HEALTH_WARMING) != 0) {
+        view->warmth = health_warmth(view->endpoint, now_ms);
+        // Of so many picks it stands back in all but its share: where nothing runs yet, costs could
+        // not hold it back. The key is as good as random, and the same over rescans; its low bits
+        // have no say in ties.
+        return (double)(view->tie & 0xfffff) * 0x1p-20 < view->warmth ? TIER_FREE
+                                                                      : PICK_SKIP_WARMING;
+    }
+    return TIER_FREE;
+}
+
+static unsigned tier_of(const struct scan *scan, struct view *view)
 {
     const struct endpoint *endpoint = view->endpoint;
     uint64_t now_ms = scan->request->now_ms;
-    unsigned tier = view->kv_full ? TIER_KV_FULL : TIER_FREE;
+    unsigned tier = view->kv_full ? (unsigned)PICK_SKIP_KV_FULL : TIER_FREE;
     if (view->overloaded) {
-        tier = TIER_OVERLOADED;
+        tier = PICK_SKIP_OVERLOADED;
     }
     // Relaxed: hints, each meaningful alone.
     if (UNLIKELY(atomic_load_explicit(&endpoint->failures_in_row, memory_order_relaxed) != 0) &&
         (atomic_load_explicit(&endpoint->avoid_until_ms, memory_order_relaxed) > now_ms ||
          atomic_load_explicit(&endpoint->probe_until_ms, memory_order_relaxed) > now_ms)) {
         tier = TIER_FAILING;
+    }
+    uint32_t flags = atomic_load_explicit(&endpoint->health_flags, memory_order_relaxed);
+    if (UNLIKELY(flags != 0)) {
+        tier = MAX_OF(tier, tier_of_health(scan, view, flags));
     }
     if (scan->request->tried_count > 0 && was_tried(scan->request, endpoint->id)) {
         tier += TIER_TRIED;
@@ -197,6 +240,16 @@ static bool kv_is_full(const struct view *view, const struct sample_digest *dige
            digest->kv_free_tokens < (double)(int64_t)(view->own_tokens + since);
 }
 
+// What is there already weighs more while it warms up: full at half the load of the others, it gets
+// half of their share.
+static double warming_cost(const struct scan *scan, const struct view *view)
+{
+    double own = scan->request->policy == PICK_INFERENCE_AWARE
+                     ? (double)(int64_t)(2 * view->own_tokens)
+                     : MIN_OF(view->cost, 1.0);
+    return own + (view->cost - own) / view->warmth;
+}
+
 // Fills what all policies need and the cost for those that have one. In tokens of prefill work for
 // InferenceAware, in requests for LeastRequest, 0 for the others.
 static void view_endpoint(const struct scan *scan, struct endpoint *endpoint, struct view *view)
@@ -217,6 +270,7 @@ static void view_endpoint(const struct scan *scan, struct endpoint *endpoint, st
     view->overloaded =
         atomic_load_explicit(&endpoint->overloaded_until_ms, memory_order_relaxed) >
         scan->request->now_ms;
+    view->warmth = 1;
     view->tier = tier_of(scan, view);
     double ours = load_requests(view->load);
 
@@ -231,6 +285,9 @@ static void view_endpoint(const struct scan *scan, struct endpoint *endpoint, st
         break;
     default:
         view->cost = 0;
+    }
+    if (UNLIKELY(view->warmth < 1)) {
+        view->cost = warming_cost(scan, view);
     }
     if (UNLIKELY(weight != 1)) {
         view->cost /= weight;
@@ -277,6 +334,8 @@ static void candidate_fill(const struct scan *scan, const struct view *view,
         .kv_utilisation = sampled ? (float)sample.kv_utilisation : -1,
         .ours_requests = load_requests(view->load),
         .age_ms = (uint32_t)MIN_OF(age, (uint64_t)UINT32_MAX),
+        .skip = (enum pick_skip)(view->tier % TIER_TRIED),
+        .tried = view->tier >= TIER_TRIED,
         .avoided = view->tier != TIER_FREE,
         .kv_full = view->kv_full,
         .overloaded = view->overloaded,
@@ -500,6 +559,7 @@ static struct scan scan_of(struct backend_state *backend, const struct pick_requ
         .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
         .tie_seed = rand_u64(request->rng),
         .fading = sample_fading_of(backend),
+        .panic = atomic_load_explicit(&backend->panic, memory_order_relaxed),
     };
 }
 

@@ -14,6 +14,26 @@ struct reservation {
     uint64_t tokens;           // uncached prompt tokens still in the books
 };
 
+// Why an endpoint stands behind others whatever it costs; the worse, the later.
+// X(enum, name in pages, text)
+#define PICK_SKIP_TABLE(X)                                               \
+    X(NONE, "none", "")                                                  \
+    X(WARMING, "warming", "warming up: takes a growing share")           \
+    X(KV_FULL, "kv_full", "KV cache full")                               \
+    X(OVERLOADED, "overloaded", "refused lately")                        \
+    X(FAILING, "failing", "failing")                                     \
+    X(EJECTED, "ejected", "ejected for its errors or its slowness")      \
+    X(UNHEALTHY, "unhealthy", "its health checks fail")                  \
+    X(LEAVING, "leaving", "terminating, or it says that it goes")
+
+enum pick_skip {
+#define X(name, label, text) PICK_SKIP_##name,
+    PICK_SKIP_TABLE(X)
+#undef X
+    PICK_SKIP_COUNT,
+};
+const char *pick_skip_name(enum pick_skip skip);
+
 // The terms of one candidate's cost, for explanations, in tokens of prefill work: InferenceAware's
 // cost is their sum divided by the weight.
 struct pick_candidate {
@@ -29,7 +49,9 @@ struct pick_candidate {
     uint32_t weight;
     uint32_t ours_requests;
     uint32_t age_ms;        // of the scraped data; UINT32_MAX = none
-    bool avoided;           // failing or refusing lately, tried before, or its KV would overflow
+    enum pick_skip skip;    // why others came first; more than one reason: the worst
+    bool tried;             // by this request before: behind all that were not
+    bool avoided;           // there is such a reason, or it was tried
     bool kv_full;
     bool overloaded;        // the engine refused requests a moment ago
 };

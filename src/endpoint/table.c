@@ -136,6 +136,7 @@ static struct endpoint *endpoint_new(struct endpoint_table *table, const struct 
     address_format(&spec->address, endpoint->text, sizeof(endpoint->text));
     snprintf(endpoint->pod, sizeof(endpoint->pod), "%.*s", SLICE_FMT(spec->pod));
     endpoint->added_ms = clock_mono_ms();
+    endpoint->health.window_began_ms = endpoint->added_ms;
     list_init(&endpoint->gone_node);
     atomic_fetch_add_explicit(&table->endpoint_count, 1, memory_order_relaxed);
     return endpoint;
@@ -161,8 +162,9 @@ static void endpoint_revive(struct endpoint *endpoint)
     list_remove(&endpoint->gone_node);
     atomic_store_explicit(&endpoint->failures_in_row, 0, memory_order_relaxed);
     atomic_store_explicit(&endpoint->avoid_until_ms, 0, memory_order_relaxed);
-    atomic_store_explicit(&endpoint->overloads_in_row, 0, memory_order_relaxed);
+    atomic_store_explicit(&endpoint->health.overloads_in_row, 0, memory_order_relaxed);
     atomic_store_explicit(&endpoint->overloaded_until_ms, 0, memory_order_relaxed);
+    health_forget(endpoint);
     atomic_store_explicit(&endpoint->removed, false, memory_order_relaxed);
 }
 
@@ -256,6 +258,24 @@ static void set_change_undo(struct set_change *change)
     free(change->next);
 }
 
+// What the spec says of an endpoint that will be served. Of a backend's first endpoints none is
+// fresh beside others: there is no slow start.
+static void set_change_apply(const struct set_change *change, struct endpoint *endpoint,
+                             const struct endpoint_spec *spec)
+{
+    bool fresh = endpoint->in_sets == 1; // in this set only
+    atomic_store_explicit(&endpoint->weight, MAX_OF(spec->weight, 1u), memory_order_relaxed);
+    if (atomic_load_explicit(&endpoint->removed, memory_order_relaxed)) {
+        endpoint_revive(endpoint);
+        fresh = true;
+    }
+    health_set_terminating(endpoint, spec->terminating);
+    if (fresh && change->old->count > 0) {
+        health_warm(endpoint, backend_state_health(change->backend)->slow_start_ms,
+                    clock_mono_ms());
+    }
+}
+
 static void set_change_commit(struct set_change *change, const struct endpoint_spec *specs,
                               size_t count)
 {
@@ -263,11 +283,7 @@ static void set_change_commit(struct set_change *change, const struct endpoint_s
     for (size_t i = count; i-- > 0;) { // backwards: of duplicates the first has the last word
         struct address_key key = address_key_of(&specs[i].address);
         struct endpoint *endpoint = map_get(&change->taken, address_key_slice(&key));
-        atomic_store_explicit(&endpoint->weight, MAX_OF(specs[i].weight, 1u),
-                              memory_order_relaxed);
-        if (atomic_load_explicit(&endpoint->removed, memory_order_relaxed)) {
-            endpoint_revive(endpoint);
-        }
+        set_change_apply(change, endpoint, &specs[i]);
     }
     pthread_mutex_lock(&table->lock);
     // Release pairs with the acquire in backend_state_endpoints.
@@ -347,10 +363,12 @@ static struct backend_state *backend_new(struct endpoint_table *table, struct sl
 {
     struct backend_state *backend = calloc(1, sizeof(*backend));
     struct endpoint_set *set = set_new(0);
+    struct health_config *health = malloc(sizeof(*health));
     char *name = slice_dup(key);
-    if (backend == NULL || set == NULL || name == NULL) {
+    if (backend == NULL || set == NULL || health == NULL || name == NULL) {
         free(backend);
         free(set);
+        free(health);
         free(name);
         return NULL;
     }
@@ -360,6 +378,8 @@ static struct backend_state *backend_new(struct endpoint_table *table, struct sl
     backend->table = table;
     atomic_init(&backend->refs, 1);
     atomic_init(&backend->set, set);
+    health_config_default(health);
+    atomic_init(&backend->health, health);
     atomic_init(&backend->bytes_per_token_q10, DEFAULT_BYTES_PER_TOKEN_Q10);
     backend->scrape.interval_ms = DEFAULT_INTERVAL_MS;
     backend->scrape.stale_after_ms = DEFAULT_STALE_MS;
@@ -371,6 +391,7 @@ static void backend_free(void *arg)
 {
     struct backend_state *backend = arg;
     free(atomic_load_explicit(&backend->set, memory_order_relaxed));
+    free(atomic_load_explicit(&backend->health, memory_order_relaxed));
     free(backend->key);
     free(backend);
 }

@@ -220,6 +220,10 @@ static void candidate_write_json(const struct pick_candidate *candidate, struct 
         write_number(out, "age_ms", candidate->age_ms);
     }
     write_bool(out, "avoided", candidate->avoided);
+    if (candidate->skip != PICK_SKIP_NONE && candidate->skip < PICK_SKIP_COUNT) {
+        strbuf_printf(out, ",\"skip\":\"%s\"", pick_skip_name(candidate->skip));
+    }
+    write_bool(out, "tried", candidate->tried);
     write_bool(out, "kv_full", candidate->kv_full);
     write_bool(out, "overloaded", candidate->overloaded);
     strbuf_add_char(out, '}');
