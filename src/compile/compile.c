@@ -61,33 +61,6 @@ static struct verdict invalid_object(struct build *build, const struct object *o
 
 // ---- ModelBackends ----
 
-static void copy_text(char *to, size_t size, struct slice from)
-{
-    size_t n = MIN_OF(from.len, size - 1);
-    memset(to, 0, size);
-    if (n > 0) {
-        memcpy(to, from.ptr, n);
-    }
-}
-
-void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_config *ret)
-{
-    const struct backend_metrics *metrics = spec->metrics;
-    memset(ret, 0, sizeof(*ret)); // padding too: configurations are compared as bytes
-    ret->engine = (enum engine)spec->engine;
-    // Metrics are read in the clear: not from a port that speaks TLS.
-    ret->is_off = spec->tls != NULL && metrics->port == 0;
-    ret->port = (uint16_t)metrics->port;
-    ret->interval_ms = (uint32_t)metrics->interval_ms;
-    ret->stale_after_ms = (uint32_t)metrics->stale_after_ms;
-    copy_text(ret->path, sizeof(ret->path), metrics->path);
-    if (metrics->mapping != NULL) {
-        copy_text(ret->map_waiting, sizeof(ret->map_waiting), metrics->mapping->waiting);
-        copy_text(ret->map_running, sizeof(ret->map_running), metrics->mapping->running);
-        copy_text(ret->map_kv, sizeof(ret->map_kv), metrics->mapping->kv_utilization);
-    }
-}
-
 // A name or alias that two models of the backend claim, and where for the second time; empty when
 // there is none.
 static struct slice duplicate_model(struct build *build, const struct modelbackend_spec *spec,
@@ -154,6 +127,8 @@ static void build_backend(struct build *build, const struct object *object,
     backend->between_tokens_timeout_ms = (uint32_t)spec->timeouts->between_tokens_ms;
     backend->protocol = resolve_protocol(build->input->resources, object);
     backend->tls = tls;
+    backend->between_tokens_when_leaving_ms =
+        (uint32_t)spec->timeouts->between_tokens_when_leaving_ms;
     compile_scrape_config(spec, &backend->scrape);
     copy_models(build, spec, backend);
     if (build->failed || map_put(&build->backends, backend->key, backend, NULL) < 0) {

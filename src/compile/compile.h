@@ -70,3 +70,4 @@ void compile_result_fini(struct compile_result *result);
 
 // The parts of a ModelBackend's configuration that the endpoint table needs.
 void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_config *ret);
+void compile_health_config(const struct modelbackend_spec *spec, struct health_config *ret);

@@ -14,6 +14,7 @@ struct candidate {
     struct endpoint_spec spec;
     bool ready;    // takes requests
     bool fallback; // takes requests while nobody is ready
+    bool leaving;  // terminating, whether it still serves or not
     bool dropped;  // the same pod by its address of the other family
 };
 
@@ -28,6 +29,7 @@ struct resolver {
 void resolution_fini(struct resolution *resolution)
 {
     VEC_FINI(&resolution->endpoints);
+    VEC_FINI(&resolution->terminating);
     *resolution = (struct resolution){0};
 }
 
@@ -44,14 +46,14 @@ static void unresolved(struct resolver *r, enum condition_reason reason, const c
 }
 
 static void add_candidate(struct resolver *r, struct slice ip, int64_t port, struct slice pod,
-                          int64_t weight, bool ready, bool fallback)
+                          int64_t weight, struct candidate candidate)
 {
-    struct candidate candidate = {.ready = ready, .fallback = fallback};
     if (endpoint_address_parse(ip, (uint16_t)port, &candidate.spec) < 0) {
         return; // the API server checked addresses; a file's nonsense is no endpoint
     }
     candidate.spec.pod = pod;
     candidate.spec.weight = (uint32_t)weight;
+    candidate.spec.terminating = candidate.leaving;
     if (!VEC_PUSH(&r->found, candidate)) {
         r->failed = true;
     }
@@ -95,9 +97,13 @@ static void add_slice(struct resolver *r, const struct object *slice, struct sli
             const struct slice_endpoint *endpoint = &spec->endpoints.items[e];
             // Only the first address: "consumers … must handle the first" (discovery.k8s.io/v1).
             if (endpoint->addresses.len > 0) {
+                struct candidate state = {
+                    .ready = endpoint->ready && !endpoint->terminating,
+                    .fallback = endpoint->serving && endpoint->terminating,
+                    .leaving = endpoint->terminating,
+                };
                 add_candidate(r, endpoint->addresses.items[0], port->port, endpoint->pod, 1,
-                              endpoint->ready && !endpoint->terminating,
-                              endpoint->serving && endpoint->terminating);
+                              state);
             }
         }
     }
@@ -224,8 +230,12 @@ static void resolve_selector(struct resolver *r, const struct backend_pool *pool
         const struct object *pod = e->value;
         if (slice_eq(pod->namespace, r->backend->namespace) && pod->pod->ip.len > 0 &&
             !pod->pod->finished && labels_match(pool->selector, pod->pod)) {
-            add_candidate(r, pod->pod->ip, pool->port, pod->name, 1,
-                          pod->pod->ready && !pod->deleting, pod->pod->ready && pod->deleting);
+            struct candidate state = {
+                .ready = pod->pod->ready && !pod->deleting,
+                .fallback = pod->pod->ready && pod->deleting,
+                .leaving = pod->deleting,
+            };
+            add_candidate(r, pod->pod->ip, pool->port, pod->name, 1, state);
         }
     }
 }
@@ -236,8 +246,8 @@ static void resolve_static(struct resolver *r, const struct backend_static *list
 {
     for (size_t i = 0; i < list->endpoints.len; i++) {
         const struct backend_static_endpoint *endpoint = &list->endpoints.items[i];
-        add_candidate(r, endpoint->address, endpoint->port, SLICE_NULL, endpoint->weight, true,
-                      false);
+        add_candidate(r, endpoint->address, endpoint->port, SLICE_NULL, endpoint->weight,
+                      (struct candidate){.ready = true});
     }
 }
 
@@ -334,9 +344,10 @@ static void select_endpoints(struct resolver *r)
             continue;
         }
         r->out->total++;
-        if ((any_ready ? candidate->ready : candidate->fallback) &&
-            !VEC_PUSH(&r->out->endpoints, candidate->spec)) {
-            r->failed = true;
+        if (any_ready ? candidate->ready : candidate->fallback) {
+            r->failed = !VEC_PUSH(&r->out->endpoints, candidate->spec) || r->failed;
+        } else if (candidate->leaving) {
+            r->failed = !VEC_PUSH(&r->out->terminating, candidate->spec) || r->failed;
         }
     }
 }

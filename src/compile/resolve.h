@@ -11,6 +11,8 @@ struct resolution {
     // Those that take requests, each address once, in the order of their bytes. The specs' `pod`
     // slices live as long as the objects that they came from: use the list before these change.
     VEC(struct endpoint_spec) endpoints;
+    // Those that are terminating and take no requests: streams may be open there. Specs as above.
+    VEC(struct endpoint_spec) terminating;
     uint32_t total; // distinct addresses, ready or not
     bool resolved;  // what the backend refers to exists
     enum condition_reason reason;

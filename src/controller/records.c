@@ -1,4 +1,4 @@
-// Backends that are served: their endpoints and how they are scraped.
+// Backends that are served: their endpoints, how they are scraped and how they are judged.
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -59,6 +59,7 @@ static bool same_endpoints(const struct backend_record *record, const struct res
         const struct endpoint_spec *a = &record->applied[i].spec;
         const struct endpoint_spec *b = &resolution->endpoints.items[i];
         if (a->address_len != b->address_len || a->weight != b->weight ||
+            a->terminating != b->terminating ||
             record->applied[i].pod_hash != hash_bytes(b->pod) ||
             memcmp(&a->address, &b->address, a->address_len) != 0) {
             return false;
@@ -100,6 +101,10 @@ static int update_endpoints(struct controller *controller, struct backend_record
         resolution_fini(&resolution);
         return rc;
     }
+    // Also when the set stays: who was only not ready may be terminating by now.
+    backend_state_mark_terminating(record->state, resolution.terminating.items,
+                                   resolution.terminating.len);
+    VEC_FINI(&resolution.terminating);
     for (size_t i = 0; i < resolution.endpoints.len; i++) {
         resolution.endpoints.items[i].pod = SLICE_NULL; // see resolve.h: they do not live on
     }
@@ -151,9 +156,12 @@ int records_update_all(struct controller *controller, struct compile_result *res
         record->object = finding->object;
         record->seen = controller->compilation;
         struct scrape_config scrape;
+        struct health_config health;
         compile_scrape_config(finding->object->modelbackend, &scrape);
+        compile_health_config(finding->object->modelbackend, &health);
         configure(record, &scrape);
-        int rc = update_endpoints(controller, record);
+        int rc = backend_state_judge_by(record->state, &health);
+        rc = rc < 0 ? rc : update_endpoints(controller, record);
         if (rc < 0) {
             return rc;
         }

@@ -178,6 +178,11 @@ static const struct schema_field model_item = ITEM_OF(model_schema);
 static const struct schema_field balancing_fields[] = {
     {.name = "policy", .type = SCHEMA_ENUM, .offset = FIELD(backend_balancing, policy),
      .fallback = "\"InferenceAware\"", .names = policy_names},
+    {.name = "slowStart", .type = SCHEMA_DURATION,
+     .offset = FIELD(backend_balancing, slow_start_ms), .min = 1000, .max = 3600000, .min_len = 2,
+     .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "panicThreshold", .type = SCHEMA_INT,
+     .offset = FIELD(backend_balancing, panic_threshold), .fallback = "50", .max = 100},
 };
 static const struct schema_object balancing_schema =
     OBJECT_OF(struct backend_balancing, balancing_fields);
@@ -192,6 +197,9 @@ static const struct schema_field timeouts_fields[] = {
     {.name = "betweenTokens", .type = SCHEMA_DURATION,
      .offset = FIELD(backend_timeouts, between_tokens_ms), .fallback = "\"60s\"", .min = 100,
      .max = 86400000, .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "betweenTokensWhenLeaving", .type = SCHEMA_DURATION,
+     .offset = FIELD(backend_timeouts, between_tokens_when_leaving_ms), .fallback = "\"5s\"",
+     .min = 100, .max = 86400000, .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
 };
 static const struct schema_object timeouts_schema =
     OBJECT_OF(struct backend_timeouts, timeouts_fields);
@@ -235,6 +243,80 @@ static const struct schema_field tls_fields[] = {
 static const struct schema_object tls_schema =
     OBJECT_WITH_RULES(struct backend_tls, tls_fields, tls_rules);
 
+// ---- health ----
+
+static bool timeout_within_interval(const void *object)
+{
+    const struct backend_active_check *active = object;
+    return active->timeout_ms <= active->interval_ms;
+}
+
+static const struct schema_rule active_rules[] = {
+    {"timeout", "must be at most interval", timeout_within_interval},
+};
+static const struct schema_field active_fields[] = {
+    {.name = "path", .type = SCHEMA_STRING, .offset = FIELD(backend_active_check, path),
+     .min_len = 1, .max_len = 255, .pattern = "^/[!-~]*$"},
+    {.name = "port", .type = SCHEMA_INT, .offset = FIELD(backend_active_check, port), .min = 1,
+     .max = 65535},
+    {.name = "interval", .type = SCHEMA_DURATION,
+     .offset = FIELD(backend_active_check, interval_ms), .fallback = "\"5s\"", .min = 100,
+     .max = 600000, .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "timeout", .type = SCHEMA_DURATION, .offset = FIELD(backend_active_check, timeout_ms),
+     .fallback = "\"2s\"", .min = 10, .max = 600000, .min_len = 2, .max_len = 20,
+     .pattern = PATTERN_DURATION},
+    {.name = "healthyThreshold", .type = SCHEMA_INT,
+     .offset = FIELD(backend_active_check, healthy_threshold), .fallback = "2", .min = 1,
+     .max = 100},
+    {.name = "unhealthyThreshold", .type = SCHEMA_INT,
+     .offset = FIELD(backend_active_check, unhealthy_threshold), .fallback = "3", .min = 1,
+     .max = 100},
+};
+static const struct schema_object active_schema =
+    OBJECT_WITH_RULES(struct backend_active_check, active_fields, active_rules);
+
+static bool longest_after_first(const void *object)
+{
+    const struct backend_outlier *outlier = object;
+    return outlier->max_eject_for_ms >= outlier->eject_for_ms &&
+           outlier->max_eject_for_ms <= 86400000;
+}
+
+static const struct schema_rule outlier_rules[] = {
+    {"maxEjectFor", "must be at least ejectFor and at most 24h", longest_after_first},
+};
+static const struct schema_field outlier_fields[] = {
+    {.name = "consecutiveErrors", .type = SCHEMA_INT,
+     .offset = FIELD(backend_outlier, consecutive_errors), .fallback = "5", .max = 1000},
+    {.name = "ejectFor", .type = SCHEMA_DURATION, .offset = FIELD(backend_outlier, eject_for_ms),
+     .fallback = "\"30s\"", .min = 100, .max = 3600000, .min_len = 2, .max_len = 20,
+     .pattern = PATTERN_DURATION},
+    {.name = "maxEjectFor", .type = SCHEMA_DURATION,
+     .offset = FIELD(backend_outlier, max_eject_for_ms), .fallback = "\"5m\"", .min_len = 2,
+     .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "maxEjectedPercent", .type = SCHEMA_INT,
+     .offset = FIELD(backend_outlier, max_ejected_percent), .fallback = "50", .max = 100},
+    {.name = "interval", .type = SCHEMA_DURATION, .offset = FIELD(backend_outlier, interval_ms),
+     .fallback = "\"10s\"", .min = 100, .max = 600000, .min_len = 2, .max_len = 20,
+     .pattern = PATTERN_DURATION},
+    {.name = "minRequests", .type = SCHEMA_INT, .offset = FIELD(backend_outlier, min_requests),
+     .fallback = "20", .min = 1, .max = 100000},
+    {.name = "errorPercent", .type = SCHEMA_INT, .offset = FIELD(backend_outlier, error_percent),
+     .fallback = "30", .max = 100},
+    {.name = "slowFactor", .type = SCHEMA_INT, .offset = FIELD(backend_outlier, slow_factor),
+     .fallback = "5", .max = 1000},
+};
+static const struct schema_object outlier_schema =
+    OBJECT_WITH_RULES(struct backend_outlier, outlier_fields, outlier_rules);
+
+static const struct schema_field health_fields[] = {
+    {.name = "active", .type = SCHEMA_OBJECT, .offset = FIELD(backend_health, active),
+     .object = &active_schema},
+    {.name = "outlier", .type = SCHEMA_OBJECT, .offset = FIELD(backend_health, outlier),
+     .fallback = "{}", .object = &outlier_schema},
+};
+static const struct schema_object health_schema = OBJECT_OF(struct backend_health, health_fields);
+
 // ---- spec ----
 
 static bool one_source(const void *object)
@@ -249,10 +331,23 @@ static bool mapping_is_generic(const void *object)
     return spec->metrics->mapping == NULL || spec->engine == ENGINE_GENERIC;
 }
 
+// Checks are plain HTTP/1.
+static bool check_is_answered(const void *object)
+{
+    const struct modelbackend_spec *spec = object;
+    const struct backend_active_check *active = spec->health->active;
+    return active == NULL || active->port != 0 ||
+           (spec->tls == NULL && spec->protocol != BACKEND_PROTOCOL_HTTP2);
+}
+
 static const struct schema_rule spec_rules[] = {
     {"", "set exactly one of pool and static", one_source},
     {"metrics", "metrics.mapping is only for engine Generic, the other engines' metrics are known",
      mapping_is_generic},
+    {"health",
+     "health checks speak plain HTTP/1: with tls or protocol HTTP2 set health.active.port to one "
+     "that does",
+     check_is_answered},
 };
 static const struct schema_field spec_fields[] = {
     {.name = "pool", .type = SCHEMA_OBJECT, .offset = FIELD(modelbackend_spec, pool),
@@ -274,6 +369,8 @@ static const struct schema_field spec_fields[] = {
      .fallback = "{}", .object = &balancing_schema},
     {.name = "timeouts", .type = SCHEMA_OBJECT, .offset = FIELD(modelbackend_spec, timeouts),
      .fallback = "{}", .object = &timeouts_schema},
+    {.name = "health", .type = SCHEMA_OBJECT, .offset = FIELD(modelbackend_spec, health),
+     .fallback = "{}", .object = &health_schema},
 };
 const struct schema_object modelbackend_spec_schema =
     OBJECT_WITH_RULES(struct modelbackend_spec, spec_fields, spec_rules);

@@ -59,12 +59,40 @@ struct backend_model {
 
 struct backend_balancing {
     int policy; // enum backend_policy
+    int64_t slow_start_ms;   // 0: none
+    int64_t panic_threshold; // percent
 };
 
 struct backend_timeouts {
     int64_t connect_ms;
     int64_t first_token_ms;
     int64_t between_tokens_ms;
+    int64_t between_tokens_when_leaving_ms;
+};
+
+struct backend_active_check {
+    struct slice path; // ptr NULL: the engine's own
+    int64_t port;      // 0: the endpoint's own
+    int64_t interval_ms;
+    int64_t timeout_ms;
+    int64_t healthy_threshold;
+    int64_t unhealthy_threshold;
+};
+
+struct backend_outlier {
+    int64_t consecutive_errors; // 0: not judged by this; so with those below
+    int64_t eject_for_ms;
+    int64_t max_eject_for_ms;
+    int64_t max_ejected_percent;
+    int64_t interval_ms;
+    int64_t min_requests;
+    int64_t error_percent;
+    int64_t slow_factor;
+};
+
+struct backend_health {
+    struct backend_active_check *active; // NULL: none
+    struct backend_outlier *outlier;     // never NULL
 };
 
 enum backend_protocol {
@@ -94,6 +122,7 @@ struct modelbackend_spec {
     SCHEMA_LIST(struct backend_model) models;
     struct backend_balancing *balancing; // never NULL
     struct backend_timeouts *timeouts;   // never NULL
+    struct backend_health *health;       // never NULL
 };
 
 extern const struct schema_object modelbackend_spec_schema;

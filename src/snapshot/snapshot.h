@@ -38,6 +38,7 @@ struct snap_backend {
     uint32_t connect_timeout_ms;
     uint32_t first_token_timeout_ms;
     uint32_t between_tokens_timeout_ms;
+    uint32_t between_tokens_when_leaving_ms; // the same where health_is_leaving
     struct snap_model *models; // empty: takes any model name as it is
     size_t model_count;
     struct scrape_config scrape;

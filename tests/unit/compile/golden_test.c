@@ -59,8 +59,52 @@ static void print_endpoints(struct strbuf *out, const struct resolution *resolut
                                      host, sizeof(host), port, sizeof(port),
                                      NI_NUMERICHOST | NI_NUMERICSERV),
                          0);
-        strbuf_printf(out, "  - {address: \"%s\", port: %s, weight: %u, pod: \"%.*s\"}\n", host,
-                      port, spec->weight, SLICE_FMT(spec->pod));
+        strbuf_printf(out, "  - {address: \"%s\", port: %s, weight: %u, pod: \"%.*s\"%s}\n", host,
+                      port, spec->weight, SLICE_FMT(spec->pod),
+                      spec->terminating ? ", terminating: true" : "");
+    }
+    for (size_t i = 0; i < resolution->terminating.len; i++) {
+        strbuf_printf(out, "%s\"%.*s\"%s", i == 0 ? "  terminating: [" : ", ",
+                      SLICE_FMT(resolution->terminating.items[i].pod),
+                      i + 1 == resolution->terminating.len ? "]\n" : "");
+    }
+}
+
+// Only what somebody set.
+static void print_health(struct strbuf *out, const struct object *object,
+                         const struct snap_backend *backend)
+{
+    struct health_config health, usual;
+    compile_health_config(object->modelbackend, &health);
+    health_config_default(&usual);
+    if (backend->between_tokens_when_leaving_ms != 5000) {
+        strbuf_printf(out, "  betweenTokensWhenLeaving: %u\n",
+                      backend->between_tokens_when_leaving_ms);
+    }
+    if (health.active) {
+        strbuf_printf(out,
+                      "  check: {path: \"%s\", port: %u, interval: %u, timeout: %u, healthy: %u, "
+                      "unhealthy: %u}\n",
+                      health.check_path, health.check_port, health.check_interval_ms,
+                      health.check_timeout_ms, health.healthy_threshold,
+                      health.unhealthy_threshold);
+        usual.active = true;
+        usual.check_port = health.check_port;
+        usual.check_interval_ms = health.check_interval_ms;
+        usual.check_timeout_ms = health.check_timeout_ms;
+        usual.healthy_threshold = health.healthy_threshold;
+        usual.unhealthy_threshold = health.unhealthy_threshold;
+        memcpy(usual.check_path, health.check_path, sizeof(usual.check_path));
+    }
+    if (memcmp(&health, &usual, sizeof(health)) != 0) {
+        strbuf_printf(out,
+                      "  outlier: {errors: %u, for: %u, most: %u, percent: %u, interval: %u, "
+                      "requests: %u, errorPercent: %u, slowFactor: %u}\n"
+                      "  panic: %u\n  slowStart: %u\n",
+                      health.consecutive_errors, health.eject_for_ms, health.max_eject_for_ms,
+                      health.max_ejected_percent, health.interval_ms, health.min_requests,
+                      health.error_percent, health.slow_factor, health.panic_percent,
+                      health.slow_start_ms);
     }
 }
 
@@ -163,10 +207,11 @@ static void print_backend(struct strbuf *out, const struct world *w,
                       scrape->map_waiting, scrape->map_running, scrape->map_kv);
     }
     print_upstream(out, backend);
-    print_models(out, backend);
-    struct resolution resolution = {0};
     const struct object *object =
         resources_get(&w->resources, OBJECT_MODELBACKEND, backend->key);
+    print_health(out, object, backend);
+    print_models(out, backend);
+    struct resolution resolution = {0};
     assert_int_equal(resolve_backend(&w->resources, object, &resolution), 0);
     print_endpoints(out, &resolution);
     resolution_fini(&resolution);
