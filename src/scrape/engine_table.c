@@ -86,12 +86,14 @@ static const struct engine_row rows[] = {
             },
         .paths = {"/metrics"},
         .port = 8002,
+        .health = "/v2/health/ready",
     },
     {
         .engine = ENGINE_TRITON, // any other backend of Triton: it only says what is pending
         .metrics = {WAITING("nv_inference_pending_request_count")},
         .paths = {"/metrics"},
         .port = 8002,
+        .health = "/v2/health/ready",
     },
     {
         .engine = ENGINE_LLAMACPP,
@@ -131,8 +133,9 @@ static const struct engine_row rows[] = {
                 KV("trtllm_kv_cache_utilization"),
             },
         .paths = {"/v1/metrics", "/metrics"},
+        .health = "/v1/health/ready",
     },
-    {.engine = ENGINE_OLLAMA},
+    {.engine = ENGINE_OLLAMA, .health = "/"},
 };
 
 // Engines whose KV utilisation is often not there: not worth a warning.
@@ -166,6 +169,12 @@ const char *engine_scrape_path(const struct scrape_config *config, enum engine e
         return n < count ? any[n] : NULL;
     }
     return n < ENGINE_PATHS_MAX ? row->paths[n] : NULL;
+}
+
+const char *engine_health_path(enum engine engine)
+{
+    const struct engine_row *row = engine_row(engine);
+    return row != NULL && row->health != NULL ? row->health : "/health";
 }
 
 // ---- plans ----

@@ -39,6 +39,7 @@ struct engine_row {
     struct engine_metric metrics[ENGINE_METRICS_MAX];
     const char *paths[ENGINE_PATHS_MAX]; // tried in this order; none = the engine has no metrics
     uint16_t port;                       // of the metrics, when it is not the endpoint's own
+    const char *health;                  // where it is asked how it is; NULL: at /health
     // Labels that tell apart workers of one and the same engine, which all report the whole.
     const char *rank_labels[3];
     bool kv_old_at_idle; // the utilisation keeps its last value when nothing runs
@@ -69,6 +70,9 @@ MUST_CHECK int metric_plan_init(struct metric_plan *plan, enum engine engine,
 
 // Where to scrape: path number `n` of the configuration and engine. NULL: there is none (any more).
 const char *engine_scrape_path(const struct scrape_config *config, enum engine engine, size_t n);
+
+// Where health is checked when nobody says so; of ENGINE_AUTO, before anything was detected, too.
+const char *engine_health_path(enum engine engine);
 
 struct metric_result {
     enum engine engine; // ENGINE_AUTO: nothing known was found

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "scrape/check.h"
+#include "scrape/health_log.h"
 #include "scrape/target.h"
 
 // How often changes of the table and of who is busy are looked for.
@@ -14,6 +17,8 @@ enum { TICK_MS = 100 };
 
 struct scraper {
     struct scrape_context context;
+    struct check_context checks;
+    struct health_log health_log;
     struct endpoint_table *table;
     pthread_t thread;
     struct timer tick;
@@ -142,11 +147,11 @@ static void follow_table(struct scraper *scraper)
     if (version == scraper->version) {
         return;
     }
-    bool complete = true;
     list_for_each(&scraper->sources, unseen) {
         container_of(unseen, struct scrape_source, node)->seen = false;
     }
     pthread_mutex_lock(&table->lock);
+    bool complete = check_follow(&scraper->checks, table);
     list_for_each(&table->backend_list, node) {
         struct backend_state *backend = container_of(node, struct backend_state, node);
         struct scrape_source *source = source_find(scraper, backend);
@@ -165,6 +170,7 @@ static void follow_table(struct scraper *scraper)
         complete = source_follow(source) && complete;
     }
     pthread_mutex_unlock(&table->lock);
+    check_sweep(&scraper->checks);
     list_for_each(&scraper->sources, node) {
         struct scrape_source *source = container_of(node, struct scrape_source, node);
         if (!source->seen) {
@@ -201,7 +207,10 @@ static void source_look(struct scrape_source *source, uint64_t now_ms)
 static void on_tick(struct timer *timer, void *arg)
 {
     struct scraper *scraper = arg;
+    uint64_t now_ms = clock_mono_ms(); // that of the reports, not the loop's
     follow_table(scraper);
+    health_watch(scraper->table, now_ms, health_log_take, &scraper->health_log);
+    health_log_flush(&scraper->health_log, now_ms);
     list_for_each(&scraper->sources, node) {
         source_look(container_of(node, struct scrape_source, node),
                     loop_now_ms(scraper->context.loop));
@@ -218,6 +227,7 @@ static void *scraper_run(void *arg)
     loop_timer_set(scraper->context.loop, &scraper->tick, 0, on_tick, scraper);
     loop_run(scraper->context.loop);
     loop_timer_cancel(scraper->context.loop, &scraper->tick);
+    check_fini(&scraper->checks);
     list_for_each(&scraper->sources, node) {
         source_free(container_of(node, struct scrape_source, node));
     }
@@ -259,7 +269,11 @@ int scraper_start(struct scraper **ret_scraper, struct endpoint_table *table, st
     }
     scraper->table = table;
     list_init(&scraper->sources);
+    check_init(&scraper->checks);
     int rc = context_init(&scraper->context, err);
+    scraper->checks.loop = scraper->context.loop;
+    scraper->checks.fetch = &scraper->context.fetch;
+    scraper->checks.rng = &scraper->context.rng;
     if (rc == 0) {
         sigset_t all, before;
         sigfillset(&all); // signals are for the thread that started us

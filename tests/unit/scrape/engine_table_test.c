@@ -277,6 +277,17 @@ static void paths_are_the_engines_or_the_users(void **state)
     assert_null(engine_scrape_path(&config, ENGINE_NIM, 1));
 }
 
+static void health_is_asked_for_where_the_engine_has_it(void **state)
+{
+    (void)state;
+    assert_string_equal(engine_health_path(ENGINE_AUTO), "/health");
+    assert_string_equal(engine_health_path(ENGINE_GENERIC), "/health");
+    assert_string_equal(engine_health_path(ENGINE_VLLM), "/health");
+    assert_string_equal(engine_health_path(ENGINE_TRITON), "/v2/health/ready");
+    assert_string_equal(engine_health_path(ENGINE_NIM), "/v1/health/ready");
+    assert_string_equal(engine_health_path(ENGINE_OLLAMA), "/");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +298,7 @@ int main(void)
         cmocka_unit_test(a_generic_mapping_names_its_own),
         cmocka_unit_test(a_flood_of_samples_is_cut),
         cmocka_unit_test(paths_are_the_engines_or_the_users),
+        cmocka_unit_test(health_is_asked_for_where_the_engine_has_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
