@@ -22,13 +22,20 @@ struct top_options {
 
 static const char *state_of(struct json_object *endpoint)
 {
+    struct json_object *health = NULL;
+    json_object_object_get_ex(endpoint, "health", &health);
+    const char *state = json_text(health, "state", "ok");
+    bool goes_by_itself = strcmp(state, "refusing") == 0; // a failure says more
+    if (strcmp(state, "ok") != 0 && strcmp(state, "warming") != 0 && !goes_by_itself) {
+        return state;
+    }
     if (json_number(endpoint, "avoided_for_ms", 0) > 0) {
         return "failing";
     }
     if (json_number(endpoint, "overloaded_for_ms", 0) > 0) {
         return "overloaded";
     }
-    return json_number(endpoint, "failures_in_row", 0) > 0 ? "probing" : "ok";
+    return json_number(endpoint, "failures_in_row", 0) > 0 ? "probing" : state;
 }
 
 static void endpoint_row(struct json_object *endpoint, struct table *table)
@@ -69,6 +76,9 @@ static void write_backend(struct json_object *backend, struct strbuf *out)
                   count == 1 ? "" : "s");
     if (ttft > 0) {
         strbuf_printf(out, "  mean TTFT %.0f ms", ttft);
+    }
+    if (json_flag(backend, "panic")) {
+        strbuf_add_str(out, "  too few are available: ejections and checks are ignored");
     }
     strbuf_add_char(out, '\n');
     struct table table;

@@ -1,4 +1,6 @@
 // /endpoints: what is known of each pod, our own books beside what the engines said.
+#include <string.h>
+
 #include "admin/page.h"
 #include "base/clock.h"
 
@@ -42,6 +44,37 @@ static void write_sample(const struct backend_state *backend, const struct endpo
     page_close(out, '}');
 }
 
+static void write_health(const struct backend_state *backend, const struct endpoint *endpoint,
+                         uint64_t now_ms, struct strbuf *out)
+{
+    const struct endpoint_health *health = &endpoint->health;
+    const char *state = health_state_name(endpoint, now_ms);
+    double ejections = 0;
+    for (int i = 0; i < HEALTH_REASON_COUNT; i++) {
+        ejections += load_u64(&health->ejections[i]);
+    }
+    page_open(out, "health", '{');
+    page_str(out, "state", slice_of_str(state));
+    if (strcmp(state, "ejected") == 0) {
+        enum health_reason reason =
+            (enum health_reason)atomic_load_explicit(&health->reason, memory_order_relaxed);
+        page_str(out, "reason", slice_of_str(health_reason_label(reason)));
+        page_num(out, "for_ms", left_ms(&health->ejected_until_ms, now_ms));
+    } else if (strcmp(state, "warming") == 0) {
+        page_num(out, "share", health_warmth(endpoint, now_ms));
+    }
+    page_num(out, "errors_in_row", load_u32(&health->errors_in_row));
+    page_num(out, "answers", load_u64(&health->answers));
+    page_num(out, "errors", load_u64(&health->errors));
+    page_num(out, "ejections", ejections);
+    page_num(out, "ejections_in_row", load_u32(&health->times));
+    if (backend_state_health(backend)->active) {
+        page_num(out, "checks_passed", load_u64(&health->checks_passed));
+        page_num(out, "checks_failed", load_u64(&health->checks_failed));
+    }
+    page_close(out, '}');
+}
+
 static void write_endpoint(const struct backend_state *backend, const struct endpoint *endpoint,
                            uint64_t now_ms, struct strbuf *out)
 {
@@ -64,6 +97,7 @@ static void write_endpoint(const struct backend_state *backend, const struct end
     page_num(out, "overloaded_for_ms", left_ms(&endpoint->overloaded_until_ms, now_ms));
     page_num(out, "scrapes", load_u64(&endpoint->scrapes));
     page_num(out, "scrape_failures", load_u64(&endpoint->scrape_failures));
+    write_health(backend, endpoint, now_ms, out);
     write_sample(backend, endpoint, now_ms, out);
     page_close(out, '}');
 }
@@ -98,6 +132,7 @@ static void write_backend(struct backend_state *backend, const struct snapshot *
     page_num(out, "bytes_per_token", load_u32(&backend->bytes_per_token_q10) / 1024);
     page_num(out, "mean_prompt_tokens", load_u32(&backend->mean_prompt_tokens));
     page_num(out, "mean_ttft_ms", load_u32(&backend->mean_ttft_ms));
+    page_bool(out, "panic", atomic_load_explicit(&backend->panic, memory_order_relaxed));
     page_open(out, "endpoints", '[');
     struct endpoint_set *set = backend_state_endpoints(backend);
     for (size_t i = 0; i < set->count; i++) {

@@ -47,6 +47,52 @@ static double overloads(const struct view *v)
     return cell(&v->endpoint->overloads);
 }
 
+static double ejected(const struct view *v)
+{
+    return strcmp(health_state_name(v->endpoint, v->now_ms), "ejected") == 0;
+}
+
+static double unhealthy(const struct view *v)
+{
+    return (atomic_load_explicit(&v->endpoint->health_flags, memory_order_relaxed) &
+            HEALTH_UNHEALTHY) != 0;
+}
+
+static double leaving(const struct view *v)
+{
+    return health_is_leaving(v->endpoint, v->now_ms);
+}
+
+static double ejections_errors(const struct view *v)
+{
+    return cell(&v->endpoint->health.ejections[HEALTH_REASON_ERRORS]);
+}
+
+static double ejections_error_share(const struct view *v)
+{
+    return cell(&v->endpoint->health.ejections[HEALTH_REASON_ERROR_SHARE]);
+}
+
+static double ejections_slow(const struct view *v)
+{
+    return cell(&v->endpoint->health.ejections[HEALTH_REASON_SLOW]);
+}
+
+static double leavings(const struct view *v)
+{
+    return cell(&v->endpoint->health.leavings);
+}
+
+static double checks_passed(const struct view *v)
+{
+    return cell(&v->endpoint->health.checks_passed);
+}
+
+static double checks_failed(const struct view *v)
+{
+    return cell(&v->endpoint->health.checks_failed);
+}
+
 static double scrapes(const struct view *v)
 {
     return cell(&v->endpoint->scrapes);
@@ -80,40 +126,60 @@ static double sample_age(const struct view *v)
     return v->now_ms > v->sample.taken_ms ? (double)(v->now_ms - v->sample.taken_ms) / 1000 : 0;
 }
 
+// Rows of one metric stand together, and the help of the first counts. `label` is what they have
+// beside backend and endpoint.
 static const struct {
     const char *name;
+    const char *label;
     const char *type;
     const char *help;
     double (*value)(const struct view *v);
 } rows[] = {
-    {"headrace_endpoint_outstanding_requests", "gauge", "Requests that Headrace has there now",
-     outstanding_requests},
-    {"headrace_endpoint_outstanding_prompt_tokens", "gauge",
+    {"headrace_endpoint_outstanding_requests", "", "gauge",
+     "Requests that Headrace has there now", outstanding_requests},
+    {"headrace_endpoint_outstanding_prompt_tokens", "", "gauge",
      "Uncached prompt tokens of these that have no first token yet (estimated)",
      outstanding_tokens},
-    {"headrace_endpoint_picks_total", "counter", "Requests that were given to the endpoint", picks},
-    {"headrace_endpoint_failures_total", "counter", "Failed connects, resets and time-outs",
+    {"headrace_endpoint_picks_total", "", "counter", "Requests that were given to the endpoint",
+     picks},
+    {"headrace_endpoint_failures_total", "", "counter", "Failed connects, resets and time-outs",
      failures},
-    {"headrace_endpoint_overloads_total", "counter", "Refusals for want of room", overloads},
-    {"headrace_endpoint_scrapes_total", "counter", "Scrapes that were read", scrapes},
-    {"headrace_endpoint_scrape_failures_total", "counter", "Scrapes that failed", scrape_failures},
-    {"headrace_endpoint_waiting_requests", "gauge", "Requests queued in the engine, as it says",
-     waiting},
-    {"headrace_endpoint_running_requests", "gauge", "Requests in the engine's batch, as it says",
-     running},
-    {"headrace_endpoint_kv_cache_utilisation_ratio", "gauge",
+    {"headrace_endpoint_overloads_total", "", "counter", "Refusals for want of room", overloads},
+    {"headrace_endpoint_ejected", "", "gauge", "1 while the endpoint is ejected", ejected},
+    {"headrace_endpoint_ejections_total", "reason=\"consecutive_errors\"", "counter",
+     "Ejections, by reason", ejections_errors},
+    {"headrace_endpoint_ejections_total", "reason=\"error_share\"", "counter", "",
+     ejections_error_share},
+    {"headrace_endpoint_ejections_total", "reason=\"slow\"", "counter", "", ejections_slow},
+    {"headrace_endpoint_unhealthy", "", "gauge", "1 while its health checks fail", unhealthy},
+    {"headrace_endpoint_checks_total", "result=\"passed\"", "counter",
+     "Active health checks, by result", checks_passed},
+    {"headrace_endpoint_checks_total", "result=\"failed\"", "counter", "", checks_failed},
+    {"headrace_endpoint_leaving", "", "gauge",
+     "1 while it is terminating, says that it shuts down, or refuses connections", leaving},
+    {"headrace_endpoint_shutdown_answers_total", "", "counter",
+     "Answers by which it said that it shuts down", leavings},
+    {"headrace_endpoint_scrapes_total", "", "counter", "Scrapes that were read", scrapes},
+    {"headrace_endpoint_scrape_failures_total", "", "counter", "Scrapes that failed",
+     scrape_failures},
+    {"headrace_endpoint_waiting_requests", "", "gauge",
+     "Requests queued in the engine, as it says", waiting},
+    {"headrace_endpoint_running_requests", "", "gauge",
+     "Requests in the engine's batch, as it says", running},
+    {"headrace_endpoint_kv_cache_utilisation_ratio", "", "gauge",
      "Part of the KV cache that is in use, as the engine says", kv_utilisation},
-    {"headrace_endpoint_sample_age_seconds", "gauge", "Age of what the engine said last",
+    {"headrace_endpoint_sample_age_seconds", "", "gauge", "Age of what the engine said last",
      sample_age},
 };
 
-static void write_value(const struct view *v, const char *name, double value, struct strbuf *out)
+static void write_value(const struct view *v, size_t row, double value, struct strbuf *out)
 {
-    strbuf_printf(out, "%s{backend=\"", name);
+    strbuf_printf(out, "%s{backend=\"", rows[row].name);
     series_label(out, slice_of_str(v->backend->key));
     strbuf_add(out, SLICE("\",endpoint=\""));
     series_label(out, slice_of_str(v->endpoint->text));
-    strbuf_printf(out, "\"} %.10g\n", value);
+    strbuf_printf(out, "\"%s%s} %.10g\n", rows[row].label[0] != '\0' ? "," : "", rows[row].label,
+                  value);
 }
 
 // Under the table's lock. Returns how many endpoints there are.
@@ -133,7 +199,7 @@ static size_t write_endpoints(struct endpoint_table *table, size_t row, uint64_t
             endpoint_sample_read(v.endpoint, &v.sample);
             double value = rows[row].value(&v);
             if (value >= 0) {
-                write_value(&v, rows[row].name, value, out);
+                write_value(&v, row, value, out);
             }
         }
     }
@@ -233,14 +299,34 @@ static void write_pools(struct endpoint_table *table, struct strbuf *out)
     }
 }
 
+// Under the table's lock.
+static void write_panics(struct endpoint_table *table, struct strbuf *out)
+{
+    const char *name = "headrace_backend_panic";
+    series_head(out, name,
+                "1 while so few endpoints are available that ejections and health checks are "
+                "ignored",
+                "gauge");
+    list_for_each(&table->backend_list, node) {
+        const struct backend_state *backend = container_of(node, struct backend_state, node);
+        strbuf_printf(out, "%s{backend=\"", name);
+        series_label(out, slice_of_str(backend->key));
+        strbuf_printf(out, "\"} %d\n",
+                      atomic_load_explicit(&backend->panic, memory_order_relaxed) ? 1 : 0);
+    }
+}
+
 void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, struct strbuf *out)
 {
     size_t seen = 0;
     pthread_mutex_lock(&table->lock);
     for (size_t row = 0; row < ARRAY_LEN(rows); row++) {
-        series_head(out, rows[row].name, rows[row].help, rows[row].type);
+        if (row == 0 || strcmp(rows[row].name, rows[row - 1].name) != 0) {
+            series_head(out, rows[row].name, rows[row].help, rows[row].type);
+        }
         seen = write_endpoints(table, row, now_ms, out);
     }
+    write_panics(table, out);
     write_pools(table, out);
     pthread_mutex_unlock(&table->lock);
     const char *name = "headrace_endpoints";
