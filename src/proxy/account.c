@@ -107,9 +107,12 @@ void account_first_token(struct request *request)
 {
     struct traffic *cells = traffic_cells(request);
     if (cells != NULL && ttft_ns(request) != 0 && request->target->backend != NULL) {
+        uint64_t ttft_ms = (request->first_token_ns - request->sent_ns) / 1000000;
         traffic_record(cells, TRAFFIC_LATENCY_TTFT, ttft_ns(request));
-        backend_state_learn_ttft(request->target->backend->state,
-                                 (request->first_token_ns - request->sent_ns) / 1000000);
+        backend_state_learn_ttft(request->target->backend->state, ttft_ms);
+        if (request->sse) { // of another answer this is the time for all of it
+            health_report_ttft(request->reservation.endpoint, ttft_ms);
+        }
     }
 }
 

@@ -257,6 +257,18 @@ static bool advance(struct request *request, uint32_t why)
 
 // ---- connecting ---------------------------------------------------------------------------------
 
+void attempt_report(struct request *request, enum health_report report)
+{
+    health_report(request->target->backend->state, request->reservation.endpoint, report,
+                  worker_now_ms(request->worker));
+}
+
+void attempt_report_connect(struct request *request, int error)
+{
+    attempt_report(request, error == ECONNREFUSED ? HEALTH_REPORT_REFUSED
+                                                  : HEALTH_REPORT_UNREACHED);
+}
+
 bool attempt_is_our_failure(int error)
 {
     return error == ENOMEM || error == ENOBUFS || error == EMFILE || error == ENFILE;
@@ -300,7 +312,7 @@ static void connect_or_advance(struct request *request)
             reply_fault(request, FAULT_INTERNAL, SLICE(""));
             return;
         }
-        endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+        attempt_report_connect(request, error);
         if (!advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
             reply_fault(request, FAULT_CONNECT_FAILED, SLICE(""));
             return;

@@ -19,6 +19,11 @@ bool attempt_again(struct request *request, uint32_t why);
 // endpoint. False when that is not possible.
 bool attempt_stale_connection(struct request *request);
 
+// How the current attempt fares, for the health of its endpoint.
+void attempt_report(struct request *request, enum health_report report);
+// The same of a connection that did not come to be.
+void attempt_report_connect(struct request *request, int error);
+
 // An errno of connecting that says something about us, not about the server.
 bool attempt_is_our_failure(int error);
 

@@ -50,6 +50,8 @@
       "the inference server sent no token in time")                                               \
     X(BETWEEN_TOKENS_TIMEOUT, 504, "between_tokens_timeout", "timeout_error",                     \
       "the inference server stopped sending in mid-answer")                                       \
+    X(SERVER_LEFT, 502, "server_left", "upstream_error",                                          \
+      "the inference server is shutting down and stopped sending in mid-answer")                  \
     X(REQUEST_TIMEOUT, 504, "request_timeout", "timeout_error",                                   \
       "the time limit of the route for a whole request was reached")                              \
     X(TUNNEL_IDLE, 504, "tunnel_idle", "timeout_error",                                           \

@@ -7,6 +7,7 @@
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
+#include "proxy/hold.h"
 #include "proxy/reply.h"
 #include "proxy/tunnel.h"
 #include "proxy/worker.h"
@@ -24,10 +25,20 @@ static uint64_t next_deadline(const struct request *request)
     return at;
 }
 
+// While tokens are waited for it is looked now and then whether the endpoint leaves meanwhile.
+static bool waits_for_tokens(const struct request *request)
+{
+    return request->phase == REQUEST_RELAY ? !request->tunnel
+                                           : request->phase == REQUEST_WAIT && request->stream;
+}
+
 static void arm_timer(struct request *request)
 {
     uint64_t at = next_deadline(request);
     uint64_t now = worker_now_ms(request->worker);
+    if (at != 0 && waits_for_tokens(request)) {
+        at = MIN_OF(at, now + request->target->backend->between_tokens_when_leaving_ms);
+    }
     if (at == 0 || (timer_is_set(&request->timer) && request->timer.deadline_ms <= at)) {
         return; // an early timer finds the later deadline when it fires
     }
@@ -68,16 +79,44 @@ void relay_wait_changed(struct request *request)
     }
 }
 
+static bool endpoint_leaves(const struct request *request)
+{
+    return health_is_leaving(request->reservation.endpoint, worker_now_ms(request->worker));
+}
+
+// Engines that are told to end may leave open streams without a byte and without an end (vLLM,
+// llama.cpp after SIGTERM), so silence says more there than elsewhere.
+static uint32_t between_tokens_limit(const struct request *request)
+{
+    const struct snap_backend *backend = request->target->backend;
+    return endpoint_leaves(request) ? MIN_OF(backend->between_tokens_timeout_ms,
+                                             backend->between_tokens_when_leaving_ms)
+                                    : backend->between_tokens_timeout_ms;
+}
+
+// The same before the first token: nothing is lost yet, so another endpoint may do it all. Where
+// there is none, the wait goes on as usual. True: it was moved.
+static bool move_from_leaving(struct request *request)
+{
+    uint64_t waited = worker_now_ms(request->worker) - request->phase_ms;
+    if (request->phase != REQUEST_WAIT || !request->stream || request->moved ||
+        client_is_late(request) ||
+        waited < request->target->backend->between_tokens_when_leaving_ms ||
+        !endpoint_leaves(request)) {
+        return false;
+    }
+    request->moved = true;
+    return attempt_again(request, SNAP_RETRY_RESET);
+}
+
 static void on_phase_timeout(struct request *request)
 {
-    struct worker *worker = request->worker;
-    uint64_t now = worker_now_ms(worker);
     switch (request->phase) {
     case REQUEST_BODY:
         reply_fault(request, FAULT_BODY_TIMEOUT, SLICE(""));
         break;
     case REQUEST_CONNECT:
-        endpoint_report_failure(request->reservation.endpoint, now);
+        attempt_report(request, HEALTH_REPORT_UNREACHED);
         request_drop_upstream(request);
         attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_TIMEOUT);
         break;
@@ -87,7 +126,7 @@ static void on_phase_timeout(struct request *request)
             break;
         }
         // Frozen, or so full that it should be spared for a while: either way not the next choice.
-        endpoint_report_failure(request->reservation.endpoint, now);
+        attempt_report(request, HEALTH_REPORT_TIMEOUT);
         request_drop_upstream(request);
         attempt_failed(request, SNAP_RETRY_TIMEOUT, FAULT_FIRST_TOKEN_TIMEOUT);
         break;
@@ -97,8 +136,10 @@ static void on_phase_timeout(struct request *request)
         } else if (request->tunnel) {
             tunnel_idle(request);
         } else {
-            endpoint_report_failure(request->reservation.endpoint, now);
-            reply_fault(request, FAULT_BETWEEN_TOKENS_TIMEOUT, SLICE(""));
+            bool left = endpoint_leaves(request);
+            attempt_report(request, HEALTH_REPORT_TIMEOUT);
+            reply_fault(request, left ? FAULT_SERVER_LEFT : FAULT_BETWEEN_TOKENS_TIMEOUT,
+                        SLICE(""));
         }
         break;
     case REQUEST_REPLY:
@@ -121,9 +162,10 @@ static void on_timer(struct timer *timer, void *arg)
         request->phase_ms = request->client->progress_ms;
         request->phase_limit_ms = worker->config->write_timeout_ms;
     } else if (request->phase == REQUEST_RELAY) {
-        request->phase_limit_ms = request->tunnel
-                                      ? worker->config->tunnel_idle_timeout_ms
-                                      : request->target->backend->between_tokens_timeout_ms;
+        request->phase_limit_ms = request->tunnel ? worker->config->tunnel_idle_timeout_ms
+                                                  : between_tokens_limit(request);
+    } else if (move_from_leaving(request)) {
+        return;
     }
     if (request->phase_limit_ms != 0 && now >= request->phase_ms + request->phase_limit_ms) {
         on_phase_timeout(request);
@@ -147,42 +189,20 @@ void relay_on_connect_failed(struct request *request, int error)
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return;
     }
-    endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+    attempt_report_connect(request, error);
     attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_FAILED);
 }
 
 void relay_on_broken(struct request *request, enum fault fault)
 {
     if (!request->tunnel) { // which end as they like
-        endpoint_report_failure(request->reservation.endpoint, worker_now_ms(request->worker));
+        attempt_report(request, HEALTH_REPORT_RESET);
     }
     if (request->committed) {
         reply_fault(request, fault, SLICE(""));
         return;
     }
     attempt_failed(request, SNAP_RETRY_RESET, fault);
-}
-
-// Which retry condition a status is; 0 = none.
-static uint32_t status_condition(unsigned status)
-{
-    if (status == 429 || status == 503) {
-        return SNAP_RETRY_OVERLOADED;
-    }
-    return status >= 500 ? SNAP_RETRY_SERVER_ERROR : 0;
-}
-
-// An error status (of the response, or named by its first event). True: tried elsewhere.
-static bool retry_on_status(struct request *request, unsigned status)
-{
-    uint32_t condition = status_condition(status);
-    if (condition == 0) {
-        return false;
-    }
-    if (condition == SNAP_RETRY_OVERLOADED) {
-        endpoint_report_overloaded(request->reservation.endpoint, worker_now_ms(request->worker));
-    }
-    return attempt_again(request, condition);
 }
 
 // ---- the head -----------------------------------------------------------------------------------
@@ -272,21 +292,21 @@ bool relay_on_head(struct request *request, const struct http_response *response
     if (orca != NULL) {
         endpoint_load_metrics_apply(endpoint, orca->value, worker_now_ms(request->worker));
     }
-    endpoint_report_success(endpoint);
-    if (retry_on_status(request, response->status)) {
+    const struct http_header *type =
+        http_header_find(response->headers, response->header_count, HTTP_TOKEN_CONTENT_TYPE);
+    bool sse = type != NULL && http_content_type_is(type->value, SLICE("text/event-stream"));
+    if (!hold_waits(response->status, sse) &&
+        hold_judge(request, response->status, SLICE_NULL)) {
         return false;
     }
     if (response->status == 101) {
         return tunnel_open(request, response);
     }
     request->status = response->status;
-    const struct http_header *type =
-        http_header_find(response->headers, response->header_count, HTTP_TOKEN_CONTENT_TYPE);
-    request->sse = type != NULL && http_content_type_is(type->value, SLICE("text/event-stream"));
+    request->sse = sse;
     request->tells_usage =
         response->status < 300 &&
-        (request->sse ||
-         (type != NULL && http_content_type_is(type->value, SLICE("application/json"))));
+        (sse || (type != NULL && http_content_type_is(type->value, SLICE("application/json"))));
     request->client_framing = choose_framing(request, response);
     render_head(request, response);
     if (request->held.failed) {
@@ -303,75 +323,6 @@ void relay_set_trailers(struct request *request, const struct http_header *trail
 }
 
 // ---- the body -----------------------------------------------------------------------------------
-
-enum hold { HOLD_MORE, HOLD_GO, HOLD_GONE };
-
-// An error that came as the first event of a 200: the status that it names counts.
-static bool first_event_is_error(struct request *request, struct slice event, bool *ret_gone)
-{
-    struct slice data = sse_event_data(event);
-    int named = data.ptr != NULL ? openai_event_error_status(data) : 0;
-    if (named <= 0) {
-        return false;
-    }
-    *ret_gone = true;
-    if (!retry_on_status(request, (unsigned)named)) {
-        // The slice may lie in `held`, which the reply throws away.
-        struct slice body = arena_dup(&request->arena, data);
-        if (body.ptr != NULL) {
-            reply_json(request, (unsigned)named, body);
-        } else {
-            reply_fault(request, FAULT_INTERNAL, SLICE(""));
-        }
-    }
-    return true;
-}
-
-// Collects the first event that has data. Comments before it are passed on with it.
-static enum hold hold_first_event(struct request *request, char *data, size_t len, bool done)
-{
-    size_t at = 0;
-    size_t event_start = 0;
-    bool in_held = request->held.len > request->held_head;
-    while (at < len) {
-        size_t n = sse_scan_event_end(&request->events, slice_of(data + at, len - at));
-        if (n == 0) {
-            break;
-        }
-        at += n;
-        struct slice event = slice_of(data + event_start, at - event_start);
-        if (in_held) {
-            strbuf_add(&request->held, slice_of(data, at));
-            if (request->held.failed) {
-                reply_fault(request, FAULT_INTERNAL, SLICE(""));
-                return HOLD_GONE;
-            }
-            event = slice_skip(strbuf_slice(&request->held), request->held_head);
-        }
-        bool gone = false;
-        bool has_data = sse_event_data(event).ptr != NULL;
-        if (has_data && first_event_is_error(request, event, &gone)) {
-            return HOLD_GONE;
-        }
-        if (in_held) {
-            request->held.len -= at; // it goes out from the receive buffer
-        }
-        if (has_data) {
-            return HOLD_GO;
-        }
-        event_start = at;
-        in_held = false;
-    }
-    if (done || request->held.len - request->held_head + len > REQUEST_FIRST_EVENT_MAX) {
-        return HOLD_GO;
-    }
-    strbuf_add(&request->held, slice_of(data, len));
-    if (request->held.failed) {
-        reply_fault(request, FAULT_INTERNAL, SLICE(""));
-        return HOLD_GONE;
-    }
-    return HOLD_MORE;
-}
 
 static void note_first_token(struct request *request)
 {
@@ -429,11 +380,9 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
     }
     request->upstream_bytes += len;
     if (!request->committed) {
-        if (request->sse && request->status == 200) {
-            enum hold hold = hold_first_event(request, data, len, done);
-            if (hold != HOLD_GO) {
-                return hold == HOLD_MORE;
-            }
+        enum hold hold = hold_back(request, data, len, done);
+        if (hold != HOLD_GO) {
+            return hold == HOLD_MORE;
         }
         note_first_token(request);
         commit(request);

@@ -32,6 +32,7 @@ enum {
     REQUEST_REPLAY_MAX = 256 * 1024,     // of a streamed body: up to here it can be sent again
     REQUEST_STREAM_WINDOW = 256 * 1024,  // what an HTTP/2 client may send ahead of one
     REQUEST_FIRST_EVENT_MAX = 64 * 1024, // a longer first event is passed on unseen
+    REQUEST_ERROR_BODY_MAX = 4096,       // the same of an error's body
     REQUEST_MODEL_MAX = 256,
     REQUEST_ID_MAX = 128,
 };
@@ -112,6 +113,7 @@ struct request {
     uint32_t attempts;  // made so far
     uint32_t retries_left;
     bool on_fallback;
+    bool moved;         // looked for another endpoint because this one shuts down: once
     bool retried_stale; // one free retry after a stale keep-alive connection
     uint32_t tried[REQUEST_TRIED_MAX];
     size_t tried_count;
