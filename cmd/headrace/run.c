@@ -291,6 +291,21 @@ static void on_status_withdraw(void *arg, enum object_kind kind, struct slice na
     }
 }
 
+// Before anything of a configuration is known, so before anybody asks.
+static int guard_own_addresses(struct run *run, struct error *err)
+{
+    struct address_guard *guard = &run->options.guard;
+    const struct proxy_config *proxy = &run->options.proxy;
+    struct proxy_address address;
+    int rc = parse_listen_address(run->options.admin, &address, err);
+    address_guard_learn_locals(guard);
+    for (size_t i = 0; i < proxy->listen_count; i++) {
+        address_guard_add_own(guard, &proxy->listen[i].address, proxy_port(run->proxy, i));
+    }
+    address_guard_add_own(guard, &address.address, admin_port(run->admin));
+    return rc;
+}
+
 static int start_control(struct run *run, struct error *err)
 {
     epoch_init(&run->epoch);
@@ -305,6 +320,7 @@ static int start_control(struct run *run, struct error *err)
     if (rc != 0) {
         return rc;
     }
+    run->endpoints->guard = &run->options.guard;
     struct controller_config config = {
         .loop = run->loop,
         .endpoints = run->endpoints,
@@ -421,6 +437,9 @@ static int start_all(struct run *run, struct error *err)
     }
     if (rc == 0) {
         rc = start_admin(run, err);
+    }
+    if (rc == 0) {
+        rc = guard_own_addresses(run, err);
     }
     if (rc == 0) {
         rc = scraper_start(&run->scraper, run->endpoints, err);

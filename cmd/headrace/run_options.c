@@ -89,6 +89,13 @@ static int apply_proxy_protocol(struct run_options *o, struct error *err)
     return 0;
 }
 
+static int add_allowed(const char *value, void *target, struct error *err)
+{
+    struct run_options *o = target;
+    o->guard_set = true;
+    return address_guard_allow(&o->guard, slice_of_str(value), err);
+}
+
 static uint64_t available_cpus(void)
 {
     cpu_set_t set;
@@ -167,6 +174,9 @@ static int finish(struct run_options *o, int words, char **argv, struct error *e
     if (o->proxy.listen_count == 0) {
         rc = add_listen(":8080", &o->proxy, err);
     }
+    if (rc == 0 && o->config_dir != NULL && !o->guard_set) {
+        rc = add_allowed("loopback", o, err);
+    }
     apply(o);
     return rc == 0 ? apply_proxy_protocol(o, err) : rc;
 }
@@ -194,6 +204,10 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          &o->watch_namespace, 0, 0, NULL},
         {"ingress-class", "NAME", "serve AIRoutes of this ingressClassName (default headrace)",
          OPTION_STRING, &o->ingress_class, 0, 0, NULL},
+        {"allow-endpoint-addresses", "LIST",
+         "connect to these, too: loopback, link-local, addresses, ranges, none (default: loopback "
+         "with --config-dir, else none)",
+         OPTION_CALL, o, 0, 0, add_allowed},
         {"access-log", "WHERE", "one line a request: stdout, off, or a file (default stdout)",
          OPTION_STRING, &o->access_log, 0, 0, NULL},
         {"access-log-format", "FORMAT", "json or text (default json)", OPTION_STRING,

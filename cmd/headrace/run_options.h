@@ -2,10 +2,13 @@
 #pragma once
 
 #include "base/error.h"
+#include "net/address_guard.h"
 #include "proxy/proxy.h"
 
 struct run_options {
     struct proxy_config proxy;
+    struct address_guard guard; // of endpoints
+    bool guard_set;             // by an option; else the mode decides
     const char *admin;           // ADDR:PORT
     const char *config_dir;      // standalone mode
     const char *kubeconfig;      // NULL: in-cluster, or the usual places

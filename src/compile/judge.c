@@ -81,7 +81,9 @@ bool judge_backend_status(const struct finding *finding, const struct backend_vi
         status.metrics_found = strdup(view->metrics_found != NULL ? view->metrics_found : "");
         struct verdict resolved = backend_references(finding, resolution);
         set(&status, CONDITION_RESOLVED_REFS, &resolved);
-        if (finding->left_out || !resolved.holds) {
+        // Some addresses that must not be connected to leave the others as they are.
+        bool others_serve = resolved.reason == REASON_ENDPOINT_REFUSED && ready != 0;
+        if (finding->left_out || (!resolved.holds && !others_serve)) {
             set(&status, CONDITION_READY, &resolved);
         } else if (ready == 0) {
             object_status_set(&status, CONDITION_READY, CONDITION_FALSE, REASON_NO_READY_ENDPOINTS,
@@ -90,7 +92,8 @@ bool judge_backend_status(const struct finding *finding, const struct backend_vi
             object_status_set(&status, CONDITION_READY, CONDITION_FALSE, REASON_PENDING, "%s", "");
         } else {
             object_status_set(&status, CONDITION_READY, CONDITION_TRUE, REASON_READY,
-                              "%zu of %u endpoints take requests", ready, resolution->total);
+                              "%zu of %u endpoints take requests%s%s", ready, resolution->total,
+                              resolution->message[0] != '\0' ? "; " : "", resolution->message);
         }
     }
     bool ok = all_texts(&status);

@@ -377,6 +377,31 @@ int resolve_backend(const struct resources *resources, const struct object *back
     return 0;
 }
 
+void resolution_refuse(struct resolution *resolution, const struct address_guard *guard)
+{
+    size_t kept = 0;
+    size_t refused = 0;
+    for (size_t i = 0; i < resolution->endpoints.len; i++) {
+        const struct endpoint_spec *spec = &resolution->endpoints.items[i];
+        enum address_class class = address_guard_check(guard, &spec->address);
+        if (class == ADDRESS_ORDINARY) {
+            resolution->endpoints.items[kept++] = *spec;
+        } else if (refused++ == 0) {
+            char text[64];
+            endpoint_address_format(&spec->address, text, sizeof(text));
+            snprintf(resolution->message, sizeof(resolution->message),
+                     "%s is %s, which Headrace does not connect to%s", text,
+                     address_class_text(class),
+                     class == ADDRESS_OWN ? "" : " (see --allow-endpoint-addresses)");
+        }
+    }
+    resolution->endpoints.len = kept;
+    if (refused != 0) {
+        resolution->resolved = false;
+        resolution->reason = REASON_ENDPOINT_REFUSED;
+    }
+}
+
 bool resolve_depends(const struct object *backend, const struct object *changed)
 {
     const struct modelbackend_spec *spec = backend->modelbackend;

@@ -37,6 +37,9 @@ MUST_CHECK int resolve_backend(const struct resources *resources, const struct o
 enum snap_protocol resolve_protocol(const struct resources *resources,
                                     const struct object *backend);
 
+// Takes out the endpoints that must not be connected to, and says so. NULL takes out nothing.
+void resolution_refuse(struct resolution *resolution, const struct address_guard *guard);
+
 // Does a change of this object (Service, EndpointSlice, Pod) concern the backend's endpoints?
 // For a changed Pod or EndpointSlice, ask with the old and with the new object.
 bool resolve_depends(const struct object *backend, const struct object *changed);

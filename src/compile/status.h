@@ -37,6 +37,7 @@ const char *condition_state_text(enum condition_state state); // "False", "True"
     X(SERVICE_NOT_FOUND, "ServiceNotFound")                                                        \
     X(PORT_NOT_FOUND, "PortNotFound")                                                              \
     X(UNSUPPORTED_SERVICE, "UnsupportedService") /* type ExternalName */                           \
+    X(ENDPOINT_REFUSED, "EndpointRefused")      /* an address that must not be connected to */     \
     X(PROGRAMMED, "Programmed")                                                                    \
     X(PENDING, "Pending")                       /* not published yet */                            \
     X(NOT_ACCEPTED, "NotAccepted")                                                                 \

@@ -94,6 +94,9 @@ static int update_endpoints(struct controller *controller, struct backend_record
 {
     struct resolution resolution = {0};
     int rc = resolve_backend(&controller->resources, record->object, &resolution);
+    if (rc == 0) {
+        resolution_refuse(&resolution, controller->config.endpoints->guard);
+    }
     if (rc == 0 && !same_endpoints(record, &resolution)) {
         rc = apply_endpoints(controller, record, &resolution);
     }

@@ -28,6 +28,7 @@
 #include "base/slice.h"
 #include "endpoint/health.h"
 #include "event/epoch.h"
+#include "net/address_guard.h"
 
 // The books of one endpoint in one word, so that pick and reserve can be one compare-and-swap:
 // outstanding requests in the high 20 bits, outstanding uncached prompt tokens in the low 44.
@@ -167,6 +168,8 @@ struct backend_state {
 struct endpoint_table {
     pthread_mutex_t lock;
     struct epoch *epoch;
+    // What endpoints may be connected to; NULL: all. Set before other threads see the table.
+    const struct address_guard *guard;
     struct map backends; // key → backend_state
     struct list_node backend_list;
     // Control thread: backends that left and are still watched, and endpoints of such that left.
@@ -232,6 +235,9 @@ void backend_state_mark_terminating(struct backend_state *backend,
 // Parses "10.0.0.1" or "fd00::1" (no names, no zone) with a port (not 0) into a spec's address; the
 // rest of the spec stays. 0 or -EINVAL.
 MUST_CHECK int endpoint_address_parse(struct slice ip, uint16_t port, struct endpoint_spec *spec);
+
+// "10.0.0.1:8000", "[fd00::1]:8000".
+void endpoint_address_format(const struct sockaddr_storage *address, char *buf, size_t size);
 
 // The current set, valid until the caller's epoch section ends.
 static inline struct endpoint_set *backend_state_endpoints(struct backend_state *backend)

@@ -72,7 +72,7 @@ int endpoint_address_parse(struct slice ip, uint16_t port, struct endpoint_spec 
     return 0;
 }
 
-static void address_format(const struct sockaddr_storage *address, char *buf, size_t size)
+void endpoint_address_format(const struct sockaddr_storage *address, char *buf, size_t size)
 {
     char ip[INET6_ADDRSTRLEN] = "?";
     if (address->ss_family == AF_INET) {
@@ -133,7 +133,7 @@ static struct endpoint *endpoint_new(struct endpoint_table *table, const struct 
     atomic_init(&endpoint->weight, MAX_OF(spec->weight, 1u));
     endpoint->address = spec->address;
     endpoint->address_len = spec->address_len;
-    address_format(&spec->address, endpoint->text, sizeof(endpoint->text));
+    endpoint_address_format(&spec->address, endpoint->text, sizeof(endpoint->text));
     snprintf(endpoint->pod, sizeof(endpoint->pod), "%.*s", SLICE_FMT(spec->pod));
     endpoint->added_ms = clock_mono_ms();
     endpoint->health.window_began_ms = endpoint->added_ms;

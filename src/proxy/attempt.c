@@ -314,7 +314,8 @@ static void connect_or_advance(struct request *request)
         }
         attempt_report_connect(request, error);
         if (!advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
-            reply_fault(request, FAULT_CONNECT_FAILED, SLICE(""));
+            reply_fault(request, error == EACCES ? FAULT_ENDPOINT_FORBIDDEN : FAULT_CONNECT_FAILED,
+                        SLICE(""));
             return;
         }
     }

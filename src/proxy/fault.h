@@ -38,6 +38,8 @@
       "every endpoint of this model is overloaded; try again shortly")                            \
     X(CONNECT_FAILED, 502, "connect_failed", "upstream_error",                                    \
       "could not connect to the inference server")                                                \
+    X(ENDPOINT_FORBIDDEN, 502, "endpoint_forbidden", "upstream_error",                            \
+      "the address of the inference server is one that this gateway must not connect to")         \
     X(UPSTREAM_RESET, 502, "upstream_reset", "upstream_error",                                    \
       "the inference server closed the connection before the answer was complete")                \
     X(UPSTREAM_PROTOCOL, 502, "upstream_protocol", "upstream_error",                              \

@@ -1,8 +1,11 @@
 #include "proxy/upstream.h"
 
+#include <errno.h>
+
 #include "proxy/request.h"
 #include "proxy/upstream_h1.h"
 #include "proxy/upstream_h2.h"
+#include "proxy/worker.h"
 
 static bool speaks_http2(const struct request *request)
 {
@@ -12,6 +15,11 @@ static bool speaks_http2(const struct request *request)
 struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno)
 {
+    if (address_guard_check(worker->config->endpoints->guard, &endpoint->address) !=
+        ADDRESS_ORDINARY) {
+        *ret_errno = EACCES;
+        return NULL;
+    }
     return speaks_http2(request) ? upstream_h2_open(worker, endpoint, request, ret_errno)
                                  : upstream_h1_open(worker, endpoint, request, ret_errno);
 }

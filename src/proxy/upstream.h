@@ -9,7 +9,7 @@
 struct worker;
 
 // Opens a connection for the request (which then gets events through relay_*). NULL: could not even
-// start (*ret_errno).
+// start (*ret_errno; EACCES: nobody may connect there).
 struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno);
 

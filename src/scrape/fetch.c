@@ -93,6 +93,9 @@ static void fail_later(struct fetch *fetch, int rc)
 // 0, or -errno when it failed at once.
 static int fetch_connect(struct fetch *fetch)
 {
+    if (address_guard_check(fetch->context->guard, &fetch->address) != ADDRESS_ORDINARY) {
+        return -EACCES;
+    }
     int fd = socket(fetch->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -errno;

@@ -9,6 +9,7 @@
 
 #include "base/slice.h"
 #include "event/loop.h"
+#include "net/address_guard.h"
 
 struct fetch;
 
@@ -17,6 +18,7 @@ enum { FETCH_BUFFER_SIZE = 128 << 10, FETCH_HEAD_MAX = 16 << 10 };
 // What many fetches of one loop share.
 struct fetch_context {
     struct loop *loop;
+    const struct address_guard *guard; // what may be connected to; NULL: all
     char *buffer; // FETCH_BUFFER_SIZE bytes: holds a piece only during its callback
 };
 
@@ -25,7 +27,7 @@ typedef bool fetch_body_fn(void *arg, struct slice piece);
 
 // Comes once per fetch_get. rc: 0 = the whole response was read, with any status; else -errno:
 // -ETIMEDOUT, -ECONNREFUSED, -ECONNRESET (cut short), -EPROTO (not HTTP as we accept it), -EFBIG,
-// -ENOTSUP (encoded, which nobody asked for) …
+// -ENOTSUP (encoded, which nobody asked for), -EACCES (the guard says no) …
 typedef void fetch_done_fn(void *arg, int rc, unsigned status);
 
 // Connects when first used. NULL: out of memory.

@@ -268,6 +268,7 @@ int scraper_start(struct scraper **ret_scraper, struct endpoint_table *table, st
         return error_set(err, -ENOMEM, "out of memory");
     }
     scraper->table = table;
+    scraper->context.fetch.guard = table->guard;
     list_init(&scraper->sources);
     check_init(&scraper->checks);
     int rc = context_init(&scraper->context, err);

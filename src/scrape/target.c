@@ -129,6 +129,8 @@ static const char *reason_of_code(int rc)
         return "longer than any exposition should be";
     case -EPROTO:
         return "not a proper HTTP response";
+    case -EACCES:
+        return "an address that must not be connected to";
     case -ENOTSUP:
         return "compressed, though not asked for";
     default:

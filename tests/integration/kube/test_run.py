@@ -19,6 +19,7 @@ class Controller(Process):
         super().__init__([program("headrace"), "run", "--kubeconfig", write_kubeconfig(t, server),
                           "--listen", "127.0.0.1:%d" % self.port,
                           "--admin", "127.0.0.1:%d" % self.admin_port, "--workers", "1",
+                          "--allow-endpoint-addresses", "loopback",
                           "--drain-grace", "0s", "--drain-timeout", "1s", *args],
                          t.folder, "headrace", log=t.log)
 

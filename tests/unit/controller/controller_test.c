@@ -366,6 +366,31 @@ static void test_a_bad_object_leaves_the_rest(void **state)
     assert_int_equal(controller_counters(w->controller)->upserts_rejected, 1);
 }
 
+static void test_refused_endpoints_are_left_out(void **state)
+{
+    struct world *w = *state;
+    const struct address_guard guard = {0};
+    w->table->guard = &guard;
+    upsert(w, OBJECT_MODELBACKEND,
+           "metadata: {name: b, generation: 1, uid: u}\n"
+           "spec: {static: {endpoints: [{address: 10.0.0.1, port: 80},"
+           " {address: 169.254.169.254, port: 80}]}}\n");
+    upsert(w, OBJECT_MODELBACKEND,
+           "metadata: {name: c, generation: 1, uid: u}\n"
+           "spec: {static: {endpoints: [{address: '64:ff9b::7f00:1', port: 80}]}}\n");
+    sync(w);
+    assert_int_equal(endpoints_of(w, "d/b"), 1);
+    assert_int_equal(endpoints_of(w, "d/c"), 0);
+    expect(w, OBJECT_MODELBACKEND, "b", CONDITION_RESOLVED_REFS, CONDITION_FALSE,
+           "EndpointRefused");
+    expect(w, OBJECT_MODELBACKEND, "b", CONDITION_READY, CONDITION_TRUE, "Ready");
+    assert_string_equal(said_of(w, OBJECT_MODELBACKEND, "b")->conditions[CONDITION_READY].message,
+                        "1 of 2 endpoints take requests; 169.254.169.254:80 is the address of a "
+                        "cloud's metadata service, which Headrace does not connect to (see "
+                        "--allow-endpoint-addresses)");
+    expect(w, OBJECT_MODELBACKEND, "c", CONDITION_READY, CONDITION_FALSE, "EndpointRefused");
+}
+
 static void test_deletion(void **state)
 {
     struct world *w = *state;
@@ -683,6 +708,7 @@ int main(void)
         WORLD_TEST(test_pods_by_selector),
         WORLD_TEST(test_own_status_writes_change_nothing),
         WORLD_TEST(test_a_bad_object_leaves_the_rest),
+        WORLD_TEST(test_refused_endpoints_are_left_out),
         WORLD_TEST(test_deletion),
         WORLD_TEST(test_moving_to_another_class),
         WORLD_TEST(test_what_never_was_ours_is_left_alone),

@@ -336,6 +336,17 @@ static void nobody_there_is_an_error_that_comes_later(void **state)
     w->listen_io.fd = socket(AF_INET, SOCK_STREAM, 0);
 }
 
+static void where_nobody_may_connect_nothing_is_asked(void **state)
+{
+    struct world *w = *state;
+    const struct address_guard guard = {0};
+    w->context.guard = &guard;
+    get(w);
+    assert_int_equal(w->rc, -EACCES);
+    assert_int_equal(w->conn_count, 0);
+    w->context.guard = NULL;
+}
+
 static void it_can_be_freed_at_any_time(void **state)
 {
     struct world *w = *state;
@@ -362,6 +373,7 @@ int main(void)
         CASE(bodies_and_heads_are_bounded),
         CASE(silence_ends_in_time),
         CASE(nobody_there_is_an_error_that_comes_later),
+        CASE(where_nobody_may_connect_nothing_is_asked),
         CASE(it_can_be_freed_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
