@@ -15,115 +15,13 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "proxy"), os.path.join(HERE, "..", "lib")]
 from harness import HttpError  # noqa: E402
-from common import contains, eq, main, serve_all, setup  # noqa: E402
-
-BODY = b'{"model":"m"}'
-LENGTH = b"Content-Length: %d\r\n" % len(BODY)
-HOST = b"Host: a.example\r\n"
-SMUGGLED = b"GET /v1/smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
+from common import contains, eq, eventually, main, serve_all, setup  # noqa: E402
+from smuggling_table import BODY, CHUNKS, CHUNK, HOST, LENGTH, REQUESTS, RESPONSES  # noqa: E402
+from smuggling_table import SMUGGLED, chunked, post  # noqa: E402
 
 
 def ok_json(peer, request):
     peer.json(b'{"answer":"%s"}' % request.target.encode())
-
-
-def post(fields, body=BODY, line=b"POST /v1/chat/completions HTTP/1.1\r\n", host=HOST):
-    return line + host + b"Content-Type: application/json\r\n" + fields + b"\r\n" + body
-
-
-def get(fields=b"", line=b"GET /v1/x HTTP/1.1\r\n", host=HOST):
-    return line + host + fields + b"\r\n"
-
-
-def chunked(body):
-    return post(b"Transfer-Encoding: chunked\r\n", body)
-
-
-CHUNK = b"d\r\n" + BODY + b"\r\n"
-
-REQUESTS = [
-    # (what, bytes, status)
-    ("length and chunked", post(LENGTH + b"Transfer-Encoding: chunked\r\n", CHUNK + b"0\r\n\r\n"),
-     400),
-    ("chunked and length, with a request behind",
-     post(b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n" + SMUGGLED), 400),
-    ("two different lengths", post(LENGTH + b"Content-Length: 5\r\n"), 400),
-    ("the same length twice", post(LENGTH + LENGTH), 400),
-    ("a list of lengths", post(b"Content-Length: 13, 13\r\n"), 400),
-    ("length +13", post(b"Content-Length: +13\r\n"), 400),
-    ("length -1", post(b"Content-Length: -1\r\n"), 400),
-    ("empty length", post(b"Content-Length:\r\n"), 400),
-    ("hexadecimal length", post(b"Content-Length: 0xd\r\n"), 400),
-    ("length over 64 bits", post(b"Content-Length: 18446744073709551629\r\n"), 400),
-    ("transfer-encoding twice", post(b"Transfer-Encoding: chunked\r\n" * 2, CHUNK), 400),
-    ("transfer-encoding in two lines",
-     post(b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", CHUNK), 400),
-    ("transfer-encoding ,chunked", post(b"Transfer-Encoding: ,chunked\r\n", CHUNK), 400),
-    ("transfer-encoding chunked,", post(b"Transfer-Encoding: chunked,\r\n", CHUNK), 400),
-    ("chunked, chunked", post(b"Transfer-Encoding: chunked, chunked\r\n", CHUNK), 400),
-    ("vertical tab before chunked", post(b"Transfer-Encoding: \x0bchunked\r\n", CHUNK), 400),
-    ("identity", post(b"Transfer-Encoding: identity\r\n"), 501),
-    ("unknown coding", post(b"Transfer-Encoding: xchunked\r\n", CHUNK), 501),
-    ("gzip, chunked", post(b"Transfer-Encoding: gzip, chunked\r\n", CHUNK), 501),
-    ("transfer-encoding in HTTP/1.0",
-     post(b"Transfer-Encoding: chunked\r\n", CHUNK, b"POST /v1/chat/completions HTTP/1.0\r\n"),
-     400),
-    ("space before the colon", post(b"Content-Length : 13\r\n"), 400),
-    ("tab before the colon", get(b"X\t: y\r\n"), 400),
-    ("folded line", get(b"X: y\r\n z\r\n"), 400),
-    ("space before the first header", get(host=b" Host: a\r\n"), 400),
-    ("bare LF lines", get().replace(b"\r\n", b"\n"), 400),
-    ("bare LF after one header", get(b"X: y\nZ: 1\r\n"), 400),
-    ("NUL in a value", get(b"X: a\x00b\r\n"), 400),
-    ("CR in a value", get(b"X: a\rb\r\n"), 400),
-    ("DEL in a value", get(b"X: a\x7fb\r\n"), 400),
-    ("empty name", get(b": y\r\n"), 400),
-    ("no colon", get(b"X\r\n"), 400),
-    ("slash in a name", get(b"X/Y: z\r\n"), 400),
-    ("no Host", get(host=b""), 400),
-    ("two Hosts", get(b"Host: b.example\r\n"), 400),
-    ("the same Host twice", get(HOST), 400),
-    ("empty Host", get(host=b"Host:\r\n"), 400),
-    ("list of Hosts", get(host=b"Host: a, b\r\n"), 400),
-    ("Host with user", get(host=b"Host: u@a.example\r\n"), 400),
-    ("absolute form against Host", get(line=b"GET http://b.example/v1/x HTTP/1.1\r\n"), 400),
-    ("HTTP/1.10", get(line=b"GET /v1/x HTTP/1.10\r\n"), 400),
-    ("HTTP/1.2", get(line=b"GET /v1/x HTTP/1.2\r\n"), 505),
-    ("HTTP/3.0", get(line=b"GET /v1/x HTTP/3.0\r\n"), 505),
-    ("no version", b"GET /v1/x\r\n\r\n", 400),
-    ("control character in the target", get(line=b"GET /v1/\x01x HTTP/1.1\r\n"), 400),
-    ("space in the target", get(line=b"GET /v1/a b HTTP/1.1\r\n"), 400),
-    ("backslash in the target", get(line=b"GET /v1\\x HTTP/1.1\r\n"), 400),
-    ("high byte in the target", get(line=b"GET /v1/\xc3\xa4 HTTP/1.1\r\n"), 400),
-    ("fragment", get(line=b"GET /v1/x#y HTTP/1.1\r\n"), 400),
-    ("encoded NUL", get(line=b"GET /v1/%00 HTTP/1.1\r\n"), 400),
-    ("over the root", get(line=b"GET /v1/../../x HTTP/1.1\r\n"), 400),
-    ("asterisk for GET", get(line=b"GET * HTTP/1.1\r\n"), 400),
-    ("TRACE", get(line=b"TRACE /v1/x HTTP/1.1\r\n"), 501),
-    ("HEAD in another case", get(line=b"head /v1/x HTTP/1.1\r\n"), 400),
-    ("CONNECT", get(line=b"CONNECT a.example:443 HTTP/1.1\r\n"), 400),
-    ("space before the method", get(line=b" GET /v1/x HTTP/1.1\r\n"), 400),
-    ("two empty lines before", b"\r\n\r\n" + get(), 400),
-    ("unknown expectation", post(LENGTH + b"Expect: miracles\r\n"), 417),
-    ("too many headers", get(b"".join(b"X-%d: y\r\n" % i for i in range(200))), 431),
-    ("head too large", get(b"X: %s\r\n" % (b"y" * 100000)), 431),
-    ("target too long", get(line=b"GET /v1/%s HTTP/1.1\r\n" % (b"x" * 20000)), 414),
-    # Chunks; the body is read before anything is forwarded.
-    ("chunk 0x3", chunked(b"0xd\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("chunk size of 65 bits", chunked(b"1000000000000000d\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("negative chunk size", chunked(b"-d\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("empty chunk size", chunked(b"\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("space after the chunk size", chunked(b"d \r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("bare LF after the chunk size", chunked(b"d\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("bare LF after the chunk data", chunked(b"d\r\n" + BODY + b"\n0\r\n\r\n"), 400),
-    ("bare LF in a chunk extension", chunked(b"d;a\nb\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("bare CR in a chunk extension", chunked(b"d;a\rb\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
-    ("chunk data without its end", chunked(b"d\r\n" + BODY + b"0\r\n\r\n"), 400),
-    ("bare LF at the end of the chunks", chunked(CHUNK + b"0\r\n\n"), 400),
-    ("trailer without a colon", chunked(CHUNK + b"0\r\nX\r\n\r\n"), 400),
-    ("folded trailer", chunked(CHUNK + b"0\r\nX: y\r\n z\r\n\r\n"), 400),
-    ("NUL in a trailer", chunked(CHUNK + b"0\r\nX: \x00\r\n\r\n"), 400),
-]
 
 
 def exchange(t, port, data):
@@ -158,12 +56,35 @@ def test_ambiguous_requests_are_refused(t):
         eq(answer.status, status)
         contains(answer.json()["error"]["type"], "invalid_request")
         eq(closed, True, "closed")
-        eq(len(server.requests), 0, "requests that came through")
+        eq(server.received, 0, "bytes that came through")
 
     check_rows(REQUESTS, check)
     # The program still serves, and a sound request passes.
     answer, _ = exchange(t, headrace.port, post(LENGTH + b"Connection: close\r\n"))
     eq(answer.status, 200)
+
+
+def test_broken_chunks_of_a_streamed_request_cut_it(t):
+    """Nothing waits for the end of a body that is passed on as it comes: the server has its
+    beginning, and must neither see an end of it nor anything behind it."""
+    seen = []
+
+    def handler(peer):
+        seen.append(peer)
+        peer.read_request()
+
+    headrace, (server,) = setup(t, [handler], models=())
+
+    def check(what, body):
+        t.log("row: %s" % what)
+        answer, closed = exchange(t, headrace.port, chunked(body) + SMUGGLED)
+        eq((answer.status, closed), (400, True))
+        eventually(lambda: server.open == 0, what="the server's connection is closed")
+        eq(len(server.requests), 0, "whole requests that came through")
+        eq(any(b"smuggled" in peer.buffer for peer in seen), False, "what followed came through")
+        del seen[:]
+
+    check_rows(CHUNKS, check)
 
 
 def test_bytes_that_drip_in_mean_the_same(t):
@@ -234,11 +155,67 @@ def test_sound_requests_pass_and_are_written_anew(t):
         ("one empty line before", b"\r\n" + post(LENGTH), "/v1/chat/completions", []),
         ("HTTP/1.0", post(LENGTH, line=b"POST /v1/completions HTTP/1.0\r\n"), "/v1/completions",
          []),
+        # Leading zeros are decimal, never octal.
+        ("length 013", post(b"Content-Length: 013\r\n"), "/v1/chat/completions", []),
+        ("tab before chunked",
+         post(b"Transfer-Encoding:\tCHUNKED \r\n", CHUNK + b"0\r\n\r\n"),
+         "/v1/chat/completions", []),
+        ("GET with a body", post(LENGTH, line=b"GET /v1/completions HTTP/1.1\r\n"),
+         "/v1/completions", []),
+        ("chunk size with zeros in front", chunked(b"00d\r\n" + BODY + b"\r\n00\r\n\r\n"),
+         "/v1/chat/completions", []),
         ("headers of one hop",
          post(LENGTH + b"Connection: x-hop, Upgrade\r\nX-Hop: 1\r\nUpgrade: websocket\r\n"
               b"TE: gzip\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nTrailer: X\r\n"),
          "/v1/chat/completions",
          ["x-hop", "upgrade", "te", "keep-alive", "proxy-connection", "trailer"]),
+    ], check)
+
+
+def test_bytes_of_values_are_kept(t):
+    """No-break spaces and other high bytes are no white space: what one party strips and another
+    one keeps names two users."""
+    heads = []
+
+    def handler(peer):
+        while True:
+            heads.append(bytes(peer.sock.recv(65536)))
+            if not heads[-1]:
+                return
+            peer.json()
+
+    headrace, _ = setup(t, [handler])
+    values = [b"\x85admin\xa0", b"\xffa\xff", b"a\tb", b"a  b"]
+    for value in values:
+        exchange(t, headrace.port, post(LENGTH + b"X-User: \t " + value + b" \t\r\n"
+                                        b"Connection: close\r\n"))
+        contains(b"".join(heads), b"\r\nX-User: " + value + b"\r\n")
+
+
+def test_what_is_sound_is_answered_before_what_is_not(t):
+    """A mistake behind a request is not the mistake of that request."""
+    headrace, (server,) = setup(t, [serve_all(ok_json)])
+
+    def check(what, first, rest, statuses, targets):
+        before = len(server.requests)
+        with t.connect(headrace.port) as conn:
+            conn.send(first + rest)
+            eq([conn.read_response().status for _ in statuses], statuses)
+            eq(conn.is_closed(), True)
+        eq([r.target for r in server.requests[before:]], targets)
+
+    path = "/v1/chat/completions"
+    chunks = chunked(CHUNK + b"0\r\n\r\n")
+    check_rows([
+        ("no HTTP behind it", post(LENGTH), b"Invalid\r\n\r\n", [200, 400], [path]),
+        ("no HTTP behind the last one", post(LENGTH + b"Connection: close\r\n"),
+         b"Invalid\r\n\r\n", [200], [path]),
+        ("a byte behind a chunked body", chunks, b"\x00", [200], [path]),
+        ("a sound one, and one that is not", post(LENGTH),
+         post(LENGTH, line=b"POST /v1/completions HTTP/1.1\r\n") + post(LENGTH + LENGTH),
+         [200, 200, 400], [path, "/v1/completions"]),
+        ("an empty body is no body", post(b"Content-Length: 0\r\n", b"") + post(LENGTH),
+         b"Invalid\r\n\r\n", [400, 200, 400], [path]),
     ], check)
 
 
@@ -250,40 +227,6 @@ def test_connection_options_cannot_strip_what_matters(t):
     eq(answer.status, 200)
     got = server.requests[-1]
     eq((got.get("cookie"), got.get("content-type"), got.body), ("c=1", "application/json", BODY))
-
-
-RESPONSES = [
-    # (what, the server's bytes)
-    ("length and chunked",
-     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n"
-     b"0\r\n\r\n"),
-    ("two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nxyzx"),
-    ("length +3", b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nxyz"),
-    ("empty length", b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nxyz"),
-    ("transfer-encoding twice",
-     b"HTTP/1.1 200 OK\r\n" + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n3\r\nxyz\r\n0\r\n\r\n"),
-    ("transfer-encoding ,chunked",
-     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: ,chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n"),
-    ("identity", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nxyz"),
-    ("transfer-encoding in HTTP/1.0",
-     b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n"),
-    ("space before the colon", b"HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nxyz"),
-    ("folded line", b"HTTP/1.1 200 OK\r\nX: y\r\n xyz\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("bare LF lines", b"HTTP/1.1 200 OK\nContent-Length: 3\n\nxyz"),
-    ("NUL in a value", b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("CR in a value", b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("empty name", b"HTTP/1.1 200 OK\r\n: y\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("no colon", b"HTTP/1.1 200 OK\r\nxyz\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("HTTP/1.10", b"HTTP/1.10 200 OK\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("HTTP/2.0", b"HTTP/2.0 200 OK\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("four digits", b"HTTP/1.1 2000 OK\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("status 600", b"HTTP/1.1 600 OK\r\nContent-Length: 3\r\n\r\nxyz"),
-    ("unasked 101",
-     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxyz"),
-    ("no HTTP at all", b"xyz\r\n\r\n"),
-    ("too many headers", b"HTTP/1.1 200 OK\r\n" + b"X: xyz\r\n" * 1000 + b"\r\n"),
-    ("a head without end", b"HTTP/1.1 200 OK\r\nX: " + b"xyz" * 100000),
-]
 
 
 def test_ambiguous_responses_are_not_relayed(t):
@@ -306,6 +249,8 @@ def test_ambiguous_responses_are_not_relayed(t):
             contains(answer.json()["error"], "message")
             # Not letters of hexadecimal: the request id in the head is random.
             eq(b"xyz" in answer.head_bytes, False, "the server's bytes in the head")
+            eq(BODY in answer.body, False, "the server's bytes in the body")
+        eventually(lambda: server.open == 0, what="the server's connection is closed")
 
     check_rows(RESPONSES, check)
     eq(server.errors, [])

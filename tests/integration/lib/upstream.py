@@ -39,6 +39,8 @@ class Peer:
         data = self.sock.recv(65536)
         if not data:
             raise EOFError
+        with self.upstream.lock:
+            self.upstream.received += len(data)
         self.buffer += data
 
     def _until(self, mark):
@@ -140,6 +142,7 @@ class Upstream:
         self.handler = handler
         self.lock = threading.Lock()
         self.requests = []
+        self.received = 0  # bytes, of whatever kind
         self.connections = 0
         self.open = 0
         self.errors = []
