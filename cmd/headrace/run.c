@@ -1,5 +1,6 @@
 // `headrace run`: wires the halves together and waits. The main thread is the control thread.
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "admin/admin.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/options.h"
 #include "cluster.h"
 #include "commands.h"
@@ -21,11 +23,13 @@
 #include "observe/decision.h"
 #include "observe/metrics.h"
 #include "proxy/fault.h"
+#include "proxy/overload.h"
 #include "proxy/proxy.h"
 #include "run_options.h"
 #include "scrape/scraper.h"
 #include "state_dump.h"
 
+enum { MEMORY_MS = 100, TRIM_MS = 1000 };
 enum { COLLECT_MS = 1000, DRAIN_POLL_MS = 100, DRAIN_SAY_MS = 5000, TROUBLE_MAX = 1024 };
 
 struct run {
@@ -45,6 +49,9 @@ struct run {
     struct state_dump *state_dump;
     struct io signals;
     struct timer collect;
+    struct timer memory;
+    struct overload overload;
+    uint64_t trimmed_ms;
     struct timer drain;
     uint64_t drain_started_ms;
     uint64_t drain_said_ms;
@@ -119,6 +126,29 @@ static void copy_trouble(struct run *run)
     snprintf(run->trouble, sizeof(run->trouble), "%.*s", SLICE_FMT(lines));
     pthread_mutex_unlock(&run->trouble_lock);
     strbuf_fini(&text);
+}
+
+// While memory is short, what the allocator keeps of freed memory is given back: it looks like
+// memory in use.
+static void on_memory(struct timer *timer, void *arg)
+{
+    struct run *run = arg;
+    uint64_t now = loop_now_ms(run->loop);
+    enum overload_level before = overload_now(&run->overload);
+    enum overload_level level = overload_update(&run->overload, memory_resident());
+    if (level != OVERLOAD_NONE && now - run->trimmed_ms >= TRIM_MS) {
+        run->trimmed_ms = now;
+        malloc_trim(0);
+        level = overload_update(&run->overload, memory_resident());
+    }
+    metrics_control_set(run->metrics, METRIC_CONTROL_OVERLOAD, (double)level);
+    if ((before == OVERLOAD_NONE) != (level == OVERLOAD_NONE)) {
+        log_warn(level != OVERLOAD_NONE ? "memory is short: new requests are refused"
+                                        : "there is memory again",
+                 LOG_U64("resident_bytes", memory_resident()),
+                 LOG_U64("limit_bytes", run->overload.limit));
+    }
+    loop_timer_set(run->loop, timer, MEMORY_MS, on_memory, run);
 }
 
 static void on_collect(struct timer *timer, void *arg)
@@ -425,6 +455,9 @@ static int start_proxy(struct run *run, struct error *err)
     config->epoch = &run->epoch;
     config->metrics = run->metrics;
     config->decisions = run->decisions;
+    config->overload = &run->overload;
+    run->overload.limit = run->options.memory_limit;
+    metrics_control_set(run->metrics, METRIC_CONTROL_MEMORY_LIMIT, (double)run->overload.limit);
     int rc = start_access_log(run, err);
     return rc != 0 ? rc : proxy_start(config, &run->proxy, err);
 }
@@ -473,6 +506,7 @@ static void stop_all(struct run *run)
     controller_free(run->controller);
     if (run->loop != NULL) {
         loop_timer_cancel(run->loop, &run->collect);
+        loop_timer_cancel(run->loop, &run->memory);
         loop_timer_cancel(run->loop, &run->drain);
         publisher_fini(&run->publisher);
         if (run->signals.events != 0) {
@@ -513,6 +547,9 @@ int cmd_run(int argc, char **argv)
     if (rc == 0) {
         say_started(run);
         on_collect(&run->collect, run);
+        if (run->overload.limit != 0) {
+            on_memory(&run->memory, run);
+        }
         loop_run(run->loop);
         log_info("stopped");
     } else {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/options.h"
 
 // "::" takes IPv4 too, where the kernel has IPv6 at all.
@@ -46,6 +47,8 @@ int parse_listen_address(const char *text, struct proxy_address *ret, struct err
     *ret = (struct proxy_address){.address = spec.address, .len = spec.address_len};
     return 0;
 }
+
+enum { MEMORY_LIMIT_MIN = 16 << 20, MEMORY_LIMIT_SHARE = 85 };
 
 static int add_listen(const char *value, void *target, struct error *err)
 {
@@ -89,6 +92,36 @@ static int apply_proxy_protocol(struct run_options *o, struct error *err)
     return 0;
 }
 
+// "auto", "off" or a number.
+static int set_memory_limit(const char *value, void *target, struct error *err)
+{
+    struct run_options *o = target;
+    uint64_t bytes = 0;
+    o->memory_limit_auto = strcmp(value, "auto") == 0;
+    if (!o->memory_limit_auto && strcmp(value, "off") != 0 &&
+        (slice_to_u64(slice_of_str(value), &bytes) != 0 || bytes < MEMORY_LIMIT_MIN ||
+         bytes > UINT64_C(1) << 50)) {
+        return error_set(err, -EINVAL, "want auto, off, or at least %d bytes", MEMORY_LIMIT_MIN);
+    }
+    o->memory_limit = bytes;
+    return 0;
+}
+
+// The rest of a control group's limit is for what the kernel counts to it beside our own memory:
+// socket buffers and the like.
+static void find_memory_limit(struct run_options *o)
+{
+    if (o->memory_limit_auto) {
+        o->memory_limit = memory_cgroup_limit("") / 100 * MEMORY_LIMIT_SHARE;
+    }
+    if (o->max_buffered_bytes == 0) {
+        o->max_buffered_bytes = o->proxy.max_buffered_bytes;
+        if (o->memory_limit != 0) {
+            o->max_buffered_bytes = MIN_OF(o->max_buffered_bytes, o->memory_limit / 2);
+        }
+    }
+}
+
 static int add_allowed(const char *value, void *target, struct error *err)
 {
     struct run_options *o = target;
@@ -124,7 +157,7 @@ static void set_defaults(struct run_options *o)
     proxy_config_init(&o->proxy);
     o->max_body_bytes = o->proxy.max_body_bytes;
     o->max_streamed_body_bytes = o->proxy.max_streamed_body_bytes;
-    o->max_buffered_bytes = o->proxy.max_buffered_bytes;
+    o->memory_limit_auto = true;
     o->max_header_bytes = o->proxy.limits.max_head_bytes;
     o->max_headers = o->proxy.limits.max_headers;
     o->max_connections = o->proxy.max_connections;
@@ -144,6 +177,7 @@ static void apply(struct run_options *o)
     o->proxy.workers = (unsigned)o->workers;
     o->proxy.max_body_bytes = o->max_body_bytes;
     o->proxy.max_streamed_body_bytes = o->max_streamed_body_bytes;
+    find_memory_limit(o);
     // A worker's share must hold one largest body, whose buffer grows by doubling.
     uint64_t least = MIN_OF(o->max_buffered_bytes, 2 * o->max_body_bytes);
     o->proxy.max_buffered_bytes = MAX_OF(o->max_buffered_bytes / o->workers, least);
@@ -152,6 +186,7 @@ static void apply(struct run_options *o)
     o->proxy.max_connections = (uint32_t)o->max_connections;
     o->proxy.http2_max_streams = (uint32_t)o->http2_max_streams;
     o->proxy.http2_upstream_streams = (uint32_t)o->http2_upstream_streams;
+    o->proxy.max_connections_per_address = (uint32_t)o->max_connections_per_address;
     o->proxy.header_timeout_ms = (uint32_t)o->header_timeout_ms;
     o->proxy.body_timeout_ms = (uint32_t)o->body_timeout_ms;
     o->proxy.idle_timeout_ms = (uint32_t)o->idle_timeout_ms;
@@ -226,9 +261,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          "largest request body that streams through (default 1073741824)", OPTION_U64,
          &o->max_streamed_body_bytes, 1024, UINT64_C(1) << 50, NULL},
         {"max-buffered-bytes", "N",
-         "request bytes held at a time, shared out among the workers (default 536870912)",
-         OPTION_U64,
-         &o->max_buffered_bytes, 65536, UINT64_C(1) << 40, NULL},
+         "bytes of requests and connections held at a time, shared out among the workers (default: "
+         "536870912, or half of the memory limit if that is less)",
+         OPTION_U64, &o->max_buffered_bytes, 65536, UINT64_C(1) << 40, NULL},
         {"max-header-bytes", "N", "largest message head (default 32768)", OPTION_U64,
          &o->max_header_bytes, 1024, 65536, NULL},
         {"max-headers", "N", "most header fields of a message (default 100)", OPTION_U64,
@@ -240,6 +275,13 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
         {"http2-upstream-streams", "N",
          "requests at a time on one HTTP/2 connection to a server (default 100)", OPTION_U64,
          &o->http2_upstream_streams, 1, 10000, NULL},
+        {"max-connections-per-address", "N",
+         "client connections of one IPv4 address or IPv6 /64; 0 is no limit (default 0)",
+         OPTION_U64, &o->max_connections_per_address, 0, 1000000, NULL},
+        {"memory-limit", "N",
+         "refuse new work when this many bytes are nearly used; off, or auto for a share of the "
+         "control group's limit (default auto)",
+         OPTION_CALL, o, 0, 0, set_memory_limit},
         {"header-timeout", "TIME", "for the head of a request (default 10s)", OPTION_DURATION,
          &o->header_timeout_ms, 10, DAY_MS, NULL},
         {"body-timeout", "TIME", "between two pieces of a request body (default 60s)",

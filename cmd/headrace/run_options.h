@@ -30,6 +30,9 @@ struct run_options {
     uint64_t max_connections;
     uint64_t http2_max_streams;
     uint64_t http2_upstream_streams;
+    uint64_t max_connections_per_address;
+    uint64_t memory_limit; // 0 = none
+    bool memory_limit_auto;
     uint64_t header_timeout_ms;
     uint64_t body_timeout_ms;
     uint64_t idle_timeout_ms;

@@ -22,6 +22,10 @@
       "Client connections that could not be accepted (files, memory)")                            \
     X(PROXY_PROTOCOL_ERRORS, "headrace_proxy_protocol_errors_total", "",                          \
       "Client connections closed for want of a sound PROXY protocol header")                      \
+    X(REFUSED_ADDRESS_LIMIT, "headrace_connections_refused_total", "reason=\"address_limit\"",     \
+      "Client connections that were sent away unheard, by what there was no room for")            \
+    X(REFUSED_MEMORY, "headrace_connections_refused_total", "reason=\"memory\"", "")              \
+    X(REFUSED_FILES, "headrace_connections_refused_total", "reason=\"files\"", "")                \
     X(BYTES_IN, "headrace_received_bytes_total", "", "Bytes received from clients")               \
     X(BYTES_OUT, "headrace_sent_bytes_total", "", "Bytes sent to clients")                        \
     X(HTTP2_CONNECTIONS, "headrace_http2_connections_total", "",                                  \
@@ -80,6 +84,10 @@ enum metric_worker {
 // What the control thread knows. X(enum, metric, type, labels, help).
 #define METRIC_CONTROL_TABLE(X)                                                                   \
     X(CONNECTIONS_OPEN, "headrace_connections_open", "gauge", "", "Client connections open now")  \
+    X(MEMORY_LIMIT, "headrace_memory_limit_bytes", "gauge", "",                                   \
+      "Resident memory that the process may have; 0 is no limit")                                 \
+    X(OVERLOAD, "headrace_overload", "gauge", "",                                                 \
+      "1 while new requests are refused for want of memory, 2 while new connections are, too")    \
     X(SNAPSHOT_GENERATION, "headrace_snapshot_generation", "gauge", "",                           \
       "Number of the configuration that is served; counts up")                                    \
     X(COMPILES, "headrace_compiles_total", "counter", "", "Compilations of the resources")        \

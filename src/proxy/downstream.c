@@ -8,6 +8,7 @@
 
 #include "http/h1.h"
 #include "observe/metrics.h"
+#include "proxy/admit.h"
 #include "proxy/downstream_h2.h"
 #include "proxy/preface.h"
 #include "proxy/worker.h"
@@ -41,11 +42,12 @@ static struct downstream *downstream_alloc(struct worker *worker)
     return down;
 }
 
-void downstream_accept(struct worker *worker, int fd, const char *peer)
+void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot)
 {
     struct downstream *down = downstream_alloc(worker);
     if (down == NULL) {
         close(fd);
+        admit_gone(worker, address_slot);
         metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
         return;
     }
@@ -54,6 +56,7 @@ void downstream_accept(struct worker *worker, int fd, const char *peer)
         .protocol = &downstream_h1,
         .transport = {.fd = fd},
         .accepted_ms = worker_now_ms(worker),
+        .address_slot = address_slot,
     };
     snprintf(down->peer, sizeof(down->peer), "%s", peer);
     strbuf_init(&down->in, worker->config->limits.max_head_bytes + SCRATCH_SIZE);
@@ -80,6 +83,15 @@ void downstream_accept(struct worker *worker, int fd, const char *peer)
         downstream_close(down);
         break;
     }
+}
+
+bool downstream_charge(struct downstream *down)
+{
+    struct worker *worker = down->stream.worker;
+    uint64_t holds = down->in.cap + down->out.cap;
+    worker->buffered_bytes += holds - down->charged;
+    down->charged = holds;
+    return worker->buffered_bytes <= worker->config->max_buffered_bytes;
 }
 
 void downstream_reap(struct worker *worker)
@@ -114,9 +126,11 @@ void downstream_close(struct downstream *down)
     loop_timer_cancel(worker->loop, &down->timer);
     loop_task_cancel(worker->loop, &down->resume);
     close(down->transport.fd);
+    admit_gone(worker, down->address_slot);
     strbuf_fini(&down->in);
     strbuf_fini(&down->out);
     strbuf_fini(&down->trailers);
+    (void)downstream_charge(down);
     list_remove(&down->node);
     // Callers up the stack may still look at `closed`: the memory goes at the end of the turn.
     list_push_back(&worker->closed_downstreams, &down->node);
@@ -139,6 +153,7 @@ static int keep_unsent(struct downstream *down, const struct iovec *iov, int cou
     if (was_empty && down->out.len != 0) {
         down->stream.progress_ms = worker_now_ms(down->stream.worker);
     }
+    (void)downstream_charge(down); // what was promised is kept; who comes next is refused
     return down->out.failed ? -ENOBUFS : 0;
 }
 
@@ -180,6 +195,7 @@ static bool flush_out(struct downstream *down)
     if (down->out.cap > OUT_KEEP) {
         strbuf_fini(&down->out);
     }
+    (void)downstream_charge(down);
     return true;
 }
 

@@ -58,6 +58,8 @@ struct downstream {
     struct strbuf in;     // bytes received but not used yet (a partial head, pipelined requests)
     struct strbuf out;    // bytes to be sent
     uint64_t requests;    // served
+    uint64_t charged;     // bytes of `in` and `out` in the worker's sum
+    uint32_t address_slot; // proxy/admit.h
     bool hung_up;         // the peer has closed its side
     bool readable;        // data may wait in the socket (edge seen, not read)
     char peer[46];        // address as text
@@ -74,8 +76,8 @@ struct downstream {
     struct strbuf trailers;    // of the request
 };
 
-// Takes over an accepted socket.
-void downstream_accept(struct worker *worker, int fd, const char *peer);
+// Takes over an accepted socket, and its slot (proxy/admit.h).
+void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot);
 
 // Sends; what the socket does not take is kept and sent later. 0, or -errno: the connection is
 // unusable (the caller decides; nothing was freed). The iovecs are consumed.
@@ -83,6 +85,10 @@ MUST_CHECK int downstream_send(struct downstream *down, struct iovec *iov, int c
 
 // The one time limit of the connection, from now; on_deadline comes when it is over.
 void downstream_set_deadline(struct downstream *down, uint32_t in_ms);
+
+// Brings the worker's sum of buffered bytes up to date, after `in` or `out` grew or shrank. False:
+// it is over its limit.
+bool downstream_charge(struct downstream *down);
 
 // Closes at once; `stream.closed` is set and the memory stays valid until the end of the loop's
 // turn. Its requests must be gone already.

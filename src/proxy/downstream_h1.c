@@ -27,6 +27,7 @@ static void start_linger(struct downstream *down)
     down->state = DOWNSTREAM_LINGER;
     down->lingered = 0;
     strbuf_fini(&down->in);
+    (void)downstream_charge(down);
     shutdown(down->io.fd, SHUT_WR);
     downstream_set_deadline(down, LINGER_MS);
 }
@@ -98,6 +99,7 @@ static void h1_done(struct stream *stream, bool keep_alive, bool unread)
         loop_task_set(down->stream.worker->loop, &down->resume, on_resume, down);
     } else {
         strbuf_fini(&down->in);
+        (void)downstream_charge(down);
     }
 }
 
@@ -328,6 +330,10 @@ static bool take_read(struct downstream *down, char *data, size_t len)
         } else {
             downstream_close(down);
         }
+        return false;
+    }
+    if (!downstream_charge(down) && down->state == DOWNSTREAM_HEAD) {
+        request_refuse(&down->stream, HTTP_REJECT_NONE, FAULT_BUFFERS_FULL);
         return false;
     }
     return true;

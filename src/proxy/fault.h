@@ -62,6 +62,8 @@
     X(CLIENT_STALLED, 499, "client_stalled", "", "the client stopped reading")                    \
     X(BUFFERS_FULL, 503, "buffers_full", "service_unavailable",                                   \
       "the gateway holds as many bytes of requests as it may; try again shortly")                 \
+    X(MEMORY_LIMIT, 503, "memory_limit", "service_unavailable",                                   \
+      "the gateway is short of memory; try again shortly")                                        \
     X(SHUTDOWN, 503, "shutdown", "service_unavailable", "the gateway is shutting down")           \
     X(INTERNAL, 500, "internal", "server_error", "the gateway ran out of memory or files")
 

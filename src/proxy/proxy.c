@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/address_count.h"
 #include "proxy/worker.h"
 
 enum { LISTEN_BACKLOG = 4096 };
@@ -116,6 +117,15 @@ static int start_worker(struct proxy *proxy, unsigned index, struct error *err)
     return worker_start(&proxy->workers[index], &proxy->config, index, fds, err);
 }
 
+static int count_addresses(struct proxy_config *config, struct error *err)
+{
+    if (config->max_connections_per_address == 0) {
+        return 0;
+    }
+    config->address_count = address_count_new((size_t)config->workers * config->max_connections);
+    return config->address_count != NULL ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
 int proxy_start(const struct proxy_config *config, struct proxy **ret_proxy, struct error *err)
 {
     if (config->workers == 0 || config->workers > PROXY_MAX_WORKERS) {
@@ -129,7 +139,7 @@ int proxy_start(const struct proxy_config *config, struct proxy **ret_proxy, str
     }
     memset(proxy, 0, size);
     proxy->config = *config;
-    int rc = 0;
+    int rc = count_addresses(&proxy->config, err);
     for (size_t i = 0; i < config->listen_count && rc == 0; i++) {
         rc = probe_address(&proxy->config.listen[i], err);
         proxy->ports[i] = ntohs(*address_port(&proxy->config.listen[i].address));
@@ -197,5 +207,6 @@ void proxy_stop(struct proxy *proxy)
     for (unsigned i = 0; i < proxy->started; i++) {
         worker_stop(&proxy->workers[i]);
     }
+    address_count_free(proxy->config.address_count);
     free(proxy);
 }

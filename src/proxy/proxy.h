@@ -30,6 +30,8 @@ enum proxy_protocol_use {
 struct metrics;
 struct access_log;
 struct decisions;
+struct overload;
+struct address_count;
 
 struct proxy_config {
     struct proxy_address listen[PROXY_MAX_LISTENERS];
@@ -44,8 +46,11 @@ struct proxy_config {
     struct h1_limits limits;
     uint64_t max_body_bytes;           // of a request that is held whole (or until its model)
     uint64_t max_streamed_body_bytes;  // of one that streams through
-    uint64_t max_buffered_bytes;       // of all requests of a worker, heads and bodies
+    uint64_t max_buffered_bytes;       // of all requests and client connections of a worker
     uint32_t max_connections;          // per worker; beyond it accepting pauses
+    uint32_t max_connections_per_address; // of all workers; 0 = as many as they like
+    struct address_count *address_count;  // proxy_start makes it
+    const struct overload *overload;      // NULL: memory is no matter
     uint32_t header_timeout_ms;        // first byte of a request to the end of its head
     uint32_t body_timeout_ms;          // between two reads of a request body
     uint32_t idle_timeout_ms;          // client keep-alive

@@ -13,6 +13,7 @@
 #include "proxy/body.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
+#include "proxy/overload.h"
 #include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
@@ -390,8 +391,10 @@ void request_begin(struct stream *stream, const struct http_request *head, const
     }
     bool room = request_charge(request);
     note_identity(request);
-    if (!room) {
-        reply_fault(request, FAULT_BUFFERS_FULL, SLICE(""));
+    bool short_of_memory = worker->config->overload != NULL &&
+                           overload_now(worker->config->overload) != OVERLOAD_NONE;
+    if (!room || short_of_memory) {
+        reply_fault(request, room ? FAULT_MEMORY_LIMIT : FAULT_BUFFERS_FULL, SLICE(""));
         return;
     }
     request->hold = snapshot_holder_acquire(&worker->holder);

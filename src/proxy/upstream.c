@@ -12,6 +12,13 @@ static bool speaks_http2(const struct request *request)
     return request->target->backend->protocol == SNAP_PROTOCOL_HTTP2;
 }
 
+static struct exchange *open_any(struct worker *worker, struct endpoint *endpoint,
+                                 struct request *request, int *ret_errno)
+{
+    return speaks_http2(request) ? upstream_h2_open(worker, endpoint, request, ret_errno)
+                                 : upstream_h1_open(worker, endpoint, request, ret_errno);
+}
+
 struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno)
 {
@@ -20,8 +27,13 @@ struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
         *ret_errno = EACCES;
         return NULL;
     }
-    return speaks_http2(request) ? upstream_h2_open(worker, endpoint, request, ret_errno)
-                                 : upstream_h1_open(worker, endpoint, request, ret_errno);
+    struct exchange *exchange = open_any(worker, endpoint, request, ret_errno);
+    if (exchange == NULL && (*ret_errno == EMFILE || *ret_errno == ENFILE)) {
+        upstream_sweep_idle(worker, true); // what idles makes room for what is wanted
+        *ret_errno = 0;
+        exchange = open_any(worker, endpoint, request, ret_errno);
+    }
+    return exchange;
 }
 
 struct exchange *upstream_reuse(struct worker *worker, const struct endpoint *endpoint,

@@ -360,6 +360,7 @@ static bool take_body(struct upstream *up, char *data, size_t len)
             struct slice piece;
             ptrdiff_t n = h1_chunked_decode(&up->chunked, data + at, len - at, &piece);
             if (n < 0) {
+                metrics_reject(up->worker->metrics, (enum http_reject)-n);
                 upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
                 return false;
             }
@@ -405,6 +406,7 @@ static bool take_head(struct upstream *up, char *buf, size_t len, size_t seen, s
         struct http_response response;
         ptrdiff_t n = parse_head(request, buf + at, len - at, seen > at ? seen - at : 0, &response);
         if (n < 0) {
+            metrics_reject(up->worker->metrics, (enum http_reject)-n);
             upstream_broken(up, FAULT_UPSTREAM_PROTOCOL);
             return false;
         }

@@ -13,6 +13,7 @@
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "observe/metrics.h"
+#include "proxy/admit.h"
 #include "proxy/downstream.h"
 #include "proxy/request.h"
 #include "proxy/upstream.h"
@@ -59,6 +60,23 @@ static bool at_connection_limit(const struct worker *worker)
            worker->config->max_connections;
 }
 
+// True: look for the next one.
+static bool accept_failed(struct listener *listener, int error)
+{
+    struct worker *worker = listener->worker;
+    bool no_files = error == EMFILE || error == ENFILE;
+    if (!no_files && error != ENOBUFS && error != ENOMEM) {
+        return false;
+    }
+    metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
+    warn_accept(worker, error);
+    if (no_files && admit_without_files(worker, listener->io.fd)) {
+        return true;
+    }
+    set_accepting(worker, false); // until a connection closes, or the housekeeping
+    return false;
+}
+
 static void on_accept(struct io *io, uint32_t events, void *arg)
 {
     (void)events;
@@ -73,18 +91,20 @@ static void on_accept(struct io *io, uint32_t events, void *arg)
         socklen_t len = sizeof(address);
         int fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
-                warn_accept(worker, errno);
-                set_accepting(worker, false); // until a connection closes, or the housekeeping
+            if (!accept_failed(listener, errno)) {
+                return;
             }
-            return;
+            continue;
+        }
+        uint32_t slot;
+        if (!admit_connection(worker, fd, &address, &slot)) {
+            continue;
         }
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         char peer[46];
         peer_text(&address, peer, sizeof(peer));
-        downstream_accept(worker, fd, peer);
+        downstream_accept(worker, fd, peer, slot);
     }
 }
 
@@ -131,6 +151,7 @@ static void on_housekeeping(struct timer *timer, void *arg)
     update_date(worker);
     tell_own_figures(worker);
     log_limit_sweep(&worker->warnings, worker_now_ms(worker));
+    admit_keep_file(worker);
     upstream_sweep_idle(worker, false);
     snapshot_holder_refresh(&worker->holder);
     if (worker->access_log != NULL) {
@@ -262,6 +283,9 @@ static void worker_free_parts(struct worker *worker)
     }
     upstream_pool_fini(&worker->pool);
     endpoint_lists_fini(&worker->h2_clients);
+    if (worker->kept_fd >= 0) {
+        close(worker->kept_fd);
+    }
     strbuf_fini(&worker->head);
     strbuf_fini(&worker->h2_batch);
     free(worker->headers);
@@ -272,7 +296,7 @@ static void worker_free_parts(struct worker *worker)
 static int worker_init(struct worker *worker, const struct proxy_config *config, unsigned index,
                        struct error *err)
 {
-    *worker = (struct worker){.config = config, .index = index};
+    *worker = (struct worker){.config = config, .index = index, .kept_fd = -1};
     list_init(&worker->downstreams);
     list_init(&worker->closed_downstreams);
     list_init(&worker->closed_streams);
@@ -305,6 +329,7 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
         return error_set(err, -ENOMEM, "out of memory");
     }
     worker->metrics = metrics_worker(config->metrics, index);
+    admit_keep_file(worker);
     worker->decisions = decisions_ring(config->decisions, index);
     worker->access_log = access_log_lane(config->access_log, index);
     return 0;

@@ -1,0 +1,90 @@
+#include "proxy/admit.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net/address_count.h"
+#include "observe/metrics.h"
+#include "proxy/overload.h"
+#include "proxy/worker.h"
+
+// Without a length: the end of the connection is the end of the answer.
+#define ANSWER(status, type, code, message)                                           \
+    "HTTP/1.1 " status "\r\ncontent-type: application/json\r\nretry-after: 1\r\n"     \
+    "connection: close\r\n\r\n{\"error\":{\"message\":\"" message "\",\"type\":\"" type \
+    "\",\"param\":null,\"code\":\"" code "\"}}"
+
+static const struct refusal {
+    enum metric metric;
+    const char *answer;
+} too_many = {METRIC_REFUSED_ADDRESS_LIMIT,
+             ANSWER("429 Too Many Requests", "invalid_request_error", "address_limit",
+                    "too many connections from your address")},
+  no_memory = {METRIC_REFUSED_MEMORY,
+               ANSWER("503 Service Unavailable", "service_unavailable", "memory_limit",
+                      "the gateway is short of memory; try again shortly")},
+  no_files = {METRIC_REFUSED_FILES,
+              ANSWER("503 Service Unavailable", "service_unavailable", "file_limit",
+                     "the gateway has no room for another connection; try again shortly")};
+
+// What has arrived is read, once: unread bytes would turn the close into a reset, which may destroy
+// the answer on its way.
+static void send_away(struct worker *worker, int fd, const struct refusal *refusal)
+{
+    metrics_add(worker->metrics, refusal->metric, 1);
+    (void)!recv(fd, worker_receive_buffer(worker), SCRATCH_SIZE, MSG_DONTWAIT);
+    (void)!send(fd, refusal->answer, strlen(refusal->answer), MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
+                      uint32_t *ret_slot)
+{
+    const struct proxy_config *config = worker->config;
+    if (config->overload != NULL && overload_now(config->overload) >= OVERLOAD_CONNECTIONS) {
+        send_away(worker, fd, &no_memory);
+        return false;
+    }
+    *ret_slot = ADDRESS_COUNT_UNCOUNTED;
+    if (config->address_count != NULL) {
+        *ret_slot = address_count_enter(config->address_count, address,
+                                        config->max_connections_per_address);
+    }
+    if (*ret_slot == ADDRESS_COUNT_REFUSED) {
+        send_away(worker, fd, &too_many);
+        return false;
+    }
+    return true;
+}
+
+void admit_gone(struct worker *worker, uint32_t slot)
+{
+    if (worker->config->address_count != NULL) {
+        address_count_leave(worker->config->address_count, slot);
+    }
+}
+
+bool admit_without_files(struct worker *worker, int listener_fd)
+{
+    if (worker->kept_fd < 0) {
+        return false;
+    }
+    close(worker->kept_fd);
+    worker->kept_fd = -1;
+    int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        send_away(worker, fd, &no_files);
+    }
+    admit_keep_file(worker);
+    return fd >= 0;
+}
+
+void admit_keep_file(struct worker *worker)
+{
+    if (worker->kept_fd < 0) {
+        worker->kept_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}

@@ -1,0 +1,22 @@
+// Who is let in: asked for each connection before anything is read from it.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct worker;
+struct listener;
+
+// An accepted socket. True: it may stay, and *ret_slot is for admit_gone when it is closed. False:
+// the client was told why, as far as that is possible without waiting, and the socket is closed.
+bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
+                      uint32_t *ret_slot);
+void admit_gone(struct worker *worker, uint32_t slot);
+
+// accept4 found no descriptor: with the one that is kept for that, the client is taken from the
+// queue, told, and sent away, instead of waiting there for nothing. False: not even that.
+bool admit_without_files(struct worker *worker, int listener_fd);
+
+// Opens the kept descriptor, when it is not there; at the start, and later as files come free.
+void admit_keep_file(struct worker *worker);
