@@ -1,14 +1,20 @@
 #include "proxy/admit.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "net/address_count.h"
 #include "observe/metrics.h"
 #include "proxy/overload.h"
 #include "proxy/worker.h"
+
+// Clients get three quarters of the descriptors, so that whoever is in can be served: the kernel
+// gives the lowest number that is free, so a number tells how many are in use.
+enum { FILES_KEPT_SHARE = 4 };
 
 // Without a length: the end of the connection is the end of the answer.
 #define ANSWER(status, type, code, message)                                           \
@@ -48,6 +54,10 @@ bool admit_connection(struct worker *worker, int fd, const struct sockaddr_stora
         send_away(worker, fd, &no_memory);
         return false;
     }
+    if (fd >= worker->client_fds) {
+        send_away(worker, fd, &no_files);
+        return false;
+    }
     *ret_slot = ADDRESS_COUNT_UNCOUNTED;
     if (config->address_count != NULL) {
         *ret_slot = address_count_enter(config->address_count, address,
@@ -67,6 +77,13 @@ void admit_gone(struct worker *worker, uint32_t slot)
     }
 }
 
+static void keep_file(struct worker *worker)
+{
+    if (worker->kept_fd < 0) {
+        worker->kept_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}
+
 bool admit_without_files(struct worker *worker, int listener_fd)
 {
     if (worker->kept_fd < 0) {
@@ -78,13 +95,17 @@ bool admit_without_files(struct worker *worker, int listener_fd)
     if (fd >= 0) {
         send_away(worker, fd, &no_files);
     }
-    admit_keep_file(worker);
+    keep_file(worker);
     return fd >= 0;
 }
 
-void admit_keep_file(struct worker *worker)
+void admit_look(struct worker *worker)
 {
-    if (worker->kept_fd < 0) {
-        worker->kept_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct rlimit limit;
+    int most = INT_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX) {
+        most = (int)limit.rlim_cur;
     }
+    worker->client_fds = most - most / FILES_KEPT_SHARE;
+    keep_file(worker);
 }

@@ -18,5 +18,5 @@ void admit_gone(struct worker *worker, uint32_t slot);
 // queue, told, and sent away, instead of waiting there for nothing. False: not even that.
 bool admit_without_files(struct worker *worker, int listener_fd);
 
-// Opens the kept descriptor, when it is not there; at the start, and later as files come free.
-void admit_keep_file(struct worker *worker);
+// At the start, and every now and then: looks how many descriptors there may be, and keeps one.
+void admit_look(struct worker *worker);

@@ -151,7 +151,7 @@ static void on_housekeeping(struct timer *timer, void *arg)
     update_date(worker);
     tell_own_figures(worker);
     log_limit_sweep(&worker->warnings, worker_now_ms(worker));
-    admit_keep_file(worker);
+    admit_look(worker);
     upstream_sweep_idle(worker, false);
     snapshot_holder_refresh(&worker->holder);
     if (worker->access_log != NULL) {
@@ -329,7 +329,7 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
         return error_set(err, -ENOMEM, "out of memory");
     }
     worker->metrics = metrics_worker(config->metrics, index);
-    admit_keep_file(worker);
+    admit_look(worker);
     worker->decisions = decisions_ring(config->decisions, index);
     worker->access_log = access_log_lane(config->access_log, index);
     return 0;

@@ -64,6 +64,7 @@ struct worker {
     struct strbuf head;          // for rendering a head
     struct strbuf h2_batch;      // frames that are sent together
     uint64_t buffered_bytes;     // that requests and client connections hold
+    int client_fds; // descriptors from this number on are not for clients
     int kept_fd; // given up to tell a client that files are out (proxy/admit.h); -1: is given up
     struct timer housekeeping;
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
