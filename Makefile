@@ -95,7 +95,8 @@ $(BUILD)/tests/integration/%: tests/integration/%.c $(LIB)
 # headrace itself, in which calls can be made to fail.
 TORTURE := $(BUILD)/tests/integration/torture/torture_driver
 TORTURE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(call prog_src,headrace))
-TORTURE_CALLS := malloc calloc realloc aligned_alloc socket accept4 epoll_ctl
+TORTURE_CALLS := malloc calloc realloc aligned_alloc socket accept4 epoll_ctl recv send sendmsg \
+                 write epoll_wait
 $(TORTURE): $(TORTURE_OBJ)
 $(TORTURE): DRIVER_LINK = $(TORTURE_OBJ) $(TORTURE_CALLS:%=-Wl,--wrap=%)
 

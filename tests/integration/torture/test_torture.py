@@ -2,7 +2,7 @@
 """No memory, no files: in the workers of the real program every allocation fails once, one after
 another, and so does the making of every socket; then many of them at a time. It never crashes,
 hangs or leaks, each answer is the right one, an error, or cut short; and once calls succeed again,
-everything is as it was.
+everything is as it was. Interrupted calls and partial writes change nothing at all.
 
 HEADRACE_TORTURE_STEP=n takes every n-th call only (default 1)."""
 
@@ -29,9 +29,9 @@ class Plan:
 
     def __init__(self, path):
         with open(path, "wb") as file:
-            file.write(bytes(24))
+            file.write(bytes(40))
         with open(path, "r+b") as file:
-            self.shared = mmap.mmap(file.fileno(), 24)
+            self.shared = mmap.mmap(file.fileno(), 40)
 
     def calls(self):
         return struct.unpack_from("=Q", self.shared, 0)[0]
@@ -40,6 +40,12 @@ class Plan:
         struct.pack_into("=Q", self.shared, 16, step)
         struct.pack_into("=Q", self.shared, 8, self.calls() + ahead if ahead else 0)
 
+    def interrupt(self, every):
+        struct.pack_into("=Q", self.shared, 24, every)
+
+    def small_buffers(self, size):
+        struct.pack_into("=Q", self.shared, 32, size)
+
     def has_failed(self):
         return struct.unpack_from("=Q", self.shared, 8)[0] == 0
 
@@ -47,8 +53,36 @@ class Plan:
 def serve(peer, request):
     """What the request's prompt asks for."""
     body = bytes(request.body)
-    if b"busy" in body and request.get("x-turn") is None and peer.upstream.first:
+    if b"busy" in body and peer.upstream.first:
         peer.json(b'{"error":{"message":"full"}}', "503 Service Unavailable")
+    elif b"crowded" in body and peer.upstream.first:
+        # As vLLM says it: 200, and the refusal is the first event.
+        peer.stream_head()
+        peer.event(b'{"error":{"message":"full","code":503}}')
+        peer.stream_end()
+    elif b"gone" in body and peer.upstream.first:
+        return False
+    elif b"nonsense" in body:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nxyz")
+        return False
+    elif b"cut" in body:
+        peer.stream_head()
+        peer.token("a")
+        return False
+    elif b"until the end" in body:
+        peer.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{}")
+        return False
+    elif b"slowly" in body:
+        for byte in b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}":
+            peer.send(bytes([byte]))
+    elif b"with usage" in body:
+        peer.json(b'{"choices":[],"usage":{"prompt_tokens":30,"completion_tokens":4}}',
+                  extra=b"endpoint-load-metrics: TEXT named_metrics.kv_cache_utilization=0.5\r\n")
+    elif b"long event" in body:
+        peer.stream_head()
+        peer.chunk(b'data: {"choices":[{"delta":{"content":"' + b"y" * 40000)
+        peer.chunk(b"y" * 40000 + b'"}}]}\n\n')
+        peer.stream_end()
     elif b'"stream":true' in body:
         peer.stream_head()
         peer.chunk(b": wait\n")
@@ -76,6 +110,10 @@ def chat(what="hello", **more):
 
 
 CHAT = b"/v1/chat/completions"
+EXPOSITION = b"""# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{model_name="m"} 1
+vllm:num_requests_waiting{model_name="m"} 0
+"""
 SSE = b"".join(b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % w
                for w in (b"a", b"b", b"c"))
 RENAMED = b'{"model":"m-upstream"}'
@@ -106,6 +144,25 @@ SCRIPT = [
     ([post(CHAT, b'{"model":')], [(400, None)]),
     ([post(b"/nowhere", b"{}")], [(404, None)]),
     ([b"GET / HTTP/1.1\r\nbad header\r\n\r\n"], [(400, None)]),
+    ([post(CHAT, chat("crowded", stream=True))], [(200, b": wait\n" + SSE + b"data: [DONE]\n\n")]),
+    ([post(CHAT, chat("gone"))], [(200, RENAMED)]),
+    ([post(CHAT, chat("nonsense"))], [(502, None)]),
+    ([post(CHAT, chat("until the end"))], [(200, b"{}")]),
+    ([post(CHAT, chat("slowly"))], [(200, b"{}")]),
+    ([post(CHAT, chat("with usage"))], [(200, None)]),
+    ([post(CHAT, chat("long event", stream=True))], [(200, None)]),
+    ([post(CHAT, chat("after all")).replace(b" HTTP/1.1", b" HTTP/1.0")], [(200, RENAMED)]),
+    # A streamed body beyond what is kept to be sent again.
+    ([post(b"/raw", b"z" * (4 * BIG))], [(200, b"%d" % (4 * BIG))]),
+    ([b"POST /raw HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n", b"abc"],
+     [(200, b"3")]),
+    ([b"POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n"],
+     [(400, None)]),
+    ([post(b"/raw", b"12").replace(b"POST", b"HEAD", 1)], [(200, None)]),
+    ([b"GET /v1/models/org%2Fnobody HTTP/1.1\r\nhost: x\r\n\r\n"], [(404, None)]),
+    ([b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 10000)], [(414, None)]),
+    ([b"GET / HTTP/1.1\r\nx: %s\r\n" % (b"y" * 40000)], [(431, None)]),
+    ([post(CHAT, chat("all retries", model="busy"))], [(404, None)]),
 ]
 # What may be said instead while calls fail: out of memory or files; nothing left to try.
 ERRORS = (500, 502, 503, 504)
@@ -119,10 +176,12 @@ def play(port, pieces, wanted, failing):
                 if number:
                     time.sleep(0.002)
                 conn.send(piece)
+            conn.method = pieces[0].split(b" ")[0].decode()
             for status, body in wanted:
                 answer = conn.read_response()
-                if failing and answer.status in ERRORS:
-                    answer.json()
+                if failing and answer.status in ERRORS and answer.status != status:
+                    if conn.method != "HEAD":
+                        answer.json()
                     return False
                 eq(answer.status, status, repr(pieces[0][:60]))
                 if body is not None:
@@ -158,6 +217,24 @@ def start(t):
     return headrace, plan
 
 
+def cut_is_seen(port, failing):
+    """A stream whose server goes away ends with an error event and without its end."""
+    try:
+        with Connection(port, timeout=10 * harness.SLOW) as conn:
+            conn.send(post(CHAT, chat("cut", stream=True)))
+            answer = conn.read_head()
+            try:
+                conn.read_body(answer)
+            except HttpError:
+                pass
+            if answer.status == 200:
+                eq(answer.complete, False, "the cut answer looks whole")
+            else:
+                eq(failing and answer.status in ERRORS, True, repr(answer.status))
+    except (HttpError, OSError):
+        eq(failing, True, "an answer")
+
+
 def is_well(t, headrace):
     """Everything works, nothing is left behind."""
     eq(headrace.alive(), True, "it lives")
@@ -166,6 +243,7 @@ def is_well(t, headrace):
     def served():
         return all([play(headrace.port, pieces, wanted, True) for pieces, wanted in SCRIPT])
     eventually(served, 20, "everything is served again")
+    cut_is_seen(headrace.port, False)
     eventually(lambda: books(t, headrace) == [(0, 0)] * 4, what="books are empty")
 
 
@@ -184,6 +262,95 @@ def test_every_call_fails_once(t):
         assert headrace.alive(), "it died at call %d of %r" % (ahead, pieces[0][:60])
         t.log("%d calls in %r" % (ahead, pieces[0][:60]))
     is_well(t, headrace)
+
+
+def test_every_call_of_a_cut_stream_fails_once(t):
+    headrace, plan = start(t)
+    is_well(t, headrace)
+    ahead = 0
+    while True:
+        ahead += STEP
+        plan.fail(ahead)
+        cut_is_seen(headrace.port, True)
+        if not plan.has_failed():
+            break
+    plan.fail(0)
+    is_well(t, headrace)
+
+
+def test_signals_interrupt_everything(t):
+    """Nothing is lost, said twice or taken for the end."""
+    headrace, plan = start(t)
+    for every in (2, 3, 7):
+        plan.interrupt(every)
+        for pieces, wanted in SCRIPT:
+            play(headrace.port, pieces, wanted, False)
+    plan.interrupt(0)
+    is_well(t, headrace)
+
+
+def test_every_write_is_partial(t):
+    """The kernel's send buffers hold a few kilobytes, towards clients and servers."""
+    headrace, plan = start(t)
+    plan.small_buffers(1)  # the kernel makes of it the least that there is
+    for _ in range(2):
+        for pieces, wanted in SCRIPT:
+            play(headrace.port, pieces, wanted, False)
+    plan.interrupt(3)
+    for pieces, wanted in SCRIPT:
+        play(headrace.port, pieces, wanted, False)
+    plan.interrupt(0)
+    is_well(t, headrace)
+
+
+def test_calls_fail_where_writes_are_partial(t):
+    headrace, plan = start(t)
+    plan.small_buffers(1)
+    is_well(t, headrace)
+    plan.interrupt(5)
+    for step in (10, 40):
+        plan.fail(1, step)
+        for pieces, wanted in SCRIPT:
+            play(headrace.port, pieces, wanted, True)
+        plan.fail(0)
+    plan.interrupt(0)
+    is_well(t, headrace)
+
+
+def test_calls_of_the_scraper_fail(t):
+    """It goes on with what it can, and catches up when calls succeed again."""
+    def metrics(peer, request):
+        if request.target.startswith("/metrics"):
+            peer.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+                      % (len(EXPOSITION), EXPOSITION))
+            return False
+        else:
+            return serve(peer, request)
+        return True
+
+    server = upstream(t, serve_all(metrics))
+    server.first = False
+    text = backend("named", [server.port], ())
+    path = os.path.join(t.folder, "plan")
+    plan = Plan(path)
+    headrace = t.headrace({"a.yaml": text.replace("Ollama", "VLLM") + "---" + route("r", ["named"])},
+                          ["--workers", "1"],
+                          env={"TORTURE_FILE": path, "TORTURE_THREADS": "scrape"},
+                          binary="tests/integration/torture/torture_driver")
+
+    def scrapes():
+        return sum(value for name, value in headrace.metrics().items()
+                   if name.startswith("headrace_endpoint_scrapes_total"))
+    eventually(lambda: scrapes() >= 1, what="it scrapes")
+    for ahead in range(1, 5):
+        plan.fail(ahead)
+        plan.interrupt(ahead % 2 * 2)
+        eventually(plan.has_failed, what="a call failed")
+    plan.fail(0)
+    plan.interrupt(0)
+    before = scrapes()
+    eventually(lambda: scrapes() > before, 40, "it scrapes again")
+    eq(headrace.alive(), True)
 
 
 def test_many_calls_fail(t):

@@ -3,8 +3,12 @@
 // sanitizer keeps its allocator, and only the data plane is struck: the control half may give up at
 // its start.
 //
-// TORTURE_FILE names a file of 24 bytes, shared with the test: u64 calls so far, u64 the call that
-// fails (0 = none), u64 after how many calls on average another one fails (0 = no other).
+// TORTURE_FILE names a file of 40 bytes, shared with the test: u64 calls so far, u64 the call that
+// fails (0 = none), u64 after how many calls on average another one fails (0 = no other), u64 which
+// of the calls that wait or move bytes is interrupted by a signal (every n-th, 0 = none), u64 bytes
+// of the kernel's send buffer of each new socket (0 = as always), so that writes are partial.
+//
+// TORTURE_THREADS: how the names of the threads that are struck begin; worker- if it is not set.
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -22,6 +26,8 @@ struct plan {
     _Atomic uint64_t calls;
     _Atomic uint64_t fail_at;
     _Atomic uint64_t step;
+    _Atomic uint64_t interrupt;
+    _Atomic uint64_t buffer;
 };
 
 static struct plan *plan;
@@ -38,20 +44,38 @@ __attribute__((constructor)) static void map_plan(void)
     plan = mapped;
 }
 
-static bool in_worker(void)
+static bool is_struck(void)
 {
-    static _Thread_local bool is_worker; // a thread is named before its first request
-    if (!is_worker) {
+    static _Thread_local bool is_one; // a thread is named before its first request
+    if (!is_one) {
+        const char *threads = getenv("TORTURE_THREADS");
+        threads = threads != NULL ? threads : "worker-";
         char name[16] = "";
         pthread_getname_np(pthread_self(), name, sizeof(name));
-        is_worker = strncmp(name, "worker-", 7) == 0;
+        is_one = strncmp(name, threads, strlen(threads)) == 0;
     }
-    return is_worker;
+    return is_one;
+}
+
+static bool must_interrupt(void)
+{
+    static _Thread_local uint64_t waits;
+    uint64_t every = plan != NULL ? atomic_load(&plan->interrupt) : 0;
+    return every != 0 && is_struck() && ++waits % every == 0;
+}
+
+static int shrink(int fd)
+{
+    int bytes = fd >= 0 && plan != NULL && is_struck() ? (int)atomic_load(&plan->buffer) : 0;
+    if (bytes != 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+    }
+    return fd;
 }
 
 static bool must_fail(void)
 {
-    if (plan == NULL || !in_worker()) {
+    if (plan == NULL || !is_struck()) {
         return false;
     }
     uint64_t call = atomic_fetch_add(&plan->calls, 1) + 1;
@@ -66,24 +90,39 @@ static bool must_fail(void)
     return true;
 }
 
-#define WRAP(type, name, failure, error, parameters, arguments) \
-    type __real_##name parameters;                              \
-    type __wrap_##name parameters;                              \
-    type __wrap_##name parameters                               \
-    {                                                           \
-        if (must_fail()) {                                      \
-            errno = error;                                      \
-            return failure;                                     \
-        }                                                       \
-        return __real_##name arguments;                         \
+#define WRAP_IF(must, type, name, failure, error, parameters, result) \
+    type __real_##name parameters;                                    \
+    type __wrap_##name parameters;                                    \
+    type __wrap_##name parameters                                     \
+    {                                                                 \
+        if (must) {                                                   \
+            errno = error;                                            \
+            return failure;                                           \
+        }                                                             \
+        return result;                                                \
     }
+#define WRAP(type, name, failure, error, parameters, arguments) \
+    WRAP_IF(must_fail(), type, name, failure, error, parameters, __real_##name arguments)
 
 WRAP(void *, malloc, NULL, ENOMEM, (size_t size), (size))
 WRAP(void *, calloc, NULL, ENOMEM, (size_t n, size_t size), (n, size))
 WRAP(void *, realloc, NULL, ENOMEM, (void *old, size_t size), (old, size))
 WRAP(void *, aligned_alloc, NULL, ENOMEM, (size_t align, size_t size), (align, size))
-WRAP(int, socket, -1, EMFILE, (int domain, int type, int protocol), (domain, type, protocol))
-WRAP(int, accept4, -1, ENFILE, (int fd, struct sockaddr *address, socklen_t *len, int flags),
-     (fd, address, len, flags))
+WRAP_IF(must_fail(), int, socket, -1, EMFILE, (int domain, int type, int protocol),
+        shrink(__real_socket(domain, type, protocol)))
+WRAP_IF(must_fail(), int, accept4, -1, ENFILE,
+        (int fd, struct sockaddr *address, socklen_t *len, int flags),
+        shrink(__real_accept4(fd, address, len, flags)))
 WRAP(int, epoll_ctl, -1, ENOSPC, (int epoll, int op, int fd, struct epoll_event *event),
      (epoll, op, fd, event))
+
+#define INTERRUPT(type, name, parameters, arguments) \
+    WRAP_IF(must_interrupt(), type, name, -1, EINTR, parameters, __real_##name arguments)
+
+INTERRUPT(ssize_t, recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))
+INTERRUPT(ssize_t, send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))
+INTERRUPT(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),
+          (fd, message, flags))
+INTERRUPT(ssize_t, write, (int fd, const void *buf, size_t len), (fd, buf, len))
+INTERRUPT(int, epoll_wait, (int epoll, struct epoll_event *events, int max, int timeout),
+          (epoll, events, max, timeout))
