@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "admin/crowd.h"
 #include "admin/page.h"
 #include "base/clock.h"
 #include "base/list.h"
@@ -20,6 +21,7 @@ enum {
     CONNECTION_MEMORY = 32 * 1024,
     IDLE_SECONDS = 30,
     BODY_MAX = 64 * 1024 * 1024,
+    REQUESTS_MAX = 1000, // of one connection: then it closes, so that nobody sits here for ever
     WHY_MAX = 1200,
     DECISIONS_DEFAULT = 20,
     DECISIONS_MAX = 256,
@@ -33,6 +35,7 @@ struct admin {
     uint16_t port;
     struct list_node visitors; // connections, those that asked last at the end; daemon's thread
     unsigned visitor_count;
+    struct crowd crowd;
 };
 
 // ---- pages --------------------------------------------------------------------------------------
@@ -105,24 +108,29 @@ static const struct page {
     const char *path;
     unsigned (*write)(struct page_context *context, struct strbuf *out);
     const char *type;
+    enum { CHEAP, KEPT, REFUSED } in_a_crowd; // see admin/crowd.h; probes are always answered
     const char *help;
     unsigned (*put)(struct page_context *context, struct strbuf *out); // NULL: it only reads
 } pages[] = {
-    {"/", page_index, TEXT, "this list", NULL},
-    {"/healthz", page_healthz, TEXT, "the process lives", NULL},
-    {"/readyz", page_readyz, TEXT, "200 when it may get traffic, else 503 and why not", NULL},
-    {"/metrics", page_metrics, "text/plain; version=0.0.4; charset=utf-8", "Prometheus metrics",
+    {"/", page_index, TEXT, CHEAP, "this list", NULL},
+    {"/healthz", page_healthz, TEXT, CHEAP, "the process lives", NULL},
+    {"/readyz", page_readyz, TEXT, CHEAP, "200 when it may get traffic, else 503 and why not",
      NULL},
-    {"/endpoints", page_endpoints, JSON, "backends and endpoints: books, samples, failures", NULL},
-    {"/routes", page_routes, JSON, "the configuration that is served", NULL},
-    {"/decisions", page_decisions, JSON, "last picks, with reasons: ?n=20 or ?request_id=ID", NULL},
-    {"/explain", page_explain, JSON,
+    {"/metrics", page_metrics, "text/plain; version=0.0.4; charset=utf-8", KEPT,
+     "Prometheus metrics", NULL},
+    {"/endpoints", page_endpoints, JSON, KEPT, "backends and endpoints: books, samples, failures",
+     NULL},
+    {"/routes", page_routes, JSON, KEPT, "the configuration that is served", NULL},
+    {"/decisions", page_decisions, JSON, REFUSED,
+     "last picks, with reasons: ?n=20 or ?request_id=ID", NULL},
+    {"/explain", page_explain, JSON, REFUSED,
      "what a request would take now: ?host=&path=&method=&model=&header=&prompt_bytes=", NULL},
-    {"/debug/state", page_state, JSON,
+    {"/debug/state", page_state, JSON, REFUSED,
      "live state: connections, requests, pools, limits: ?n=20 of each worker", NULL},
-    {"/log-level", page_log_level, JSON, "the level of the log; PUT ?level= changes it",
+    {"/log-level", page_log_level, JSON, CHEAP, "the level of the log; PUT ?level= changes it",
      put_log_level},
 };
+_Static_assert(ARRAY_LEN(pages) <= CROWD_PAGES_MAX, "a crowd has room for each page");
 
 static unsigned page_index(struct page_context *context, struct strbuf *out)
 {
@@ -147,7 +155,7 @@ static const struct page *find_page(const char *url)
 
 // Takes over the buffer's memory.
 static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status, const char *type,
-                               const char *allow, struct strbuf *body)
+                               const char *allow, bool last, struct strbuf *body)
 {
     if (body->failed) {
         strbuf_fini(body);
@@ -158,6 +166,9 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned statu
     if (response == NULL) {
         strbuf_fini(body);
         return MHD_NO;
+    }
+    if (last) {
+        MHD_add_response_header(response, "Connection", "close");
     }
     if (status == 405) {
         MHD_add_response_header(response, "Allow", allow);
@@ -177,6 +188,7 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned statu
 struct visitor {
     struct list_node node;
     int fd;
+    unsigned asked;
 };
 
 static void visitors_make_room(struct admin *admin)
@@ -218,11 +230,25 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
     }
 }
 
-static void visitor_asked(struct admin *admin, struct MHD_Connection *connection)
+static struct visitor *visitor_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct visitor *visitor = info != NULL ? info->socket_context : NULL;
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static bool visitor_must_leave(struct MHD_Connection *connection)
+{
+    const struct visitor *visitor = visitor_of(connection);
+    return visitor != NULL && visitor->asked >= REQUESTS_MAX;
+}
+
+static void visitor_asked(struct admin *admin, struct MHD_Connection *connection)
+{
+    struct visitor *visitor = visitor_of(connection);
+    if (visitor != NULL) {
+        visitor->asked++;
+    }
     if (visitor != NULL && !list_empty(&visitor->node)) {
         list_remove(&visitor->node);
         list_push_back(&admin->visitors, &visitor->node);
@@ -230,6 +256,28 @@ static void visitor_asked(struct admin *admin, struct MHD_Connection *connection
 }
 
 // ---- requests -----------------------------------------------------------------------------------
+
+static unsigned write_page(struct admin *admin, const struct page *page,
+                           struct page_context *context, struct strbuf *body)
+{
+    uint64_t now = clock_mono_ms();
+    unsigned index = (unsigned)(page - pages);
+    bool crowded = page->in_a_crowd != CHEAP && crowd_note(&admin->crowd, now);
+    if (crowded && page->in_a_crowd == REFUSED) {
+        return page_error(body, 429, "asked for too often; try again in a second");
+    }
+    if (crowded && crowd_kept(&admin->crowd, index, now, body)) {
+        return 200;
+    }
+    // Snapshots, backends and endpoints that a page finds stay valid until the end of it.
+    epoch_enter(admin->config.epoch, admin->reader);
+    unsigned status = page->write(context, body);
+    epoch_leave(admin->reader);
+    if (crowded && status == 200 && !body->failed) {
+        crowd_keep(&admin->crowd, index, now, strbuf_slice(body));
+    }
+    return status;
+}
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
@@ -259,17 +307,15 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     if (page == NULL) {
         status = page_error(&body, 404, "no such page; / lists them");
     } else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
-        // Snapshots, backends and endpoints that a page finds stay valid until the end of it.
-        epoch_enter(admin->config.epoch, admin->reader);
-        status = page->write(&context, &body);
-        epoch_leave(admin->reader);
+        status = write_page(admin, page, &context, &body);
     } else if (puts && strcmp(method, "PUT") == 0) {
         status = page->put(&context, &body);
     } else {
         type = JSON;
         status = page_error(&body, 405, puts ? "only GET, HEAD and PUT" : "only GET and HEAD");
     }
-    return respond(connection, status, type, puts ? "GET, HEAD, PUT" : "GET, HEAD", &body);
+    return respond(connection, status, type, puts ? "GET, HEAD, PUT" : "GET, HEAD",
+                   visitor_must_leave(connection), &body);
 }
 
 // libmicrohttpd's own complaints are about what clients did; nobody must be able to fill a log.
@@ -344,5 +390,6 @@ void admin_stop(struct admin *admin)
         return;
     }
     MHD_stop_daemon(admin->daemon);
+    crowd_fini(&admin->crowd);
     free(admin);
 }

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import contains, eq, eventually, free_port, main, program  # noqa: E402
+from harness import HttpError, contains, eq, eventually, free_port, main, program  # noqa: E402
 
 ROUTE = """
 apiVersion: headrace.dev/v1alpha1
@@ -86,6 +86,38 @@ def test_silent_connections_do_not_keep_probes_out(t):
     for conn in silent:
         conn.close()
     get(t, headrace, "/healthz")
+
+
+def test_floods_of_questions_cost_little(t):
+    """Who asks again and again, pipelined, gets kept answers or is told off; a connection ends after
+    a thousand; probes and others are answered meanwhile."""
+    headrace = t.headrace({})
+    question = b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n"
+
+    def answers(page, count):
+        with t.connect(headrace.admin_port) as conn:
+            conn.log = lambda line: None
+            conn.send(question % page * count)
+            found = []
+            for _ in range(count):
+                try:
+                    found.append(conn.read_response())
+                except HttpError:
+                    break
+            return found
+    found = answers(b"/metrics", 1200)
+    eq(len(found), 1000)
+    eq({answer.status for answer in found}, {200})
+    eq(found[-1].headers["connection"].lower(), "close")
+    # Some were made for all who asked, so they are the same to the last byte.
+    eq(len({answer.body for answer in found}) < 900, True)
+    statuses = [answer.status for answer in answers(b"/explain?model=m", 500)]
+    eq(set(statuses) <= {200, 429} and 429 in statuses, True, repr(set(statuses)))
+    eq([answer.status for answer in answers(b"/healthz", 500)], [200] * 500)
+
+    def over():
+        return t.request(headrace.admin_port, "GET", "/decisions").status == 200
+    eventually(over, what="it is over")
 
 
 def test_not_ready_while_draining(t):
