@@ -93,7 +93,7 @@ bool judge_backend_status(const struct finding *finding, const struct backend_vi
         } else {
             object_status_set(&status, CONDITION_READY, CONDITION_TRUE, REASON_READY,
                               "%zu of %u endpoints take requests%s%s", ready, resolution->total,
-                              resolution->message[0] != '\0' ? "; " : "", resolution->message);
+                              others_serve ? "; " : "", others_serve ? resolution->message : "");
         }
     }
     bool ok = all_texts(&status);

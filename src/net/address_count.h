@@ -1,5 +1,5 @@
-// How many connections each client address has, over all workers. An IPv6 client is its /64: whoever
-// has one of its addresses usually has all 2^64 of them.
+// How many connections each client address has, over all workers. An IPv6 client is its /64:
+// whoever has one of its addresses usually has all 2^64 of them.
 //
 // A table of fixed size without locks: any thread may enter and leave. Addresses are told apart by
 // a seeded hash of 64 bits. Where eight of them that are all in use fall into one place of the

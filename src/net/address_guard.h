@@ -57,8 +57,9 @@ struct address_guard {
 MUST_CHECK int address_guard_allow(struct address_guard *guard, struct slice list,
                                    struct error *err);
 
-// We listen there (the port in the address does not count): never connected to, whatever is allowed. The wildcard address stands for all
-// addresses of this machine that are known (address_guard_learn_locals) and its loopback.
+// We listen there (the port in the address does not count): never connected to, whatever is
+// allowed. The wildcard address stands for all addresses of this machine that are known
+// (address_guard_learn_locals) and its loopback.
 void address_guard_add_own(struct address_guard *guard, const struct sockaddr_storage *address,
                            uint16_t port);
 

@@ -17,7 +17,11 @@ struct overload {
 };
 
 // Shares of the limit in percent from which on there is a level, and below which it ends.
-enum { OVERLOAD_REQUESTS_PERCENT = 90, OVERLOAD_CONNECTIONS_PERCENT = 95, OVERLOAD_END_PERCENT = 85 };
+enum {
+    OVERLOAD_REQUESTS_PERCENT = 90,
+    OVERLOAD_CONNECTIONS_PERCENT = 95,
+    OVERLOAD_END_PERCENT = 85,
+};
 
 // `used`: bytes that the process has now. Returns the level, which workers see from now on. One
 // thread.

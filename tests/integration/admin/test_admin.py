@@ -89,8 +89,8 @@ def test_silent_connections_do_not_keep_probes_out(t):
 
 
 def test_floods_of_questions_cost_little(t):
-    """Who asks again and again, pipelined, gets kept answers or is told off; a connection ends after
-    a thousand; probes and others are answered meanwhile."""
+    """Who asks again and again, pipelined, gets kept answers or is told off; a connection ends
+    after a thousand; probes and others are answered meanwhile."""
     headrace = t.headrace({})
     question = b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n"
 
