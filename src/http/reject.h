@@ -34,6 +34,7 @@
     X(CHUNK_DATA, 400, "chunk_data", "chunk data is not followed by CRLF")                        \
     X(CHUNK_EXTENSION, 400, "chunk_extension", "malformed or too long chunk extension")           \
     X(TRAILER, 400, "trailer", "malformed or too large trailer section")                          \
+    X(HTTP2_MESSAGE, 400, "http2_message", "malformed HTTP/2 message")                            \
     X(EXPECT, 417, "expect", "only 100-continue can be expected")                                 \
     X(UPGRADE_UNSUPPORTED, 400, "upgrade_unsupported", "CONNECT and upgrades are not supported")
 

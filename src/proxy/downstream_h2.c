@@ -199,6 +199,19 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
+// nghttp2 found a message that is malformed as a whole, or bytes that are no frame. It has reset the
+// stream, or is about to end the connection.
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
+                            void *arg)
+{
+    (void)session;
+    (void)frame;
+    (void)error;
+    struct h2_server *server = arg;
+    metrics_reject(server->down->stream.worker->metrics, HTTP_REJECT_HTTP2_MESSAGE);
+    return 0;
+}
+
 static void begin_request(struct h2_server *server, struct h2_stream *st, bool end)
 {
     struct worker *worker = server->down->stream.worker;
@@ -478,6 +491,7 @@ static int set_up_session(struct h2_server *server)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);

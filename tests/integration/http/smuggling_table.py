@@ -3,7 +3,10 @@ caches from each other in published work on request smuggling and response split
 each way. Rows are bytes on the wire; the tests that send them say what must come of it.
 
 A row of REQUESTS: what it is, the client's bytes, the status of the answer. A row of RESPONSES:
-what it is, the server's bytes. CHUNKS are bodies in the chunked coding, for either direction.
+what it is, the server's bytes. CHUNKS are bodies in the chunked coding, for either direction. A row
+of DOWNGRADES: what it is, the fields of a request in HTTP/2, its body, and the status of the
+answer, where there is one: resetting the stream is fine, too (RFC 9113 section 8.1.1). What HTTP/1
+would read in them must not come out of them.
 """
 
 BODY = b'{"model":"m"}'
@@ -295,3 +298,90 @@ RESPONSES = [
      for byte in NOT_TOKENS] + [
     ("first chunk: " + what, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
     for what, body in CHUNKS if not body.startswith(CHUNK)]
+
+PSEUDO = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/v1/chat/completions"),
+          (b":authority", b"a.example")]
+
+
+def section(*fields, **changed):
+    """The fields of a sound request, some of its pseudo-header fields changed (None: left out)."""
+    pseudo = [(name, changed.get(name[1:].decode(), value)) for name, value in PSEUDO]
+    return [(name, value) for name, value in pseudo if value is not None] + list(fields)
+
+
+def with_value(name, value):
+    return section((name, value))
+
+
+LENGTH_FIELD = (b"content-length", b"%d" % len(BODY))
+END_OF_HEAD = b"\r\n\r\n" + SMUGGLED
+DOWNGRADES = [
+    ("line end in a value", with_value(b"x", b"y\r\nz: a"), BODY, 400),
+    ("head end in a value", with_value(b"x", b"y" + END_OF_HEAD), BODY, 400),
+    ("LF in a value", with_value(b"x", b"y\nz: a"), BODY, 400),
+    ("CR in a value", with_value(b"x", b"y\rz: a"), BODY, 400),
+    ("NUL in a value", with_value(b"x", b"y\x00"), BODY, 400),
+    ("space before a value", with_value(b"x", b" y"), BODY, 400),
+    ("tab behind a value", with_value(b"x", b"y\t"), BODY, 400),
+    ("tab before a length", with_value(b"content-length", b"\t13"), BODY, 400),
+    ("empty name", with_value(b"", b"y"), BODY, 400),
+    ("upper-case name", with_value(b"X", b"y"), BODY, 400),
+    ("line end in a name", with_value(b"x: y\r\nz", b"a"), BODY, 400),
+    ("colon in a name", with_value(b"x: y", b"a"), BODY, 400),
+    ("name that begins with a colon", with_value(b":x", b"y"), BODY, 400),
+    ("pseudo-header field behind a field",
+     section((b"x", b"y"), (b":path", b"/v1/smuggled"), path=None), BODY, 400),
+    ("two paths", section() + [(b":path", b"/v1/smuggled")], BODY, 400),
+    ("two methods", section() + [(b":method", b"GET")], BODY, 400),
+    ("two authorities", section() + [(b":authority", b"b.example")], BODY, 400),
+    ("a status", section() + [(b":status", b"200")], BODY, 400),
+    ("no path", section(path=None), BODY, 400),
+    ("no method", section(method=None), BODY, 400),
+    ("no scheme", section(scheme=None), BODY, 400),
+    ("no authority and no host", section(authority=None), BODY, 400),
+    ("empty path", section(path=b""), BODY, 400),
+    ("absolute path", section(path=b"http://b.example/v1/x"), BODY, 400),
+    ("request line in the path", section(path=b"/v1/x HTTP/1.1"), BODY, 400),
+    ("request in the path", section(path=b"/v1/x HTTP/1.1\r\nhost: b\r\n\r\n" + SMUGGLED), BODY,
+     400),
+    ("space in the path", section(path=b"/v1/a b"), BODY, 400),
+    ("fragment in the path", section(path=b"/v1/x#y"), BODY, 400),
+    ("over the root", section(path=b"/v1/../../x"), BODY, 400),
+    ("asterisk", section(path=b"*"), BODY, 400),
+    ("empty method", section(method=b""), BODY, 400),
+    ("request line in the method", section(method=b"GET /v1/smuggled HTTP/1.1\r\nx:"), BODY, 400),
+    ("space in the method", section(method=b"PO ST"), BODY, 400),
+    ("TRACE", section(method=b"TRACE"), BODY, 501),
+    ("target in the scheme", section(scheme=b"http://b.example/v1/smuggled?"), BODY, 400),
+    ("another scheme", section(scheme=b"ftp"), BODY, 400),
+    ("line end in the authority", section(authority=b"a.example\r\nx: y"), BODY, 400),
+    ("path in the authority", section(authority=b"a.example/x"), BODY, 400),
+    ("user in the authority", section(authority=b"u@a.example"), BODY, 400),
+    ("list of authorities", section(authority=b"a.example,b.example"), BODY, 400),
+    ("empty authority", section(authority=b""), BODY, 400),
+    ("another host", with_value(b"host", b"b.example"), BODY, 400),
+    ("two hosts", section((b"host", b"a.example"), (b"host", b"b.example"), authority=None), BODY,
+     400),
+    ("connection", with_value(b"connection", b"close"), BODY, 400),
+    ("connection, with a name", section((b"connection", b"x-y"), (b"x-y", b"z")), BODY, 400),
+    ("keep-alive", with_value(b"keep-alive", b"5"), BODY, 400),
+    ("proxy-connection", with_value(b"proxy-connection", b"keep-alive"), BODY, 400),
+    ("upgrade", with_value(b"upgrade", b"websocket"), BODY, 400),
+    ("transfer-encoding", with_value(b"transfer-encoding", b"chunked"), CHUNK + b"0\r\n\r\n", 400),
+    ("transfer-encoding, with a request behind", with_value(b"transfer-encoding", b"chunked"),
+     b"0\r\n\r\n" + SMUGGLED, 400),
+    ("te: gzip", with_value(b"te", b"gzip"), BODY, 400),
+    ("te: trailers, chunked", with_value(b"te", b"trailers, chunked"), BODY, 400),
+    ("length that is too small", with_value(b"content-length", b"1"), BODY, 400),
+    ("length 0, with a request behind", with_value(b"content-length", b"0"), SMUGGLED, 400),
+    ("length that is too large", with_value(b"content-length", b"100"), BODY, 400),
+    ("two lengths", section(LENGTH_FIELD, (b"content-length", b"14")), BODY, 400),
+    ("the same length twice", section(LENGTH_FIELD, LENGTH_FIELD), BODY, 400),
+    ("a list of lengths", with_value(b"content-length", b"13, 13"), BODY, 400),
+    ("length +13", with_value(b"content-length", b"+13"), BODY, 400),
+    ("length 0xd", with_value(b"content-length", b"0xd"), BODY, 400),
+    ("empty length", with_value(b"content-length", b""), BODY, 400),
+    ("too many fields", section(*[(b"x-%d" % i, b"y") for i in range(200)]), BODY, 431),
+    ("one large field", with_value(b"x", b"y" * 60000), BODY, 431),
+] + [("byte 0x%02x in a name" % byte, with_value(b"x%cy" % byte, b"z"), BODY, 400)
+     for byte in NOT_TOKENS]
