@@ -199,8 +199,8 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
-// nghttp2 found a message that is malformed as a whole, or bytes that are no frame. It has reset the
-// stream, or is about to end the connection.
+// nghttp2 found a message that is malformed as a whole, or bytes that are no frame. It has reset
+// the stream, or is about to end the connection.
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
                             void *arg)
 {
@@ -301,6 +301,13 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     return rc != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
+// A client that makes us reset its streams has what rapid resets would give it (CVE-2025-8671).
+static bool breaks_rules(uint32_t error)
+{
+    return error == NGHTTP2_PROTOCOL_ERROR || error == NGHTTP2_FLOW_CONTROL_ERROR ||
+           error == NGHTTP2_STREAM_CLOSED || error == NGHTTP2_FRAME_SIZE_ERROR;
+}
+
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *arg)
 {
     (void)session;
@@ -310,13 +317,19 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
         return 0;
     }
     st->closing = true;
+    bool broken = breaks_rules(error);
+    if (broken) {
+        (void)stay_calm(server, H2_CALM_RESET); // as if the client had reset it
+    }
     if (st->stream.request != NULL) {
         // The client gave it up, or broke the rules of its framing.
         request_abort(st->stream.request,
                       error == NGHTTP2_INTERNAL_ERROR ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
         return 0;
     }
-    server->calm = MIN_OF(server->calm + H2_CALM_A_REQUEST, (int64_t)H2_CALM_MAX);
+    if (!broken) {
+        server->calm = MIN_OF(server->calm + H2_CALM_A_REQUEST, (int64_t)H2_CALM_MAX);
+    }
     h2_stream_free(st);
     return 0;
 }
@@ -328,16 +341,18 @@ static bool take_bytes(struct h2_server *server, const char *data, size_t len)
     server->receiving = true;
     ssize_t n = nghttp2_session_mem_recv(server->session, (const uint8_t *)data, len);
     server->receiving = false;
-    if (n == NGHTTP2_ERR_FLOODED) {
+    if (n >= 0) {
+        return true; // what is wrong with a frame has put a GOAWAY in the queue
+    }
+    // Whatever it is, the session is at its end: no preface, no memory, a flood of answers to
+    // SETTINGS and PING, or of CONTINUATION, which the library has a limit of its own for.
+    if (n != NGHTTP2_ERR_BAD_CLIENT_MAGIC && n != NGHTTP2_ERR_NOMEM &&
+        n != NGHTTP2_ERR_CALLBACK_FAILURE) {
         metrics_add(server->down->stream.worker->metrics, METRIC_HTTP2_FLOODS, 1);
         warn_flood(server->down->stream.worker, server->down->peer);
     }
-    if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC || n == NGHTTP2_ERR_NOMEM || n == NGHTTP2_ERR_FLOODED ||
-        n == NGHTTP2_ERR_CALLBACK_FAILURE) {
-        server_close(server, FAULT_CLIENT_ABORT);
-        return false;
-    }
-    return true; // other errors have put a GOAWAY in the queue
+    server_close(server, FAULT_CLIENT_ABORT);
+    return false;
 }
 
 static void server_read(struct h2_server *server)
