@@ -10,6 +10,7 @@
 #include "net/address_count.h"
 #include "observe/metrics.h"
 #include "proxy/overload.h"
+#include "proxy/warn.h"
 #include "proxy/worker.h"
 
 // Clients get three quarters of the descriptors, so that whoever is in can be served: the kernel
@@ -24,22 +25,25 @@ enum { FILES_KEPT_SHARE = 4 };
 
 static const struct refusal {
     enum metric metric;
+    const char *reason;
     const char *answer;
-} too_many = {METRIC_REFUSED_ADDRESS_LIMIT,
+} too_many = {METRIC_REFUSED_ADDRESS_LIMIT, "address_limit",
              ANSWER("429 Too Many Requests", "invalid_request_error", "address_limit",
                     "too many connections from your address")},
-  no_memory = {METRIC_REFUSED_MEMORY,
+  no_memory = {METRIC_REFUSED_MEMORY, "memory",
                ANSWER("503 Service Unavailable", "service_unavailable", "memory_limit",
                       "the gateway is short of memory; try again shortly")},
-  no_files = {METRIC_REFUSED_FILES,
+  no_files = {METRIC_REFUSED_FILES, "files",
               ANSWER("503 Service Unavailable", "service_unavailable", "file_limit",
                      "the gateway has no room for another connection; try again shortly")};
 
 // What has arrived is read, once: unread bytes would turn the close into a reset, which may destroy
 // the answer on its way.
-static void send_away(struct worker *worker, int fd, const struct refusal *refusal)
+static void send_away(struct worker *worker, int fd, const char *client,
+                      const struct refusal *refusal)
 {
     metrics_add(worker->metrics, refusal->metric, 1);
+    warn_turned_away(worker, refusal->reason, client);
     (void)!recv(fd, worker_receive_buffer(worker), SCRATCH_SIZE, MSG_DONTWAIT);
     (void)!send(fd, refusal->answer, strlen(refusal->answer), MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
@@ -47,15 +51,15 @@ static void send_away(struct worker *worker, int fd, const struct refusal *refus
 }
 
 bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
-                      uint32_t *ret_slot)
+                      const char *client, uint32_t *ret_slot)
 {
     const struct proxy_config *config = worker->config;
     if (config->overload != NULL && overload_now(config->overload) >= OVERLOAD_CONNECTIONS) {
-        send_away(worker, fd, &no_memory);
+        send_away(worker, fd, client, &no_memory);
         return false;
     }
     if (fd >= worker->client_fds) {
-        send_away(worker, fd, &no_files);
+        send_away(worker, fd, client, &no_files);
         return false;
     }
     *ret_slot = ADDRESS_COUNT_UNCOUNTED;
@@ -64,7 +68,7 @@ bool admit_connection(struct worker *worker, int fd, const struct sockaddr_stora
                                         config->max_connections_per_address);
     }
     if (*ret_slot == ADDRESS_COUNT_REFUSED) {
-        send_away(worker, fd, &too_many);
+        send_away(worker, fd, client, &too_many);
         return false;
     }
     return true;
@@ -93,7 +97,7 @@ bool admit_without_files(struct worker *worker, int listener_fd)
     worker->kept_fd = -1;
     int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        send_away(worker, fd, &no_files);
+        send_away(worker, fd, "", &no_files);
     }
     keep_file(worker);
     return fd >= 0;

@@ -8,10 +8,10 @@
 struct worker;
 struct listener;
 
-// An accepted socket. True: it may stay, and *ret_slot is for admit_gone when it is closed. False:
+// An accepted socket; client: its address as text. True: it may stay, and *ret_slot is for admit_gone when it is closed. False:
 // the client was told why, as far as that is possible without waiting, and the socket is closed.
 bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
-                      uint32_t *ret_slot);
+                      const char *client, uint32_t *ret_slot);
 void admit_gone(struct worker *worker, uint32_t slot);
 
 // accept4 found no descriptor: with the one that is kept for that, the client is taken from the

@@ -22,11 +22,33 @@ static bool is_ours(enum fault fault)
     case FAULT_CONNECT_TIMEOUT:
     case FAULT_FIRST_TOKEN_TIMEOUT:
     case FAULT_BETWEEN_TOKENS_TIMEOUT:
+    case FAULT_ENDPOINT_FORBIDDEN:
     case FAULT_BUFFERS_FULL:
+    case FAULT_MEMORY_LIMIT:
     case FAULT_INTERNAL:
         return true;
     default:
         return false;
+    }
+}
+
+// What a client does who wears us out, or is broken.
+static bool is_clients(enum fault fault)
+{
+    return fault == FAULT_HEADER_TIMEOUT || fault == FAULT_BODY_TIMEOUT ||
+           fault == FAULT_CLIENT_STALLED || fault == FAULT_BODY_TOO_LARGE ||
+           fault == FAULT_INVALID_JSON || fault == FAULT_DUPLICATE_KEY;
+}
+
+static void warn_client(const struct request *request)
+{
+    static const char message[] = "client refused or cut";
+    struct worker *worker = request->worker;
+    const char *label = fault_label(request->fault);
+    if (log_limit_allows(&worker->warnings, LOG_LEVEL_INFO, message, slice_of_str(label),
+                         worker_now_ms(worker))) {
+        log_info(message, LOG_STR("outcome", label), LOG_STR("client", request->client->peer),
+                 LOG_SLICE("request_id", request->id));
     }
 }
 
@@ -49,6 +71,10 @@ void warn_request(const struct request *request)
     struct worker *worker = request->worker;
     if (request->reject != HTTP_REJECT_NONE) {
         warn_refused(request);
+        return;
+    }
+    if (is_clients(request->fault)) {
+        warn_client(request);
         return;
     }
     if (!is_ours(request->fault)) {
@@ -84,5 +110,15 @@ void warn_accept(struct worker *worker, int error)
     if (log_limit_allows(&worker->warnings, LOG_LEVEL_WARN, message, SLICE_NULL,
                          worker_now_ms(worker))) {
         log_warn(message, LOG_STR("error", strerror(error)), LOG_U64("worker", worker->index));
+    }
+}
+
+void warn_turned_away(struct worker *worker, const char *reason, const char *client)
+{
+    static const char message[] = "client connection turned away";
+    if (log_limit_allows(&worker->warnings, LOG_LEVEL_WARN, message, slice_of_str(reason),
+                         worker_now_ms(worker))) {
+        log_warn(message, LOG_STR("reason", reason), LOG_STR("client", client),
+                 LOG_U64("worker", worker->index));
     }
 }

@@ -5,8 +5,8 @@
 struct request;
 struct worker;
 
-// A request ended; says so when what went wrong is not the client's doing, or when the codec
-// refused its message.
+// A request ended; says so when what went wrong is not the client's doing, when the codec refused
+// its message, or when the client was cut for being slow, or for sending too much or nonsense.
 void warn_request(const struct request *request);
 
 // An HTTP/2 connection was ended for sending too much that moves nothing on.
@@ -14,3 +14,6 @@ void warn_flood(struct worker *worker, const char *client);
 
 // A client connection could not be accepted.
 void warn_accept(struct worker *worker, int error);
+
+// A client connection was closed unheard; client: its address, or "" when that is not known.
+void warn_turned_away(struct worker *worker, const char *reason, const char *client);

@@ -96,14 +96,14 @@ static void on_accept(struct io *io, uint32_t events, void *arg)
             }
             continue;
         }
+        char peer[46];
+        peer_text(&address, peer, sizeof(peer));
         uint32_t slot;
-        if (!admit_connection(worker, fd, &address, &slot)) {
+        if (!admit_connection(worker, fd, &address, peer, &slot)) {
             continue;
         }
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        char peer[46];
-        peer_text(&address, peer, sizeof(peer));
         downstream_accept(worker, fd, peer, slot);
     }
 }

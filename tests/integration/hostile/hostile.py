@@ -14,7 +14,7 @@ from http1 import Connection  # noqa: E402,F401
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 BODY = b'{"model":"m"}'
-LOG_LINE = r"refused, cut or lost since this was said last .*\b%s="
+LOG_LINE = r"\b(outcome|reason)=%s\b"
 
 
 def is_sanitized():

@@ -166,7 +166,7 @@ def test_floods_of_headers(t):
     metrics = headrace.metrics()
     eq(sum(metrics['headrace_rejected_messages_total{reason="%s"}' % reason]
            for reason in ("too_many_headers", "headers_too_large")), 100)
-    headrace.wait_output(LOG_LINE % "bad_request")
+    headrace.wait_output(LOG_LINE % "too_many_headers")
 
 
 def test_floods_of_chunks(t):
