@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net/address_count.h"
+#include "net/ip.h"
 #include "observe/metrics.h"
 #include "proxy/overload.h"
 #include "proxy/warn.h"
@@ -50,6 +51,15 @@ static void send_away(struct worker *worker, int fd, const char *client,
     close(fd);
 }
 
+// A proxy that is trusted brings many clients from one address.
+static bool is_counted(const struct proxy_config *config, const struct sockaddr_storage *address)
+{
+    struct ip ip;
+    return config->address_count != NULL &&
+           (ip_of_sockaddr((const struct sockaddr *)address, &ip) != 0 ||
+            !cidr_list_contains(&config->trusted_proxies, &ip));
+}
+
 bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
                       const char *client, uint32_t *ret_slot)
 {
@@ -63,7 +73,7 @@ bool admit_connection(struct worker *worker, int fd, const struct sockaddr_stora
         return false;
     }
     *ret_slot = ADDRESS_COUNT_UNCOUNTED;
-    if (config->address_count != NULL) {
+    if (is_counted(config, address)) {
         *ret_slot = address_count_enter(config->address_count, address,
                                         config->max_connections_per_address);
     }

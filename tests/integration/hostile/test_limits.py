@@ -68,6 +68,18 @@ def test_connections_are_counted_over_all_workers(t):
     eq(len([sock for sock in held if is_open(sock)]), 10)
 
 
+def test_trusted_proxies_are_not_counted(t):
+    headrace, _ = setup(t, [serve_all(ok_either)],
+                        args=["--max-connections-per-address", "1", "--workers", "1",
+                              "--trusted-proxies", "127.0.0.3"])
+    held = [raw_connect(headrace.port, "127.0.0.3") for _ in range(10)]
+    held += [raw_connect(headrace.port, "127.0.0.2") for _ in range(3)]
+    eventually(lambda: refused(headrace, "address_limit") == 2, what="2 of 3 others are refused")
+    for sock in held[:11]:
+        sock.sendall(POST)
+        contains(sock.recv(65536), b"200 OK")
+
+
 def test_connections_of_one_address_come_and_go(t):
     """Every way in which a connection ends gives its place back."""
     headrace, _ = setup(t, [serve_all(ok_either)],
