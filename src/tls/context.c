@@ -1,0 +1,281 @@
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls/internal.h"
+
+enum {
+    PEM_MAX = 4 * 1024 * 1024, // of what we are configured with
+    PEER_CHAIN_MAX = 64 * 1024,
+    PEER_CHAIN_DEPTH = 8,
+    NAMED_AUTHORITIES_MAX = 64, // told to clients; the list is part of each handshake
+};
+
+// Forward secrecy and authenticated encryption only (RFC 9325 section 4.2). Elliptic curves that
+// every client of the last ten years has; the one that costs least first.
+static const char CIPHERS[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                              "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                              "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+static const char GROUPS[] = "X25519:P-256:P-384";
+
+static void on_info(const SSL *ssl, int where, int value)
+{
+    (void)value;
+    struct tls_conn *conn = SSL_get_app_data(ssl);
+    if ((where & SSL_CB_HANDSHAKE_START) != 0 && conn != NULL) {
+        tls_conn_count_extra(conn);
+    }
+}
+
+SSL_CTX *tls_context_base(struct tls_worker *worker, bool is_server, struct error *err)
+{
+    SSL_CTX *ssl = SSL_CTX_new_ex(worker->library, NULL,
+                                  is_server ? TLS_server_method() : TLS_client_method());
+    if (ssl == NULL || !SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) ||
+        !SSL_CTX_set_cipher_list(ssl, CIPHERS) || !SSL_CTX_set1_groups_list(ssl, GROUPS)) {
+        error_set(err, -ENOMEM, "%s", tls_take_errors().text);
+        SSL_CTX_free(ssl);
+        return NULL;
+    }
+    SSL_CTX_set_security_level(ssl, 2); // RSA of 2048 bits and more, no SHA-1
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    // One message without data ends an SSL_read, so that a peer that sends nothing else is noticed.
+    SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_info_callback(ssl, on_info);
+    SSL_CTX_set_read_ahead(ssl, 1);
+    SSL_CTX_set_max_cert_list(ssl, PEER_CHAIN_MAX);
+    SSL_CTX_set_verify_depth(ssl, PEER_CHAIN_DEPTH);
+    return ssl;
+}
+
+// A key that is encrypted is refused; without this OpenSSL would ask at the terminal.
+static int no_password(char *buf, int size, int rwflag, void *arg)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    (void)arg;
+    return -1;
+}
+
+static BIO *pem_reader(struct slice pem)
+{
+    return pem.len <= PEM_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+}
+
+// The next certificate; NULL: there is none, or it cannot be read (then the error queue says so).
+static X509 *next_certificate(struct tls_worker *worker, BIO *bio)
+{
+    X509 *certificate = X509_new_ex(worker->library, NULL);
+    if (certificate != NULL && PEM_read_bio_X509(bio, &certificate, no_password, NULL) == NULL) {
+        X509_free(certificate);
+        certificate = NULL;
+    }
+    unsigned long last = ERR_peek_last_error();
+    if (ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE) {
+        ERR_clear_error(); // the end
+    }
+    return certificate;
+}
+
+static int use_chain(struct tls_worker *worker, SSL_CTX *ssl, BIO *bio)
+{
+    X509 *leaf = next_certificate(worker, bio);
+    if (leaf == NULL || !SSL_CTX_use_certificate(ssl, leaf)) {
+        X509_free(leaf);
+        return -EINVAL;
+    }
+    X509_free(leaf);
+    X509 *more;
+    while ((more = next_certificate(worker, bio)) != NULL) {
+        if (!SSL_CTX_add0_chain_cert(ssl, more)) {
+            X509_free(more);
+            return -EINVAL;
+        }
+    }
+    return ERR_peek_error() == 0 ? 0 : -EINVAL;
+}
+
+int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
+                             const struct tls_identity *identity, struct error *err)
+{
+    BIO *chain = pem_reader(identity->certificate_pem);
+    int rc = chain != NULL ? use_chain(worker, ssl, chain) : -ENOMEM;
+    BIO_free(chain);
+    if (rc != 0) {
+        return error_set(err, rc, "the certificate cannot be used: %s", tls_take_errors().text);
+    }
+    BIO *bio = pem_reader(identity->key_pem);
+    EVP_PKEY *key = bio == NULL ? NULL
+                                : PEM_read_bio_PrivateKey_ex(bio, NULL, no_password, NULL,
+                                                             worker->library, NULL);
+    BIO_free(bio);
+    if (key == NULL || !SSL_CTX_use_PrivateKey(ssl, key) || !SSL_CTX_check_private_key(ssl)) {
+        rc = error_set(err, -EINVAL, "the private key cannot be used: %s", tls_take_errors().text);
+    }
+    EVP_PKEY_free(key);
+    return rc;
+}
+
+// ---- authorities --------------------------------------------------------------------------------
+
+// Read once for the process, when first needed: a hundred and more certificates. Looking up takes
+// the store's lock, in handshakes with servers of public authorities only.
+static pthread_once_t system_once = PTHREAD_ONCE_INIT;
+static X509_STORE *system_store;
+
+static void load_system_store(void)
+{
+    X509_STORE *store = X509_STORE_new();
+    if (store != NULL && X509_STORE_set_default_paths(store)) {
+        system_store = store;
+    } else {
+        X509_STORE_free(store);
+    }
+    ERR_clear_error();
+}
+
+// Adds each to the store, and its name to `names` while there is room.
+static int add_authorities(struct tls_worker *worker, BIO *bio, X509_STORE *store,
+                           STACK_OF(X509_NAME) *names, size_t *ret_count)
+{
+    size_t count = 0;
+    X509 *ca;
+    while ((ca = next_certificate(worker, bio)) != NULL) {
+        bool ok = X509_STORE_add_cert(store, ca);
+        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(ca));
+        if (!ok || name == NULL || !sk_X509_NAME_push(names, name)) {
+            X509_NAME_free(name);
+            ok = false;
+        }
+        X509_free(ca);
+        if (!ok) {
+            return -EINVAL;
+        }
+        count++;
+    }
+    *ret_count = count;
+    return ERR_peek_error() == 0 && count != 0 ? 0 : -EINVAL;
+}
+
+// Whatever was configured as an authority is one, be it an intermediate or the server's own
+// certificate.
+static int use_own_trust(struct tls_worker *worker, SSL_CTX *ssl, const struct tls_trust *trust,
+                         bool is_server)
+{
+    BIO *bio = pem_reader(trust->ca_pem);
+    X509_STORE *store = X509_STORE_new();
+    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+    size_t count = 0;
+    int rc = -ENOMEM;
+    if (bio != NULL && store != NULL && names != NULL) {
+        rc = add_authorities(worker, bio, store, names, &count);
+    }
+    if (rc == 0) {
+        X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+        SSL_CTX_set1_cert_store(ssl, store);
+        if (is_server && count <= NAMED_AUTHORITIES_MAX) {
+            SSL_CTX_set0_CA_list(ssl, names);
+            names = NULL;
+        }
+    }
+    BIO_free(bio);
+    X509_STORE_free(store);
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+    return rc;
+}
+
+int tls_context_use_trust(struct tls_worker *worker, SSL_CTX *ssl, const struct tls_trust *trust,
+                          bool is_server, struct error *err)
+{
+    if (trust == NULL) {
+        pthread_once(&system_once, load_system_store);
+        if (system_store == NULL) {
+            return error_set(err, -ENOENT, "the system's authorities cannot be read");
+        }
+        SSL_CTX_set1_cert_store(ssl, system_store);
+        return 0;
+    }
+    int rc = use_own_trust(worker, ssl, trust, is_server);
+    if (rc != 0) {
+        struct error cause = tls_take_errors();
+        return error_set(err, rc, "the authorities cannot be used: %s",
+                         cause.text[0] != '\0' ? cause.text : "no certificate in them");
+    }
+    return 0;
+}
+
+// ---- the cache ----------------------------------------------------------------------------------
+
+void tls_context_cache_init(struct tls_context_cache *cache)
+{
+    *cache = (struct tls_context_cache){.map = {0}};
+    list_init(&cache->list);
+}
+
+void tls_context_unref(struct tls_context *context)
+{
+    if (context != NULL && --context->refs == 0) {
+        SSL_CTX_free(context->ssl);
+        free((char *)(uintptr_t)context->key.ptr);
+        free(context);
+    }
+}
+
+static void cache_drop(struct tls_context_cache *cache, struct tls_context *context)
+{
+    map_remove(&cache->map, context->key);
+    list_remove(&context->node);
+    tls_context_unref(context);
+}
+
+void tls_context_cache_fini(struct tls_context_cache *cache)
+{
+    tls_context_cache_unmark(cache);
+    tls_context_cache_sweep(cache);
+    map_fini(&cache->map);
+}
+
+struct tls_context *tls_context_cache_get(const struct tls_context_cache *cache, struct slice key)
+{
+    return map_get(&cache->map, key);
+}
+
+struct tls_context *tls_context_cache_put(struct tls_context_cache *cache, struct slice key,
+                                          SSL_CTX *ssl)
+{
+    struct tls_context *context = calloc(1, sizeof(*context));
+    char *copy = slice_dup(key);
+    if (context == NULL || copy == NULL || map_put(&cache->map, key, context, NULL) != 0) {
+        SSL_CTX_free(ssl);
+        free(copy);
+        free(context);
+        return NULL;
+    }
+    *context = (struct tls_context){.ssl = ssl, .refs = 1, .key = slice_of(copy, key.len)};
+    list_push_back(&cache->list, &context->node);
+    return context;
+}
+
+void tls_context_cache_unmark(struct tls_context_cache *cache)
+{
+    list_for_each(&cache->list, node) {
+        container_of(node, struct tls_context, node)->marked = false;
+    }
+}
+
+void tls_context_cache_sweep(struct tls_context_cache *cache)
+{
+    list_for_each(&cache->list, node) {
+        struct tls_context *context = container_of(node, struct tls_context, node);
+        if (!context->marked) {
+            cache_drop(cache, context);
+        }
+    }
+}
