@@ -56,10 +56,12 @@ static void write_exposition(struct strbuf *out)
     metrics_free(metrics);
 }
 
-// Names of the labels of a series, as "`a`, `b`"; the bounds of histograms are none of theirs.
-static void print_labels(struct slice line, struct strbuf *out)
+// Names of the labels of the series in the first line, as "`a`, `b`"; the bounds of histograms are
+// none of theirs.
+static void print_labels(struct slice text, struct strbuf *out)
 {
-    struct slice name, pair, rest;
+    struct slice line, name, pair, rest;
+    assert_true(slice_split(&text, '\n', &line));
     ptrdiff_t open = slice_find(line, SLICE("{"));
     ptrdiff_t close = slice_find(line, SLICE("}"));
     if (open < 0 || close < open) {
