@@ -487,6 +487,7 @@ static void say_started(const struct run *run)
 {
     for (size_t i = 0; i < run->options.proxy.listen_count; i++) {
         log_info("listening", LOG_U64("port", proxy_port(run->proxy, i)),
+                 LOG_BOOL("tls", run->options.proxy.listen[i].tls),
                  LOG_U64("workers", run->options.proxy.workers));
     }
     log_info("admin", LOG_U64("port", admin_port(run->admin)), LOG_STR("version", HEADRACE_VERSION),

@@ -50,15 +50,28 @@ int parse_listen_address(const char *text, struct proxy_address *ret, struct err
 
 enum { MEMORY_LIMIT_MIN = 16 << 20, MEMORY_LIMIT_SHARE = 85 };
 
-static int add_listen(const char *value, void *target, struct error *err)
+static int add_listener(const char *value, struct proxy_config *proxy, bool tls, struct error *err)
 {
-    struct proxy_config *proxy = target;
     if (proxy->listen_count == PROXY_MAX_LISTENERS) {
         return error_set(err, -EINVAL, "at most %d listeners", PROXY_MAX_LISTENERS);
     }
-    int rc = parse_listen_address(value, &proxy->listen[proxy->listen_count], err);
-    proxy->listen_count += rc == 0 ? 1 : 0;
+    struct proxy_address *address = &proxy->listen[proxy->listen_count];
+    int rc = parse_listen_address(value, address, err);
+    if (rc == 0) {
+        address->tls = tls;
+        proxy->listen_count++;
+    }
     return rc;
+}
+
+static int add_listen(const char *value, void *target, struct error *err)
+{
+    return add_listener(value, target, false, err);
+}
+
+static int add_listen_tls(const char *value, void *target, struct error *err)
+{
+    return add_listener(value, target, true, err);
 }
 
 static int add_trusted(const char *value, void *target, struct error *err)
@@ -224,6 +237,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
     const struct option_row rows[] = {
         {"listen", "ADDR:PORT", "serve HTTP here; may be given several times (default :8080)",
          OPTION_CALL, &o->proxy, 0, 0, add_listen},
+        {"listen-tls", "ADDR:PORT", "serve HTTPS here, with the certificates of routes; likewise",
+         OPTION_CALL, &o->proxy, 0, 0, add_listen_tls},
         {"admin", "ADDR:PORT", "probes, metrics and explanations (default 127.0.0.1:9090)",
          OPTION_STRING, &o->admin, 0, 0, NULL},
         {"workers", "N", "worker threads (default: the CPUs that this process may use)",
@@ -269,8 +284,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          &o->max_connections, 1, 1000000, NULL},
         {"http2-max-streams", "N", "requests at a time of one HTTP/2 connection (default 128)",
          OPTION_U64, &o->http2_max_streams, 1, 10000, NULL},
-        {"http2-upstream-streams", "N",
-         "requests at a time on one HTTP/2 connection to a server (default 100)", OPTION_U64,
+        {"http2-upstream-streams", "N", "the same of one to a server (default 100)", OPTION_U64,
          &o->http2_upstream_streams, 1, 10000, NULL},
         {"max-connections-per-address", "N", "or of each /64; 0: no limit (default 0)", OPTION_U64,
          &o->max_connections_per_address, 0, 1000000, NULL},
@@ -289,8 +303,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct error
          OPTION_DURATION, &o->upstream_idle_ms, 0, DAY_MS, NULL},
         {"unary-timeout", "TIME", "longest wait for an answer that is not streamed (default 1h)",
          OPTION_DURATION, &o->unary_timeout_ms, 10, DAY_MS, NULL},
-        {"trusted-proxies", "CIDR,…",
-         "believe what these load balancers say of clients; may be given several times",
+        {"trusted-proxies", "CIDR,…", "load balancers that are believed what they say of clients",
          OPTION_CALL, &o->proxy.trusted_proxies, 0, 0, add_trusted},
         {"proxy-protocol", "MODE",
          "PROXY protocol from trusted proxies: off, optional or required (default off)",

@@ -145,6 +145,24 @@ static void write_rejects(const struct metrics *metrics, struct strbuf *out)
     }
 }
 
+static void write_tls_faults(const struct metrics *metrics, struct strbuf *out)
+{
+    static const char *const sides[] = {[METRIC_TLS_CLIENT] = "client",
+                                        [METRIC_TLS_UPSTREAM] = "upstream"};
+    const char *name = "headrace_tls_failures_total";
+    series_head(out, name, "TLS handshakes that failed, by reason", "counter");
+    for (unsigned side = 0; side < METRIC_TLS_SIDES; side++) {
+        for (unsigned fault = 1; fault < TLS_FAULT_COUNT; fault++) {
+            uint64_t sum = 0;
+            for (unsigned i = 0; i < metrics->worker_count; i++) {
+                sum += cell_load(&metrics->workers[i].tls_faults[side][fault]);
+            }
+            strbuf_printf(out, "%s{side=\"%s\",reason=\"%s\"} %llu\n", name, sides[side],
+                          tls_fault_label((enum tls_fault)fault), (unsigned long long)sum);
+        }
+    }
+}
+
 struct outcome_context {
     const char *name;
     struct strbuf *out;
@@ -215,6 +233,7 @@ void metrics_write(const struct metrics *metrics, struct strbuf *out, fault_labe
     write_statuses(metrics, out);
     write_outcomes(metrics, fault_label, out);
     write_rejects(metrics, out);
+    write_tls_faults(metrics, out);
     write_workers(metrics, out);
     traffic_write(&metrics->workers[0].traffic, sizeof(metrics->workers[0]),
                   metrics->worker_count, fault_label, out);

@@ -13,6 +13,7 @@
 #include "endpoint/endpoint.h"
 #include "http/reject.h"
 #include "observe/traffic.h"
+#include "tls/fault.h"
 
 // What a worker counts. X(enum, metric, labels, help); rows of one metric stand together, and the
 // help of the first counts. docs/metrics.md is written from what all tables give.
@@ -32,6 +33,14 @@
       "Client connections that speak HTTP/2")                                                     \
     X(HTTP2_FLOODS, "headrace_http2_floods_total", "",                                            \
       "HTTP/2 connections that were ended because they sent too much that moves nothing on")      \
+    X(TLS_CLIENT_FULL, "headrace_tls_handshakes_total", "side=\"client\",resumed=\"false\"",       \
+      "TLS handshakes that succeeded: with clients, with inference servers (upstream)")           \
+    X(TLS_CLIENT_RESUMED, "headrace_tls_handshakes_total", "side=\"client\",resumed=\"true\"",    \
+      "")                                                                                         \
+    X(TLS_UPSTREAM_FULL, "headrace_tls_handshakes_total", "side=\"upstream\",resumed=\"false\"",  \
+      "")                                                                                         \
+    X(TLS_UPSTREAM_RESUMED, "headrace_tls_handshakes_total",                                      \
+      "side=\"upstream\",resumed=\"true\"", "")                                                   \
     X(UPSTREAM_CONNECTS, "headrace_upstream_connects_total", "",                                  \
       "Connections opened to inference servers")                                                  \
     X(UPSTREAM_REUSES, "headrace_upstream_reuses_total", "",                                      \
@@ -80,6 +89,9 @@ enum metric_worker {
 #undef X
     METRIC_WORKER_COUNT,
 };
+
+// Who did not shake hands with us.
+enum metric_tls_side { METRIC_TLS_CLIENT, METRIC_TLS_UPSTREAM, METRIC_TLS_SIDES };
 
 // What the control thread knows. X(enum, metric, type, labels, help).
 #define METRIC_CONTROL_TABLE(X)                                                                   \
@@ -164,6 +176,7 @@ struct metrics_worker {
     _Atomic uint64_t faults[METRIC_FAULTS_MAX]; // enum fault of the proxy
     _Atomic uint64_t own[METRIC_WORKER_COUNT];  // bits of doubles
     struct traffic_worker traffic;
+    _Atomic uint64_t tls_faults[METRIC_TLS_SIDES][TLS_FAULT_COUNT];
 };
 
 struct metrics_kube_kind {
@@ -194,6 +207,12 @@ static inline void metrics_add(struct metrics_worker *worker, enum metric metric
 static inline void metrics_reject(struct metrics_worker *worker, enum http_reject reason)
 {
     metrics_cell_add(&worker->rejects[reason], 1);
+}
+
+static inline void metrics_tls_fault(struct metrics_worker *worker, enum metric_tls_side side,
+                                     enum tls_fault fault)
+{
+    metrics_cell_add(&worker->tls_faults[side][fault], 1);
 }
 
 // The worker itself.

@@ -38,15 +38,20 @@ static const struct refusal {
               ANSWER("503 Service Unavailable", "service_unavailable", "file_limit",
                      "the gateway has no room for another connection; try again shortly")};
 
+// Who waits for a handshake is told by a fatal alert, internal_error (RFC 8446 section 6).
+static const char TLS_ANSWER[] = "\x15\x03\x01\x00\x02\x02\x50";
+
 // What has arrived is read, once: unread bytes would turn the close into a reset, which may destroy
 // the answer on its way.
 static void send_away(struct worker *worker, int fd, const char *client,
-                      const struct refusal *refusal)
+                      const struct refusal *refusal, bool tls)
 {
+    struct slice answer = tls ? slice_of(TLS_ANSWER, sizeof(TLS_ANSWER) - 1)
+                              : slice_of_str(refusal->answer);
     metrics_add(worker->metrics, refusal->metric, 1);
     warn_turned_away(worker, refusal->reason, client);
     (void)!recv(fd, worker_receive_buffer(worker), SCRATCH_SIZE, MSG_DONTWAIT);
-    (void)!send(fd, refusal->answer, strlen(refusal->answer), MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)!send(fd, answer.ptr, answer.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
     close(fd);
 }
@@ -61,15 +66,15 @@ static bool is_counted(const struct proxy_config *config, const struct sockaddr_
 }
 
 bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
-                      const char *client, uint32_t *ret_slot)
+                      const char *client, bool tls, uint32_t *ret_slot)
 {
     const struct proxy_config *config = worker->config;
     if (config->overload != NULL && overload_now(config->overload) >= OVERLOAD_CONNECTIONS) {
-        send_away(worker, fd, client, &no_memory);
+        send_away(worker, fd, client, &no_memory, tls);
         return false;
     }
     if (fd >= worker->client_fds) {
-        send_away(worker, fd, client, &no_files);
+        send_away(worker, fd, client, &no_files, tls);
         return false;
     }
     *ret_slot = ADDRESS_COUNT_UNCOUNTED;
@@ -78,7 +83,7 @@ bool admit_connection(struct worker *worker, int fd, const struct sockaddr_stora
                                         config->max_connections_per_address);
     }
     if (*ret_slot == ADDRESS_COUNT_REFUSED) {
-        send_away(worker, fd, client, &too_many);
+        send_away(worker, fd, client, &too_many, tls);
         return false;
     }
     return true;
@@ -98,7 +103,7 @@ static void keep_file(struct worker *worker)
     }
 }
 
-bool admit_without_files(struct worker *worker, int listener_fd)
+bool admit_without_files(struct worker *worker, int listener_fd, bool tls)
 {
     if (worker->kept_fd < 0) {
         return false;
@@ -107,7 +112,7 @@ bool admit_without_files(struct worker *worker, int listener_fd)
     worker->kept_fd = -1;
     int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        send_away(worker, fd, "", &no_files);
+        send_away(worker, fd, "", &no_files, tls);
     }
     keep_file(worker);
     return fd >= 0;

@@ -301,6 +301,14 @@ static int connect_reserved(struct request *request, bool fresh_connection)
     return 0;
 }
 
+// What it counts as that a connection could not even be started.
+static enum fault connect_fault(int error)
+{
+    return error == EACCES   ? FAULT_ENDPOINT_FORBIDDEN
+           : error == EPROTO ? FAULT_UPSTREAM_TLS
+                             : FAULT_CONNECT_FAILED;
+}
+
 static void connect_or_advance(struct request *request)
 {
     for (;;) {
@@ -314,8 +322,7 @@ static void connect_or_advance(struct request *request)
         }
         attempt_report_connect(request, error);
         if (!advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
-            reply_fault(request, error == EACCES ? FAULT_ENDPOINT_FORBIDDEN : FAULT_CONNECT_FAILED,
-                        SLICE(""));
+            reply_fault(request, connect_fault(error), SLICE(""));
             return;
         }
     }

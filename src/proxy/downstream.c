@@ -42,19 +42,33 @@ static struct downstream *downstream_alloc(struct worker *worker)
     return down;
 }
 
-void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot)
+void downstream_begin(struct downstream *down)
 {
-    struct downstream *down = downstream_alloc(worker);
+    const struct proxy_config *config = down->stream.worker->config;
+    bool tls = down->transport.tls != NULL;
+    down->protocol = tls ? &downstream_tls : &downstream_h1;
+    downstream_set_deadline(down, tls ? config->header_timeout_ms : config->idle_timeout_ms);
+}
+
+void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot,
+                       bool tls)
+{
+    struct tls_conn *conn = tls ? tls_server_accept(worker->tls.server, fd, true) : NULL;
+    struct downstream *down = !tls || conn != NULL ? downstream_alloc(worker) : NULL;
     if (down == NULL) {
+        tls_conn_free(conn);
         close(fd);
         admit_gone(worker, address_slot);
         metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
         return;
     }
     *down = (struct downstream){
-        .stream = {.ops = &downstream_h1_stream, .worker = worker, .peer = down->peer},
+        .stream = {.ops = &downstream_h1_stream,
+                   .worker = worker,
+                   .peer = down->peer,
+                   .who = &down->client},
         .protocol = &downstream_h1,
-        .transport = {.fd = fd},
+        .transport = {.fd = fd, .tls = conn},
         .accepted_ms = worker_now_ms(worker),
         .address_slot = address_slot,
     };
@@ -72,7 +86,7 @@ void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t
     }
     switch (preface_of(down)) {
     case PREFACE_NONE:
-        downstream_set_deadline(down, worker->config->idle_timeout_ms);
+        downstream_begin(down);
         break;
     case PREFACE_WAIT:
         down->protocol = &downstream_preface;
@@ -125,7 +139,7 @@ void downstream_close(struct downstream *down)
     loop_io_del(worker->loop, &down->io);
     loop_timer_cancel(worker->loop, &down->timer);
     loop_task_cancel(worker->loop, &down->resume);
-    close(down->transport.fd);
+    transport_close(&down->transport);
     admit_gone(worker, down->address_slot);
     strbuf_fini(&down->in);
     strbuf_fini(&down->out);
@@ -196,7 +210,18 @@ static bool flush_out(struct downstream *down)
         strbuf_fini(&down->out);
     }
     (void)downstream_charge(down);
+    int rc = transport_flush(&down->transport);
+    if (rc != 0 && rc != -EAGAIN) {
+        down->protocol->on_broken(down);
+        return false;
+    }
     return true;
+}
+
+// Something waits for the socket to be writable.
+static bool has_unsent(const struct downstream *down)
+{
+    return down->out.len != 0 || transport_wants_write(&down->transport);
 }
 
 static void downstream_on_io(struct io *io, uint32_t events, void *arg)
@@ -207,11 +232,11 @@ static void downstream_on_io(struct io *io, uint32_t events, void *arg)
         down->protocol->on_broken(down);
         return;
     }
-    if ((events & EPOLLOUT) != 0 && down->out.len != 0) {
+    if ((events & EPOLLOUT) != 0 && has_unsent(down)) {
         if (!flush_out(down)) {
             return;
         }
-        if (down->out.len == 0) {
+        if (!has_unsent(down)) {
             down->protocol->on_writable(down);
             if (down->stream.closed) {
                 return;

@@ -1,5 +1,6 @@
 // A client connection: a socket, what waits to be sent on it, its time limits. What is said on it
-// is the business of its protocol: proxy/downstream_h1.c, proxy/downstream_h2.c.
+// is the business of its protocol: proxy/downstream_h1.c, proxy/downstream_h2.c; and until hands
+// were shaken proxy/downstream_tls.c.
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include "http/h1.h"
 #include "net/transport.h"
 #include "proxy/stream.h"
+#include "snapshot/snapshot.h"
 
 struct downstream;
 struct h2_server;
@@ -63,6 +65,7 @@ struct downstream {
     bool hung_up;         // the peer has closed its side
     bool readable;        // data may wait in the socket (edge seen, not read)
     char peer[46];        // address as text
+    struct snap_client client; // what TLS told of it
     struct h2_server *h2; // NULL: HTTP/1
 
     // HTTP/1.
@@ -76,8 +79,13 @@ struct downstream {
     struct strbuf trailers;    // of the request
 };
 
-// Takes over an accepted socket, and its slot (proxy/admit.h).
-void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot);
+// Takes over an accepted socket, and its slot (proxy/admit.h). tls: the client is to begin with a
+// handshake.
+void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot,
+                       bool tls);
+
+// The connection goes on with its first protocol: TLS where it is to begin with that, else HTTP/1.
+void downstream_begin(struct downstream *down);
 
 // Sends; what the socket does not take is kept and sent later. 0, or -errno: the connection is
 // unusable (the caller decides; nothing was freed). The iovecs are consumed.
@@ -102,4 +110,5 @@ bool downstream_progressed_lately(const struct downstream *down);
 
 extern const struct downstream_protocol downstream_h1;
 extern const struct downstream_protocol downstream_h2;
+extern const struct downstream_protocol downstream_tls;
 extern const struct stream_ops downstream_h1_stream;

@@ -28,7 +28,7 @@ static void start_linger(struct downstream *down)
     down->lingered = 0;
     strbuf_fini(&down->in);
     (void)downstream_charge(down);
-    shutdown(down->io.fd, SHUT_WR);
+    transport_shutdown(&down->transport);
     downstream_set_deadline(down, LINGER_MS);
 }
 

@@ -40,6 +40,7 @@ struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
     st->stream = (struct stream){.ops = &h2_stream_ops,
                                  .worker = down->stream.worker,
                                  .peer = down->peer,
+                                 .who = &down->client,
                                  .version = STREAM_HTTP2};
     st->server = server;
     st->id = id;

@@ -22,6 +22,10 @@
     X(NO_HOST, 404, "no_route", "invalid_request_error", "no route for this host")                \
     X(NO_PATH, 404, "no_route", "invalid_request_error",                                          \
       "no route for this method and path")                                                        \
+    X(TLS_REQUIRED, 403, "tls_required", "invalid_request_error",                                 \
+      "this can be had with TLS and a client certificate only")                                   \
+    X(MISDIRECTED, 421, "misdirected", "invalid_request_error",                                   \
+      "this connection was made for another host: connect for this one, with a certificate")      \
     X(BODY_TOO_LARGE, 413, "body_too_large", "invalid_request_error",                             \
       "the request body is larger than this gateway accepts")                                     \
     X(HEADER_TIMEOUT, 408, "header_timeout", "invalid_request_error",                             \
@@ -40,6 +44,8 @@
       "could not connect to the inference server")                                                \
     X(ENDPOINT_FORBIDDEN, 502, "endpoint_forbidden", "upstream_error",                            \
       "the address of the inference server is one that this gateway must not connect to")         \
+    X(UPSTREAM_TLS, 502, "upstream_tls", "upstream_error",                                        \
+      "no TLS connection to the inference server could be made; the gateway's log says why")      \
     X(UPSTREAM_RESET, 502, "upstream_reset", "upstream_error",                                    \
       "the inference server closed the connection before the answer was complete")                \
     X(UPSTREAM_PROTOCOL, 502, "upstream_protocol", "upstream_error",                              \

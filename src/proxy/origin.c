@@ -5,10 +5,10 @@
 
 enum { OWN_FORWARDED_MAX = 512 };
 
+// What the peer spoke with us.
 static struct slice scheme_of(const struct request *request)
 {
-    (void)request;
-    return SLICE("http");
+    return request->client->who->is_tls ? SLICE("https") : SLICE("http");
 }
 
 // The peer is a proxy of ours: it is believed who the client is.

@@ -30,8 +30,7 @@ static void refuse(struct downstream *down)
 
 static void hand_over(struct downstream *down, uint32_t events)
 {
-    down->protocol = &downstream_h1;
-    downstream_set_deadline(down, down->stream.worker->config->idle_timeout_ms);
+    downstream_begin(down);
     down->protocol->on_readable(down, events);
 }
 

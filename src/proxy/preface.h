@@ -11,5 +11,5 @@
 enum preface { PREFACE_NONE, PREFACE_WAIT, PREFACE_REFUSED };
 enum preface preface_of(const struct downstream *down);
 
-// Reads the header, sets down->peer, and hands over to downstream_h1.
+// Reads the header, sets down->peer, and hands over (downstream_begin).
 extern const struct downstream_protocol downstream_preface;

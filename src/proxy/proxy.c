@@ -5,8 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "net/address_count.h"
 #include "proxy/worker.h"
+#include "tls/tickets.h"
 
 enum { LISTEN_BACKLOG = 4096 };
 
@@ -140,6 +142,12 @@ int proxy_start(const struct proxy_config *config, struct proxy **ret_proxy, str
     memset(proxy, 0, size);
     proxy->config = *config;
     int rc = count_addresses(&proxy->config, err);
+    if (rc == 0) {
+        rc = tls_tickets_new(TLS_TICKET_PERIOD_MS, clock_mono_ms(), &proxy->config.tls_tickets);
+        if (rc != 0) {
+            error_set(err, rc, "no keys for session tickets: %s", strerror(-rc));
+        }
+    }
     for (size_t i = 0; i < config->listen_count && rc == 0; i++) {
         rc = probe_address(&proxy->config.listen[i], err);
         proxy->ports[i] = ntohs(*address_port(&proxy->config.listen[i].address));
@@ -208,5 +216,6 @@ void proxy_stop(struct proxy *proxy)
         worker_stop(&proxy->workers[i]);
     }
     address_count_free(proxy->config.address_count);
+    tls_tickets_free(proxy->config.tls_tickets);
     free(proxy);
 }

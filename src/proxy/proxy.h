@@ -18,6 +18,7 @@ enum { PROXY_MAX_LISTENERS = 8, PROXY_MAX_WORKERS = 128 };
 struct proxy_address {
     struct sockaddr_storage address;
     socklen_t len;
+    bool tls;
 };
 
 // What a connection has to begin with.
@@ -32,6 +33,7 @@ struct access_log;
 struct decisions;
 struct overload;
 struct address_count;
+struct tls_tickets;
 
 struct proxy_config {
     struct proxy_address listen[PROXY_MAX_LISTENERS];
@@ -43,6 +45,7 @@ struct proxy_config {
     struct metrics *metrics;
     struct decisions *decisions;
     struct access_log *access_log; // NULL = off; a lane for each worker
+    struct tls_tickets *tls_tickets; // proxy_start's own; set by it
     struct h1_limits limits;
     uint64_t max_body_bytes;           // of a request that is held whole (or until its model)
     uint64_t max_streamed_body_bytes;  // of one that streams through

@@ -1,5 +1,7 @@
 #include "proxy/relay.h"
 
+#include <errno.h>
+
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,6 +11,7 @@
 #include "proxy/attempt.h"
 #include "proxy/hold.h"
 #include "proxy/reply.h"
+#include "proxy/secure.h"
 #include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
@@ -193,6 +196,12 @@ void relay_on_connect_failed(struct request *request, int error)
     attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_FAILED);
 }
 
+void relay_on_tls_failed(struct request *request)
+{
+    attempt_report_connect(request, EPROTO);
+    attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_UPSTREAM_TLS);
+}
+
 void relay_on_broken(struct request *request, enum fault fault)
 {
     if (!request->tunnel) { // which end as they like
@@ -273,10 +282,16 @@ static void render_head(struct request *request, const struct http_response *res
         return;
     }
     h1_write_status(out, response->status);
+    struct slice hsts = secure_hsts(request);
     for (size_t i = 0; i < response->header_count; i++) {
-        if (relay_passes_to_client(&response->headers[i])) {
-            h1_write_header(out, response->headers[i].name, response->headers[i].value);
+        const struct http_header *header = &response->headers[i];
+        if (relay_passes_to_client(header) &&
+            (hsts.len == 0 || !slice_ieq(header->name, SLICE("strict-transport-security")))) {
+            h1_write_header(out, header->name, header->value);
         }
+    }
+    if (hsts.len != 0) {
+        h1_write_header(out, SLICE("strict-transport-security"), hsts);
     }
     h1_write_header(out, SLICE("x-request-id"), request->id);
     render_framing(request, response);

@@ -8,6 +8,7 @@
 
 void relay_on_connected(struct request *request);
 void relay_on_connect_failed(struct request *request, int error);
+void relay_on_tls_failed(struct request *request);
 
 // A final response head; its slices are valid during the call.
 MUST_CHECK bool relay_on_head(struct request *request, const struct http_response *response);

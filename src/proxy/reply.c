@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "proxy/reply_grpc.h"
+#include "proxy/secure.h"
 #include "proxy/worker.h"
 
 enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
 
-// Sends head and body and ends the request.
-static void send_reply(struct request *request, unsigned status, struct slice body)
+// Sends head and body and ends the request. location: of a redirect, else empty.
+static void send_answer(struct request *request, unsigned status, struct slice body,
+                        struct slice location)
 {
     struct worker *worker = request->worker;
     struct strbuf *head = &worker->head;
@@ -21,7 +23,15 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
     }
     strbuf_reset(head);
     h1_write_status(head, status);
-    h1_write_header(head, SLICE("content-type"), SLICE("application/json"));
+    if (body.len != 0) {
+        h1_write_header(head, SLICE("content-type"), SLICE("application/json"));
+    }
+    if (location.len != 0) {
+        h1_write_header(head, SLICE("location"), location);
+    }
+    if (secure_hsts(request).len != 0) {
+        h1_write_header(head, SLICE("strict-transport-security"), secure_hsts(request));
+    }
     h1_write_header_u64(head, SLICE("content-length"), body.len);
     h1_write_header(head, SLICE("date"), slice_of_str(worker->date));
     h1_write_header(head, SLICE("x-request-id"), request->id);
@@ -47,6 +57,16 @@ static void send_reply(struct request *request, unsigned status, struct slice bo
     }
     request->answered = true;
     request_finish(request);
+}
+
+static void send_reply(struct request *request, unsigned status, struct slice body)
+{
+    send_answer(request, status, body, SLICE_NULL);
+}
+
+void reply_redirect(struct request *request, unsigned status, struct slice location)
+{
+    send_answer(request, status, SLICE_NULL, location);
 }
 
 // Sends a body that was rendered for this; when there was no memory for it, says that instead.

@@ -13,5 +13,8 @@ void reply_model_not_found(struct request *request);
 // GET /v1/models and /v1/models/NAME from the snapshot.
 void reply_models(struct request *request, struct slice name);
 
+// Sends the client elsewhere.
+void reply_redirect(struct request *request, unsigned status, struct slice location);
+
 // Any status with a JSON body that somebody else wrote (an error event of the engine).
 void reply_json(struct request *request, unsigned status, struct slice body);

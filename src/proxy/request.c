@@ -17,6 +17,7 @@
 #include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
+#include "proxy/secure.h"
 #include "proxy/worker.h"
 
 enum { FREE_REQUESTS_MAX = 256, REQUEST_ARENA_CHUNK = 1024, REQUEST_ARENA_MAX = 1024 * 1024 };
@@ -72,6 +73,14 @@ void request_drop_input(struct request *request)
     }
     strbuf_fini(&request->up_head);
     (void)request_charge(request); // it can only sink
+}
+
+struct slice request_scheme(const struct request *request)
+{
+    if (request->forwarded != NULL) {
+        return request->forwarded->proto;
+    }
+    return request->client->who->is_tls ? SLICE("https") : SLICE("http");
 }
 
 void request_drop_upstream(struct request *request)
@@ -291,7 +300,9 @@ void request_route(struct request *request)
     request->rule = snapshot_match(request->hold->snapshot, &query, &miss);
     switch (miss) {
     case ROUTE_MISS_NONE:
-        attempt_first(request);
+        if (secure_admits(request)) {
+            attempt_first(request);
+        }
         break;
     case ROUTE_MISS_HOST:
         reply_fault(request, FAULT_NO_HOST, SLICE(""));
@@ -339,7 +350,7 @@ static bool answer_locally(struct request *request)
     return true;
 }
 
-// False: no rule could ever take it, which is said before the body is read.
+// False: no rule could ever take it as it came, which is said before the body is read.
 static bool choose_body(struct request *request)
 {
     struct route_query query;
@@ -348,6 +359,9 @@ static bool choose_body(struct request *request)
     const struct snap_rule *rule = snapshot_match_head(request->hold->snapshot, &query, &miss);
     if (rule == NULL) {
         reply_fault(request, miss == ROUTE_MISS_HOST ? FAULT_NO_HOST : FAULT_NO_PATH, SLICE(""));
+        return false;
+    }
+    if (secure_redirects(request, rule)) {
         return false;
     }
     const struct http_request *head = &request->head;

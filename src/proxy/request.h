@@ -191,6 +191,9 @@ void request_route(struct request *request);
 // Ends it: answer complete. Frees the request, tells the connection.
 void request_finish(struct request *request);
 
+// How the client came, to us or to a proxy that is believed: "http" or "https".
+struct slice request_scheme(const struct request *request);
+
 // Brings the worker's sum of buffered bytes up to date. False: it is over its limit.
 bool request_charge(struct request *request);
 

@@ -14,6 +14,7 @@
 struct http_header;
 struct worker;
 struct request;
+struct snap_client;
 struct stream;
 
 // A piece of an answer. The bytes are valid during the call.
@@ -56,6 +57,7 @@ struct stream {
     struct worker *worker;
     struct request *request; // NULL: none running
     const char *peer;        // address as text
+    const struct snap_client *who; // what TLS told of the client
     uint64_t bytes_in;       // of the current request
     uint64_t bytes_out;
     uint64_t progress_ms; // when the client last took bytes, while some wait

@@ -60,17 +60,20 @@ struct exchange *upstream_h1_open(struct worker *worker, struct endpoint *endpoi
     }
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    int rc = connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->address_len);
-    if (rc != 0 && errno != EINPROGRESS) {
+    up->transport.fd = fd;
+    *ret_errno = upstream_tls_begin(worker, &up->transport, endpoint, request);
+    if (*ret_errno == 0 &&
+        connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->address_len) != 0 &&
+        errno != EINPROGRESS) {
         *ret_errno = errno;
-    } else {
+    }
+    if (*ret_errno == 0) {
         // Edge-triggered and once for all: no epoll_ctl while the connection lives.
-        rc = -loop_io_add(worker->loop, &up->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                          upstream_on_io, up);
-        *ret_errno = rc;
+        *ret_errno = -loop_io_add(worker->loop, &up->io, fd,
+                                  EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, upstream_on_io, up);
     }
     if (*ret_errno != 0) {
-        close(fd);
+        transport_close(&up->transport);
         free(up);
         return NULL;
     }
@@ -79,7 +82,7 @@ struct exchange *upstream_h1_open(struct worker *worker, struct endpoint *endpoi
     endpoint_ref(endpoint);
     up->exchange =
         (struct exchange){.ops = &upstream_h1_exchange, .request = request, .room = true};
-    up->transport.fd = fd;
+    up->pin = upstream_tls_pin(request);
     up->state = UPSTREAM_CONNECTING;
     list_init(&up->pool_node);
     list_init(&up->age_node);
@@ -95,7 +98,7 @@ static void upstream_close(struct upstream *up)
         upstream_pool_remove(&up->worker->pool, up);
     }
     loop_io_del(up->worker->loop, &up->io);
-    close(up->io.fd);
+    transport_close(&up->transport);
     endpoint_unref(up->worker->config->endpoints, up->endpoint);
     strbuf_fini(&up->partial_head);
     strbuf_fini(&up->trailers);
@@ -107,17 +110,21 @@ static void upstream_close(struct upstream *up)
 // since the last answer ended: only then it costs a system call to know. Bytes that are still on
 // their way when the request goes out are told from an answer by nobody; they can come from this
 // server alone, which may answer what it likes anyway.
-static bool is_quiet(const struct upstream *up)
+static bool is_quiet(struct upstream *up)
 {
     const struct loop *loop = up->worker->loop;
-    if ((loop_io_pending(loop, &up->io) & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    uint32_t pending = loop_io_pending(loop, &up->io);
+    if ((pending & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         return false;
     }
-    if (up->idle_turn != loop_turns(loop)) {
+    if ((pending & EPOLLIN) == 0 && up->idle_turn != loop_turns(loop)) {
         return true;
     }
+    if (up->transport.tls != NULL) {
+        return transport_is_silent(&up->transport);
+    }
     char byte;
-    ssize_t n = recv(up->io.fd, &byte, 1, MSG_PEEK);
+    ssize_t n = (pending & EPOLLIN) == 0 ? recv(up->io.fd, &byte, 1, MSG_PEEK) : 0;
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
@@ -126,9 +133,11 @@ struct exchange *upstream_h1_reuse(struct worker *worker, const struct endpoint 
 {
     struct upstream *up;
     uint64_t turn = loop_turns(worker->loop);
+    struct upstream_pin pin = upstream_tls_pin(request);
     while ((up = upstream_pool_take(&worker->pool, endpoint->id, turn)) != NULL) {
         up->state = UPSTREAM_ACTIVE;
-        if (is_quiet(up)) {
+        // What the backend's configuration was before is of no use any more.
+        if (upstream_tls_same(&up->pin, &pin) && is_quiet(up)) {
             break;
         }
         upstream_close(up);
@@ -515,7 +524,7 @@ static void upstream_read(struct upstream *up)
             return;
         }
         up->got_bytes = true;
-        up->more_unread = (size_t)n == SCRATCH_SIZE;
+        up->more_unread = !transport_is_drained(&up->transport, (size_t)n, SCRATCH_SIZE);
         metrics_add(worker->metrics, METRIC_UPSTREAM_BYTES_IN, (uint64_t)n);
         if (!take_bytes(up, data, (size_t)n)) {
             return;
@@ -557,9 +566,24 @@ static bool finish_connect(struct upstream *up)
         relay_on_connect_failed(request, error);
         return false;
     }
-    up->state = UPSTREAM_ACTIVE;
-    relay_on_connected(up->exchange.request);
+    up->state = UPSTREAM_SHAKING;
     return true;
+}
+
+// False: hands are not shaken yet, or the connection is gone.
+static bool shake(struct upstream *up)
+{
+    int rc = upstream_tls_shake(up->worker, &up->transport, up->endpoint);
+    if (rc == 0) {
+        up->state = UPSTREAM_ACTIVE;
+        relay_on_connected(up->exchange.request);
+    } else if (rc != -EAGAIN) {
+        struct request *request = up->exchange.request;
+        request->up = NULL;
+        upstream_close(up);
+        relay_on_tls_failed(request);
+    }
+    return rc == 0;
 }
 
 static void upstream_on_io(struct io *io, uint32_t events, void *arg)
@@ -568,13 +592,19 @@ static void upstream_on_io(struct io *io, uint32_t events, void *arg)
     struct upstream *up = arg;
     if (up->state == UPSTREAM_IDLE) {
         // Anything but a late "writable" means that the server closed, or spoke out of turn.
-        if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 ||
+            ((events & EPOLLIN) != 0 && !transport_is_silent(&up->transport))) {
             upstream_close(up);
         }
         return;
     }
     if (up->state == UPSTREAM_CONNECTING) {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0 || !finish_connect(up)) {
+            return;
+        }
+    }
+    if (up->state == UPSTREAM_SHAKING) {
+        if (!shake(up)) {
             return;
         }
         events |= EPOLLOUT;
@@ -585,7 +615,8 @@ static void upstream_on_io(struct io *io, uint32_t events, void *arg)
     if ((events & EPOLLOUT) != 0) {
         upstream_send(&up->exchange);
     }
-    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 ||
+        transport_has_pending(&up->transport)) {
         upstream_read(up);
     }
 }

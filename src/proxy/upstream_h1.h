@@ -12,16 +12,18 @@
 #include "http/h1.h"
 #include "net/transport.h"
 #include "proxy/exchange.h"
+#include "proxy/upstream_tls.h"
 
 struct worker;
 struct request;
 
-enum upstream_state { UPSTREAM_CONNECTING, UPSTREAM_ACTIVE, UPSTREAM_IDLE };
+enum upstream_state { UPSTREAM_CONNECTING, UPSTREAM_SHAKING, UPSTREAM_ACTIVE, UPSTREAM_IDLE };
 
 struct upstream {
     struct exchange exchange;
     struct io io;
     struct transport transport;
+    struct upstream_pin pin;
     struct worker *worker;
     struct endpoint *endpoint; // referenced
     struct list_node pool_node;

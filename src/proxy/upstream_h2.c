@@ -52,14 +52,16 @@ static void client_close(struct h2_client *client, enum fault fault, int connect
     client->session = NULL;
     loop_io_del(worker->loop, &client->io);
     loop_task_cancel(worker->loop, &client->flush);
-    close(client->transport.fd);
+    transport_close(&client->transport);
     while (!list_empty(&client->exchanges)) {
         struct h2_exchange *ex = list_first(&client->exchanges, struct h2_exchange, node);
         struct request *request = ex->exchange.request;
         bool stale = !ex->got_bytes && client->served != 0 && fault == FAULT_UPSTREAM_RESET;
         h2_exchange_forget(ex);
         request->up = NULL;
-        if (connect_error != 0) {
+        if (fault == FAULT_UPSTREAM_TLS) {
+            relay_on_tls_failed(request);
+        } else if (connect_error != 0) {
             relay_on_connect_failed(request, connect_error);
         } else if (!stale || !attempt_stale_connection(request)) {
             relay_on_broken(request, fault);
@@ -219,15 +221,16 @@ static size_t capacity(const struct h2_client *client)
 }
 
 static struct h2_client *find(struct worker *worker, uint32_t endpoint_id,
-                              enum h2_client_state state)
+                              enum h2_client_state state, const struct request *request)
 {
     struct list_node *head = endpoint_lists_at(&worker->h2_clients, endpoint_id);
     if (head == NULL) {
         return NULL;
     }
+    struct upstream_pin pin = upstream_tls_pin(request);
     list_for_each(head, node) {
         struct h2_client *client = container_of(node, struct h2_client, node);
-        if (client->state == state && !client->leaving &&
+        if (client->state == state && !client->leaving && upstream_tls_same(&client->pin, &pin) &&
             client->exchange_count < capacity(client)) {
             return client;
         }
@@ -238,7 +241,7 @@ static struct h2_client *find(struct worker *worker, uint32_t endpoint_id,
 struct exchange *upstream_h2_reuse(struct worker *worker, const struct endpoint *endpoint,
                                    struct request *request)
 {
-    struct h2_client *client = find(worker, endpoint->id, H2_CLIENT_OPEN);
+    struct h2_client *client = find(worker, endpoint->id, H2_CLIENT_OPEN, request);
     struct exchange *exchange = client != NULL ? attach(client, request) : NULL;
     if (exchange == NULL) {
         return NULL;
@@ -277,7 +280,7 @@ static struct h2_client *client_new(struct worker *worker, struct endpoint *endp
 }
 
 // 0, or an errno.
-static int start_connect(struct h2_client *client)
+static int start_connect(struct h2_client *client, const struct request *request)
 {
     const struct endpoint *endpoint = client->endpoint;
     int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -287,6 +290,11 @@ static int start_connect(struct h2_client *client)
     client->transport.fd = fd;
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    client->pin = upstream_tls_pin(request);
+    int error = upstream_tls_begin(client->worker, &client->transport, endpoint, request);
+    if (error != 0) {
+        return error;
+    }
     if (connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->address_len) != 0 &&
         errno != EINPROGRESS) {
         return errno;
@@ -298,7 +306,7 @@ static int start_connect(struct h2_client *client)
 struct exchange *upstream_h2_open(struct worker *worker, struct endpoint *endpoint,
                                   struct request *request, int *ret_errno)
 {
-    struct h2_client *client = find(worker, endpoint->id, H2_CLIENT_CONNECTING);
+    struct h2_client *client = find(worker, endpoint->id, H2_CLIENT_CONNECTING, request);
     *ret_errno = ENOMEM;
     if (client != NULL) {
         return attach(client, request);
@@ -308,7 +316,7 @@ struct exchange *upstream_h2_open(struct worker *worker, struct endpoint *endpoi
     if (client == NULL) {
         return NULL;
     }
-    int error = start_connect(client);
+    int error = start_connect(client, request);
     struct exchange *exchange = error == 0 ? attach(client, request) : NULL;
     if (exchange == NULL) {
         *ret_errno = error != 0 ? error : ENOMEM;
@@ -319,17 +327,9 @@ struct exchange *upstream_h2_open(struct worker *worker, struct endpoint *endpoi
     return exchange;
 }
 
-static void finish_connect(struct h2_client *client)
+// Those who waited are on their way.
+static void on_open(struct h2_client *client)
 {
-    int error = 0;
-    socklen_t len = sizeof(error);
-    if (getsockopt(client->transport.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
-        error = errno;
-    }
-    if (error != 0) {
-        client_close(client, FAULT_CONNECT_FAILED, error);
-        return;
-    }
     client->state = H2_CLIENT_OPEN;
     list_for_each(&client->exchanges, node) {
         struct h2_exchange *ex = container_of(node, struct h2_exchange, node);
@@ -344,21 +344,52 @@ static void finish_connect(struct h2_client *client)
     schedule_flush(client);
 }
 
+static void shake(struct h2_client *client)
+{
+    int rc = upstream_tls_shake(client->worker, &client->transport, client->endpoint);
+    if (rc == 0) {
+        on_open(client);
+        if (transport_has_pending(&client->transport)) {
+            client_read(client); // came with the end of the handshake
+        }
+    } else if (rc != -EAGAIN) {
+        client_close(client, FAULT_UPSTREAM_TLS, 0);
+    }
+}
+
+static void finish_connect(struct h2_client *client)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (getsockopt(client->transport.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
+        error = errno;
+    }
+    if (error != 0) {
+        client_close(client, FAULT_CONNECT_FAILED, error);
+        return;
+    }
+    client->connected = true;
+    shake(client);
+}
+
 static void on_io(struct io *io, uint32_t events, void *arg)
 {
     (void)io;
     struct h2_client *client = arg;
     if (client->state == H2_CLIENT_CONNECTING) {
-        if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
-            return;
+        // What is to be sent leaves at the end of the turn.
+        if (client->connected) {
+            shake(client);
+        } else if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
+            finish_connect(client);
         }
-        finish_connect(client);
-        return; // what is to be sent leaves at the end of the turn
+        return;
     }
     if ((events & EPOLLOUT) != 0 && client->out.len != 0 && !flush(client)) {
         return;
     }
-    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 ||
+        transport_has_pending(&client->transport)) {
         client_read(client);
     }
 }

@@ -83,7 +83,8 @@ int h2_exchange_submit(struct h2_exchange *ex)
     struct h2_client *client = ex->client;
     nghttp2_nv fields[FIELDS_MAX];
     size_t count = h2_fields_of_request(request->up_head.ptr, request->up_head.len,
-                                        SLICE("http"), fields, FIELDS_MAX);
+                                        client->pin.tls ? SLICE("https") : SLICE("http"), fields,
+                                        FIELDS_MAX);
     nghttp2_data_provider provider = {.read_callback = on_read_data};
     bool empty = request->body_complete && body_upstream_length(request) == 0;
     if (count == 0) {

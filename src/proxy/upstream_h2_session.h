@@ -9,6 +9,7 @@
 #include "net/transport.h"
 #include "proxy/exchange.h"
 #include "proxy/fault.h"
+#include "proxy/upstream_tls.h"
 
 struct worker;
 
@@ -17,6 +18,7 @@ enum h2_client_state { H2_CLIENT_CONNECTING, H2_CLIENT_OPEN, H2_CLIENT_CLOSED };
 struct h2_client {
     struct io io;
     struct transport transport;
+    struct upstream_pin pin;
     struct worker *worker;
     struct endpoint *endpoint; // referenced
     nghttp2_session *session;
@@ -30,6 +32,7 @@ struct h2_client {
     struct strbuf out;
     struct task flush;
     enum h2_client_state state;
+    bool connected; // while CONNECTING: shaking hands
     bool receiving; // inside nghttp2: nothing is sent and nothing is freed
     bool leaving;   // takes no new exchange
     bool readable;

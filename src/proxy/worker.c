@@ -70,7 +70,7 @@ static bool accept_failed(struct listener *listener, int error)
     }
     metrics_add(worker->metrics, METRIC_ACCEPT_FAILURES, 1);
     warn_accept(worker, error);
-    if (no_files && admit_without_files(worker, listener->io.fd)) {
+    if (no_files && admit_without_files(worker, listener->io.fd, listener->tls)) {
         return true;
     }
     set_accepting(worker, false); // until a connection closes, or the housekeeping
@@ -99,12 +99,12 @@ static void on_accept(struct io *io, uint32_t events, void *arg)
         char peer[46];
         peer_text(&address, peer, sizeof(peer));
         uint32_t slot;
-        if (!admit_connection(worker, fd, &address, peer, &slot)) {
+        if (!admit_connection(worker, fd, &address, peer, listener->tls, &slot)) {
             continue;
         }
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        downstream_accept(worker, fd, peer, slot);
+        downstream_accept(worker, fd, peer, slot, listener->tls);
     }
 }
 
@@ -154,6 +154,7 @@ static void on_housekeeping(struct timer *timer, void *arg)
     admit_look(worker);
     upstream_sweep_idle(worker, false);
     snapshot_holder_refresh(&worker->holder);
+    worker_tls_refresh(worker);
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
         struct access_log_lost lost = access_log_take_lost(worker->access_log);
@@ -262,7 +263,12 @@ static int listen_on(struct worker *worker, const int *fds, struct error *err)
         struct listener *listener = &worker->listeners[i];
         listener->worker = worker;
         listener->accepting = true;
-        int rc = loop_io_add(worker->loop, &listener->io, fds[i], EPOLLIN, on_accept, listener);
+        listener->tls = worker->config->listen[i].tls;
+        int rc = listener->tls ? worker_tls_start_server(worker, err) : 0;
+        if (rc != 0) {
+            return rc;
+        }
+        rc = loop_io_add(worker->loop, &listener->io, fds[i], EPOLLIN, on_accept, listener);
         if (rc != 0) {
             return error_set(err, rc, "cannot watch a listener: %s", strerror(-rc));
         }
@@ -286,6 +292,7 @@ static void worker_free_parts(struct worker *worker)
     if (worker->kept_fd >= 0) {
         close(worker->kept_fd);
     }
+    worker_tls_fini(worker);
     strbuf_fini(&worker->head);
     strbuf_fini(&worker->h2_batch);
     free(worker->headers);

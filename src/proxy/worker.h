@@ -12,6 +12,7 @@
 #include "proxy/endpoint_lists.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
+#include "proxy/worker_tls.h"
 
 // One receive buffer for all connections of the worker. The room in front and behind lets a chunk
 // be framed in place.
@@ -31,6 +32,7 @@ struct decision_ring;
 
 struct listener {
     struct io io;
+    bool tls;
     struct worker *worker;
     bool accepting;
 };
@@ -71,6 +73,7 @@ struct worker {
     bool leaving;  // answers say that their connection closes
     bool draining; // and nobody new is let in
     uint64_t request_id_seed[2];
+    struct worker_tls tls;
     struct metrics_worker *metrics;
     struct access_log_lane *access_log; // NULL = off
     struct decision_ring *decisions;

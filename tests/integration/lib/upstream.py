@@ -138,8 +138,9 @@ class Peer:
 
 
 class Upstream:
-    def __init__(self, handler, host="127.0.0.1", port=0):
+    def __init__(self, handler, host="127.0.0.1", port=0, tls=None):
         self.handler = handler
+        self.tls = tls  # an ssl.SSLContext, or None
         self.lock = threading.Lock()
         self.requests = []
         self.received = 0  # bytes, of whatever kind
@@ -170,6 +171,8 @@ class Upstream:
     def _serve(self, sock):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if self.tls is not None:
+                sock = self.tls.wrap_socket(sock, server_side=True)
             self.handler(Peer(self, sock))
         except (EOFError, OSError):
             pass
