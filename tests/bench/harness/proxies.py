@@ -377,6 +377,7 @@ class Headrace(Proxy):
                    HEADRACE.format(servers=servers) + TLS_MANIFEST.format(**parts))
         return [self.program(), "run", "--listen", f"127.0.0.1:{self.port}",
                 "--listen", f"127.0.0.1:{self.h2c}",
+                "--listen-tls", f"127.0.0.1:{self.tls}",
                 "--admin", f"127.0.0.1:{free_port()}", "--workers", "1", "--access-log", "off",
                 "--drain-grace", "0", "--config-dir", folder]
 
