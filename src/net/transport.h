@@ -61,6 +61,12 @@ static inline bool transport_has_pending(const struct transport *transport)
     return transport->tls != NULL && tls_conn_pending(transport->tls);
 }
 
+// It can neither send nor receive any more, and no event will tell of that.
+static inline bool transport_has_failed(const struct transport *transport)
+{
+    return transport->tls != NULL && tls_conn_fault(transport->tls) != TLS_FAULT_NONE;
+}
+
 // What made the socket readable is nothing that a reader is to see: a ticket, a change of keys. For
 // connections on which nobody waits for anything; false also when there is data, or the end.
 static inline bool transport_is_silent(struct transport *transport)

@@ -8,9 +8,9 @@
 struct worker;
 struct listener;
 
-// An accepted socket; client: its address as text; tls: it is to begin with a handshake. True: it may stay, and *ret_slot is for
-// admit_gone when it is closed. False: the client was told why, as far as that is possible without
-// waiting, and the socket is closed.
+// An accepted socket; client: its address as text; tls: it is to begin with a handshake. True: it
+// may stay, and *ret_slot is for admit_gone when it is closed. False: the client was told why, as
+// far as that is possible without waiting, and the socket is closed.
 bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
                       const char *client, bool tls, uint32_t *ret_slot);
 void admit_gone(struct worker *worker, uint32_t slot);

@@ -205,6 +205,14 @@ static void upstream_broken(struct upstream *up, enum fault fault)
     relay_on_broken(request, fault);
 }
 
+// An edge that is used up is made to come again, in the next turn.
+static int ask_for_event(struct upstream *up)
+{
+    struct loop *loop = up->worker->loop;
+    int rc = loop_io_mod(loop, &up->io, EPOLLIN | EPOLLRDHUP | EPOLLET);
+    return rc == 0 ? loop_io_mod(loop, &up->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) : rc;
+}
+
 // ---- sending ------------------------------------------------------------------------------------
 
 // Writes the framing that comes next: the size line of a chunk for `size` bytes, or the last chunk.
@@ -319,6 +327,9 @@ static void upstream_send(struct exchange *exchange)
         ssize_t n = transport_send(&up->transport, iov, count);
         if (n < 0) {
             // A broken pipe is found by reading: an early answer may still be there to be read.
+            if (transport_has_failed(&up->transport)) {
+                (void)ask_for_event(up);
+            }
             return;
         }
         note_sent(up, (size_t)n, head);
@@ -535,11 +546,8 @@ static void upstream_read(struct upstream *up)
             return;
         }
     }
-    // Others wait; the socket still has data and its edge is used up, so ask for a new one.
-    int rc = loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLRDHUP | EPOLLET);
-    rc = rc == 0 ? loop_io_mod(worker->loop, &up->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-                 : rc;
-    if (rc != 0) {
+    // Others wait, and the socket still has data.
+    if (ask_for_event(up) != 0) {
         upstream_broken(up, FAULT_INTERNAL);
     }
 }

@@ -98,6 +98,10 @@ static bool flush(struct h2_client *client)
         }
         struct iovec iov = {.iov_base = client->out.ptr, .iov_len = client->out.len};
         ssize_t n = transport_send(&client->transport, &iov, 1);
+        if (n < 0 && transport_has_failed(&client->transport)) {
+            client_close(client, FAULT_UPSTREAM_RESET, 0);
+            return false;
+        }
         if (n < 0) {
             // A broken pipe is found by reading: an answer may still be there to be read.
             break;

@@ -144,12 +144,12 @@ struct tls_conn *tls_conn_new(struct tls_worker *worker, SSL_CTX *ssl, int fd)
     conn->worker = worker;
     conn->fd = fd;
     conn->ssl = SSL_new(ssl);
-    if (conn->ssl == NULL || tls_socket_attach(conn) != 0) {
+    if (conn->ssl == NULL || tls_socket_attach(conn) != 0 ||
+        !SSL_set_app_data(conn->ssl, conn)) {
         ERR_clear_error();
         tls_conn_free(conn);
         return NULL;
     }
-    SSL_set_app_data(conn->ssl, conn);
     return conn;
 }
 

@@ -15,8 +15,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "proxy"), os.path.join(HERE, "..", "lib")]
+import certs  # noqa: E402
 import harness  # noqa: E402
-from common import backend, eq, eventually, main, route, serve_all, upstream  # noqa: E402
+from common import Upstream, backend, eq, eventually, free_port, main, route  # noqa: E402
+from common import serve_all, upstream  # noqa: E402
 from harness import HttpError  # noqa: E402
 from http1 import Connection  # noqa: E402
 
@@ -365,6 +367,64 @@ def test_many_calls_fail(t):
             play(headrace.port, pieces, wanted, True)
         plan.fail(0)
         is_well(t, headrace)
+
+
+# ---- TLS on both sides
+
+TLS_SECRET = """
+  tls: [{secretName: a}]"""
+
+
+def start_tls(t):
+    root = certs.Authority(t.folder)
+    made = root.issue("a", ["DNS:a.test"])
+    server = Upstream(serve_all(serve), tls=certs.server(made))
+    server.first = False
+    t.defer(server.stop)
+    text = "---".join([
+        backend("be", [server.port], (), "  tls: {caRef: {name: ca}, serverName: a.test}"),
+        route("r", ["be"]).replace("spec:", "spec:" + TLS_SECRET),
+        certs.secret("a", made), certs.config_map("ca", root)])
+    path = os.path.join(t.folder, "plan")
+    plan = Plan(path)
+    port = free_port()
+    headrace = t.headrace({"a.yaml": text}, ["--workers", "1", "--upstream-idle-timeout", "0s",
+                                             "--listen-tls", "127.0.0.1:%d" % port],
+                          env={"TORTURE_FILE": path},
+                          binary="tests/integration/torture/torture_driver")
+    return headrace, plan, port, certs.client(root)
+
+
+def play_tls(port, context, failing):
+    """A handshake and a request, which needs a handshake with the server."""
+    try:
+        with Connection(port, timeout=10 * harness.SLOW, tls=context, server_name="a.test") as conn:
+            conn.send(post(CHAT, chat(stream=True)))
+            answer = conn.read_response()
+            if failing and answer.status in ERRORS:
+                return False
+            eq((answer.status, answer.body[:7]), (200, b": wait\n"))
+            return True
+    except (HttpError, OSError) as error:
+        if not failing or "timed out" in str(error):
+            raise
+    return False
+
+
+def test_every_call_fails_once_with_tls(t):
+    headrace, plan, port, context = start_tls(t)
+    eq(play_tls(port, context, False), True)
+    ahead = 0
+    while True:
+        ahead += STEP
+        plan.fail(ahead)
+        play_tls(port, context, True)
+        assert headrace.alive(), "it died at call %d" % ahead
+        if not plan.has_failed():
+            break
+    plan.fail(0)
+    t.log("%d calls" % ahead)
+    eventually(lambda: play_tls(port, context, True), what="it serves again")
 
 
 if __name__ == "__main__":

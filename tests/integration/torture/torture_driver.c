@@ -9,8 +9,11 @@
 // of the kernel's send buffer of each new socket (0 = as always), so that writes are partial.
 //
 // TORTURE_THREADS: how the names of the threads that are struck begin; worker- if it is not set.
+//
+// OpenSSL is told to allocate by the same calls, so its allocations fail as well.
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -126,3 +129,31 @@ INTERRUPT(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),
 INTERRUPT(ssize_t, write, (int fd, const void *buf, size_t len), (fd, buf, len))
 INTERRUPT(int, epoll_wait, (int epoll, struct epoll_event *events, int max, int timeout),
           (epoll, events, max, timeout))
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return realloc(old, size);
+}
+
+static void openssl_free(void *old, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(old);
+}
+
+__attribute__((constructor)) static void take_openssl(void)
+{
+    if (!CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free)) {
+        abort(); // it has allocated something already
+    }
+}
