@@ -8,6 +8,7 @@
 #include "observe/metrics.h"
 #include "proxy/body.h"
 #include "proxy/downstream_h2_stream.h"
+#include "proxy/linger.h"
 #include "proxy/request.h"
 #include "proxy/warn.h"
 #include "proxy/worker.h"
@@ -22,9 +23,8 @@ enum {
 // Frames that move no request on are paid from an allowance that requests fill: floods of them
 // (CVE-2019-9511 and its kin, CVE-2023-44487) end the connection with ENHANCE_YOUR_CALM.
 enum {
-    H2_CALM_MAX = 1000,
     H2_CALM_A_SECOND = 100,
-    H2_CALM_A_REQUEST = 2, // earned by one that was answered
+    H2_CALM_A_REQUEST = 2, // earned by one that was answered; H2_CALM_A_FRAME by a DATA frame
     H2_CALM_FRAME = 1,     // cost of a PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA …
     H2_CALM_CONTINUATION = 4,
     H2_CALM_RESET = 5, // of a stream that the client gives up
@@ -32,7 +32,8 @@ enum {
 
 // ---- life ---------------------------------------------------------------------------------------
 
-static void server_close(struct h2_server *server, enum fault fault)
+// Ends what runs on the connection; the connection itself stays.
+static void server_end(struct h2_server *server, enum fault fault)
 {
     struct downstream *down = server->down;
     while (!list_empty(&server->streams)) {
@@ -47,7 +48,26 @@ static void server_close(struct h2_server *server, enum fault fault)
     h2_head_fini(&server->head);
     free(server);
     down->h2 = NULL;
+}
+
+static void server_close(struct h2_server *server, enum fault fault)
+{
+    struct downstream *down = server->down;
+    server_end(server, fault);
     downstream_close(down);
+}
+
+// Everything was said. The client may still be sending: that it opens windows, for one.
+static void server_finish(struct h2_server *server)
+{
+    struct downstream *down = server->down;
+    server_end(server, FAULT_CLIENT_ABORT);
+    loop_task_cancel(down->stream.worker->loop, &down->resume);
+    if (down->hung_up) {
+        downstream_close(down);
+    } else {
+        linger_start(down);
+    }
 }
 
 static void flush(struct h2_server *server)
@@ -64,7 +84,7 @@ static void flush(struct h2_server *server)
     bool over = !nghttp2_session_want_read(server->session) &&
                 !nghttp2_session_want_write(server->session);
     if ((over || (server->leaving && server->stream_count == 0)) && down->out.len == 0) {
-        server_close(server, FAULT_CLIENT_ABORT);
+        server_finish(server);
         return;
     }
     h2_stream_wake(server);
@@ -328,7 +348,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
         return 0;
     }
     if (!broken) {
-        server->calm = MIN_OF(server->calm + H2_CALM_A_REQUEST, (int64_t)H2_CALM_MAX);
+        h2_server_earn(server, H2_CALM_A_REQUEST);
     }
     h2_stream_free(st);
     return 0;

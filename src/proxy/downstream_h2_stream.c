@@ -12,6 +12,7 @@ enum {
     OUT_LOW = 16 * 1024,  // it goes on
     BATCH = 64 * 1024,    // bytes that are sent at once
     FIELDS_MAX = 256,
+    EARNING_MIN = 1024,
 };
 
 static const struct stream_ops h2_stream_ops;
@@ -28,6 +29,11 @@ void downstream_h2_reap(struct worker *worker)
         list_remove(node);
         free(container_of(node, struct h2_stream, node));
     }
+}
+
+void h2_server_earn(struct h2_server *server, int amount)
+{
+    server->calm = MIN_OF(server->calm + amount, (int64_t)H2_CALM_MAX);
 }
 
 struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
@@ -115,12 +121,23 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     struct h2_stream *st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     struct worker *worker = server->down->stream.worker;
     struct strbuf *batch = &worker->h2_batch;
-    if (st == NULL || frame->data.padlen != 0 || !strbuf_reserve(batch, length + 9)) {
+    if (batch->len >= BATCH) {
+        return NGHTTP2_ERR_WOULDBLOCK; // nghttp2 goes from frame to frame without returning
+    }
+    if (st == NULL || st->out.len < length) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // given up since: resets the stream
+    }
+    if (frame->data.padlen != 0 || !strbuf_reserve(batch, length + 9)) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     strbuf_add(batch, slice_of((const char *)frame_head, 9));
     strbuf_add(batch, slice_of(st->out.ptr, length));
     strbuf_consume(&st->out, length);
+    // Clients may open both windows again for each frame. One that dribbles (CVE-2019-9511) makes
+    // frames small that need not be: those earn nothing.
+    if (length >= EARNING_MIN || st->out.len == 0) {
+        h2_server_earn(server, H2_CALM_A_FRAME);
+    }
     st->stream.progress_ms = worker_now_ms(worker);
     if (st->out.len == 0 && st->out.cap > OUT_LOW) {
         strbuf_fini(&st->out);

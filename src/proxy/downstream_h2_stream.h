@@ -55,6 +55,10 @@ MUST_CHECK int h2_stream_send_batch(struct h2_server *server);
 // Streams that were full and have room again go on.
 void h2_stream_wake(struct h2_server *server);
 
+// The client may send so many more frames that move no request on (see downstream_h2.c).
+enum { H2_CALM_MAX = 1000, H2_CALM_A_FRAME = 2 };
+void h2_server_earn(struct h2_server *server, int amount);
+
 // Sends at the end of the loop's turn. (Inside nghttp2 that comes by itself.)
 void h2_server_schedule(struct h2_server *server);
 
