@@ -50,6 +50,7 @@ class Response:
         self.head_bytes = head_bytes
         self._parts = []
         self.chunks = []  # sizes of chunks, when the answer was chunked
+        self.trailers = Headers()
         self.complete = False
 
     @property
@@ -220,6 +221,15 @@ class Connection:
             if not (skip_interim and 100 <= response.status < 200 and response.status != 101):
                 return response
 
+    def _read_trailers(self, deadline_of):
+        fields = []
+        line = self._until(b"\r\n", deadline_of())
+        while line:
+            name, _, value = line.decode("latin-1").partition(":")
+            fields.append((name, value.strip()))
+            line = self._until(b"\r\n", deadline_of())
+        return fields
+
     def _pieces(self, response, deadline_of):
         """Yields body pieces as they come; chunk sizes are noted in response.chunks."""
         status = response.status
@@ -231,8 +241,7 @@ class Connection:
                 line = self._until(b"\r\n", deadline_of())
                 size = int(line.split(b";")[0], 16)
                 if size == 0:
-                    while self._until(b"\r\n", deadline_of()):
-                        pass
+                    response.trailers = Headers(self._read_trailers(deadline_of))
                     response.complete = True
                     return
                 response.chunks.append(size)
