@@ -32,6 +32,7 @@ void h2_head_reset(struct h2_head *head, enum h2_section section)
     head->count = 0;
     head->begun = false;
     head->has_length = false;
+    head->has_cookie = false;
     strbuf_reset(&head->pseudo);
     strbuf_reset(&head->text);
     strbuf_reset(&head->cookie);
@@ -157,9 +158,10 @@ static void begin_text(struct h2_head *head)
 
 static void add_cookie(struct h2_head *head, struct slice value)
 {
-    if (head->cookie.len != 0) {
-        strbuf_add_str(&head->cookie, "; ");
+    if (head->has_cookie) {
+        strbuf_add_str(&head->cookie, "; "); // before an empty one, too: none is for nothing
     }
+    head->has_cookie = true;
     strbuf_add(&head->cookie, value);
     head->cookie.failed = head->cookie.failed ||
                           head->cookie.len + head->text.len > head->limits->max_head_bytes;
@@ -200,13 +202,15 @@ static bool has_space_around(struct slice value)
 static void add_regular(struct h2_head *head, struct slice name, struct slice value)
 {
     enum http_token token = http_token_find(name);
+    bool cookie = head->section == H2_REQUEST && slice_eq(name, SLICE("cookie"));
+    bool counts = !cookie || !head->has_cookie; // crumbs are one field
     if (!name_is_valid(name)) {
         head->reject = HTTP_REJECT_HEADER_NAME;
     } else if (!is_clean(value) || has_space_around(value)) {
         head->reject = HTTP_REJECT_HEADER_VALUE;
     } else if (is_connection_specific(token)) {
         head->reject = HTTP_REJECT_TRANSFER_ENCODING;
-    } else if (++head->count > head->limits->max_headers) {
+    } else if ((head->count += counts) > head->limits->max_headers) {
         head->reject = HTTP_REJECT_TOO_MANY_HEADERS;
     } else if (token == HTTP_TOKEN_TE && !slice_ieq(value, SLICE("trailers"))) {
         head->reject = HTTP_REJECT_HEADER_VALUE;
@@ -215,7 +219,7 @@ static void add_regular(struct h2_head *head, struct slice name, struct slice va
         head->reject = slice_ieq(value, pseudo_of(head, &head->authority))
                            ? HTTP_REJECT_NONE
                            : HTTP_REJECT_HOST_INVALID;
-    } else if (head->section == H2_REQUEST && slice_eq(name, SLICE("cookie"))) {
+    } else if (cookie) {
         add_cookie(head, value);
     } else {
         head->has_length = head->has_length || token == HTTP_TOKEN_CONTENT_LENGTH;
@@ -251,7 +255,7 @@ static enum http_reject finish_text(struct h2_head *head, bool end)
     if (head->reject != HTTP_REJECT_NONE) {
         return head->reject;
     }
-    if (head->cookie.len != 0) {
+    if (head->has_cookie) {
         h1_write_header(&head->text, SLICE("cookie"), strbuf_slice(&head->cookie));
     }
     if (!end && !head->has_length) {

@@ -29,6 +29,7 @@ struct h2_head {
     size_t count;         // of fields
     bool begun;           // the start line is in `text`
     bool has_length;
+    bool has_cookie;
 };
 
 // Zero-initialised is fine for _fini. limits live as long as the head.
