@@ -213,6 +213,7 @@ static void drop_current(struct request *request)
     request->finish = (struct finish_scan){0};
     request->sse = false;
     request->tells_usage = false;
+    request->talks = false;
     request->status = 0;
 }
 
@@ -398,4 +399,13 @@ bool attempt_stale_connection(struct request *request)
     }
     relay_on_connect_failed(request, error);
     return true;
+}
+
+void attempt_move(struct request *request)
+{
+    request->attempts--;
+    int error = connect_reserved(request, false);
+    if (error != 0) {
+        relay_on_connect_failed(request, error);
+    }
 }

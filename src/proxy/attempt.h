@@ -24,6 +24,10 @@ void attempt_report(struct request *request, enum health_report report);
 // The same of a connection that did not come to be.
 void attempt_report_connect(struct request *request, int error);
 
+// The connection has no room for it after all, and nothing of it was sent: another connection to
+// the same endpoint. It is the same attempt still.
+void attempt_move(struct request *request);
+
 // An errno of connecting that says something about us, not about the server.
 bool attempt_is_our_failure(int error);
 

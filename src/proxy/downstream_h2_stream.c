@@ -268,16 +268,17 @@ static int h2_send(struct stream *stream, const struct stream_output *output)
 static int h2_send_interim(struct stream *stream, struct slice head)
 {
     struct h2_stream *st = h2_of(stream);
-    char text[1024];
     nghttp2_nv fields[FIELDS_MAX];
     if (st->server == NULL) {
         return -ECONNRESET;
     }
-    if (head.len > sizeof(text)) {
+    struct slice text = arena_dup(&stream->request->arena, head); // names are changed in place
+    size_t count = text.ptr != NULL ? h2_fields_of_response((char *)(uintptr_t)text.ptr, text.len,
+                                                            fields, FIELDS_MAX)
+                                    : 0;
+    if (count == 0) {
         return 0; // may be left out
     }
-    memcpy(text, head.ptr, head.len);
-    size_t count = h2_fields_of_response(text, head.len, fields, FIELDS_MAX);
     int rc = nghttp2_submit_headers(st->server->session, NGHTTP2_FLAG_NONE, st->id, NULL, fields,
                                     count, NULL);
     h2_server_schedule(st->server);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "endpoint/load_metrics.h"
+#include "http/grpc.h"
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
@@ -322,6 +323,7 @@ bool relay_on_head(struct request *request, const struct http_response *response
     request->tells_usage =
         response->status < 300 &&
         (sse || (type != NULL && http_content_type_is(type->value, SLICE("application/json"))));
+    request->talks = type != NULL && grpc_content_type(type->value);
     request->client_framing = choose_framing(request, response);
     render_head(request, response);
     if (request->held.failed) {
@@ -377,6 +379,19 @@ static int send_on(struct request *request, char *data, size_t len, bool done)
     return rc;
 }
 
+bool relay_head_alone(struct request *request)
+{
+    if (!request->talks || request->committed) {
+        return true;
+    }
+    commit(request);
+    if (send_on(request, NULL, 0, false) != 0) {
+        request_abort(request, FAULT_CLIENT_ABORT);
+        return false;
+    }
+    return true;
+}
+
 static void finish(struct request *request)
 {
     struct exchange *up = request->up;
@@ -399,13 +414,15 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
         if (hold != HOLD_GO) {
             return hold == HOLD_MORE;
         }
-        note_first_token(request);
         commit(request);
     } else {
         request->phase_ms = worker_now_ms(request->worker);
         if (request->sse && len != 0) {
             account_event(request);
         }
+    }
+    if (request->first_token_ns == 0 && !request->tunnel) {
+        note_first_token(request);
     }
     if (request->tells_usage && len != 0) {
         openai_usage_feed(&request->usage, slice_of(data, len));

@@ -13,6 +13,10 @@ void relay_on_tls_failed(struct request *request);
 // A final response head; its slices are valid during the call.
 MUST_CHECK bool relay_on_head(struct request *request, const struct http_response *response);
 
+// Nothing of the answer came with its head, but it is not over. gRPC's client may wait for the head
+// before it says more: it gets it now; all others with the first bytes.
+MUST_CHECK bool relay_head_alone(struct request *request);
+
 // An interim response head (1xx), likewise. It passes to the client, but for 100: that one the
 // client has had from us.
 MUST_CHECK bool relay_on_interim(struct request *request, const struct http_response *response);

@@ -216,7 +216,7 @@ static struct exchange *attach(struct h2_client *client, struct request *request
 static size_t capacity(const struct h2_client *client)
 {
     size_t cap = client->worker->config->http2_upstream_streams;
-    if (client->state != H2_CLIENT_OPEN) {
+    if (!client->settled) {
         return cap;
     }
     uint32_t allowed = nghttp2_session_get_remote_settings(client->session,
@@ -338,6 +338,9 @@ static void on_open(struct h2_client *client)
     list_for_each(&client->exchanges, node) {
         struct h2_exchange *ex = container_of(node, struct h2_exchange, node);
         struct request *request = ex->exchange.request;
+        if (ex->id >= 0) {
+            continue; // came here from one that failed
+        }
         relay_on_connected(request);
         if (h2_exchange_submit(ex) != 0) {
             request->up = NULL;

@@ -183,9 +183,15 @@ static void take_head(struct h2_client *client, struct h2_exchange *ex, bool end
         return;
     }
     ex->head_done = true;
-    if (relay_on_head(request, &response) && end) {
-        end_answer(ex);
+    if (!relay_on_head(request, &response)) {
+        return;
     }
+    if (end) {
+        end_answer(ex);
+        return;
+    }
+    bool alive = relay_head_alone(request);
+    (void)alive; // nothing follows here either way
 }
 
 static void take_trailers(struct h2_client *client, struct h2_exchange *ex, bool end)
@@ -201,12 +207,37 @@ static void take_trailers(struct h2_client *client, struct h2_exchange *ex, bool
     end_answer(ex);
 }
 
+// What is queued beyond what the server takes would wait for generations to end: it goes to other
+// connections. A server that takes none at all means to take some later.
+static void make_room(struct h2_client *client)
+{
+    nghttp2_session *session = client->session;
+    uint32_t allowed =
+        nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    client->settled = true;
+    while (allowed != 0 && client->exchange_count > allowed) {
+        struct h2_exchange *ex = list_last(&client->exchanges, struct h2_exchange, node);
+        struct request *request = ex->exchange.request;
+        if (ex->id < 0 || nghttp2_session_find_stream(session, ex->id) != NULL) {
+            break; // on its way; it and all before it stay
+        }
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, ex->id, NGHTTP2_CANCEL);
+        h2_exchange_forget(ex);
+        request->up = NULL;
+        attempt_move(request);
+    }
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_client *client = arg;
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_GOAWAY) {
         client->leaving = true;
+        return 0;
+    }
+    if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
+        make_room(client);
         return 0;
     }
     struct h2_exchange *ex =
@@ -284,6 +315,8 @@ int h2_client_set_up(struct h2_client *client)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_option_set_no_auto_window_update(option, 1);
+    // The others wait for its SETTINGS: what comes before them it might have to refuse.
+    nghttp2_option_set_peer_max_concurrent_streams(option, 1);
     int rc = nghttp2_session_client_new2(&client->session, callbacks, client, option);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);

@@ -35,6 +35,7 @@ struct h2_client {
     bool connected; // while CONNECTING: shaking hands
     bool receiving; // inside nghttp2: nothing is sent and nothing is freed
     bool leaving;   // takes no new exchange
+    bool settled;   // the server has said how many streams it takes
     bool readable;
     enum fault doomed; // to be closed when nghttp2 has returned; FAULT_NONE: not
 };

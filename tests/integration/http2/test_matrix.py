@@ -242,11 +242,15 @@ def empty_body(t, client, server):
 
 def early_hints(t, client, server):
     def handler(call):
-        call.interim(103, [("link", "</a.css>; rel=preload"), ("x-two", "2")])
+        for i in range(3):
+            call.interim(103, [("link", "</%d.css>; rel=preload" % i), ("x-long", "x" * 2000)])
         respond(call, 200, b"done")
     case = Case(t, client, server, handler, models=())
     ask = case.ask("GET", "/v1/x")
-    eq(ask.interim()[0], 103)
+    for i in range(3):
+        status, fields = ask.interim()
+        eq((status, fields.get("link")), (103, "</%d.css>; rel=preload" % i))
+        eq(fields.get("x-long"), "x" * 2000)
     eq((ask.status(), ask.rest()), (200, b"done"))
 
 

@@ -246,11 +246,12 @@ def test_a_server_that_opens_no_window(t):
     def handler(call):
         call.got = len(call.body())
         respond(call, 200, b"fine")
-    case = Case(t, "h2", "h2", handler, models=())
+    case = Case(t, "h2", "h2", handler, models=(), args=ONE_WORKER)
     server = case.servers[0].server
     server.more["settings"] = [(http2.INITIAL_WINDOW_SIZE, 0)]
+    eq(case.ask().status(), 200)  # the settings are known from here on
     ask = case.ask("POST", body=b"x" * 100000)
-    call = eventually(lambda: case.calls() and case.calls()[0])
+    call = eventually(lambda: len(case.calls()) == 2 and case.calls()[1])
     call.stream.conn.ping()
     eq(call.stream.received, 0)
     for _ in range(10):
@@ -266,7 +267,7 @@ def test_a_window_that_shrinks_below_zero(t):
     case = Case(t, "h2", "h2", handler, models=())
     server = case.servers[0].server
     server.more["windows"] = False
-    ask = case.ask("POST", [("content-length", 150000)], body=b"x" * 60000, end=False)
+    ask = case.ask("POST", "/v1/x", [("content-length", 150000)], body=b"x" * 60000, end=False)
     call = eventually(lambda: case.calls() and case.calls()[0])
     conn = call.stream.conn
     conn.wait(lambda: call.stream.received == 60000, None, "what the window takes")
@@ -274,6 +275,7 @@ def test_a_window_that_shrinks_below_zero(t):
     conn.ping()
     conn.windows = True
     ask.send(b"x" * 90000)
+    ask.finish()
     conn.open_window(0, 1 << 20)
     conn.open_window(call.stream.id, 200000)
     eq((ask.status(), ask.rest()), (200, b"fine"))
@@ -312,7 +314,7 @@ def test_the_head_of_an_answer_passes_while_the_body_comes(t):
         call.got = call.body()
         call.end([("grpc-status", "0")])
     case = Case(t, "h2", "h2", handler, models=())
-    ask = case.ask("POST", [("te", "trailers"), ("content-type", "application/x-talk")],
+    ask = case.ask("POST", "/v1/x", [("te", "trailers"), ("content-type", "application/x-talk")],
                    body=b"one", end=False)
     eq(ask.status(), 200)
     ask.finish()
@@ -326,7 +328,7 @@ def test_trailers_only(t):
         call.head(200, [("content-type", "application/grpc"), ("grpc-status", "5"),
                         ("grpc-message", "not here")], end=True)
     case = Case(t, "h2", "h2", handler, models=())
-    ask = case.ask("POST", [("te", "trailers")], body=b"x")
+    ask = case.ask("POST", "/v1/x", [("te", "trailers")], body=b"x")
     eq(ask.status(), 200)
     eq((ask.fields["grpc-status"], ask.fields["grpc-message"]), ("5", "not here"))
     eq(ask.stream.ended, True)
