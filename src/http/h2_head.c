@@ -427,5 +427,8 @@ size_t h2_fields_of_response(char *text, size_t len, nghttp2_nv *fields, size_t 
 size_t h2_fields_of_trailers(char *text, size_t len, nghttp2_nv *fields, size_t max)
 {
     size_t count = 0;
+    if (len == 0) {
+        return 0; // text may be NULL then
+    }
     return take_fields(text, text + len, fields, &count, max, NULL) ? count : 0;
 }

@@ -183,6 +183,7 @@ static void take_head(struct h2_client *client, struct h2_exchange *ex, bool end
         return;
     }
     ex->head_done = true;
+    ex->length_left = response.framing == HTTP_FRAMING_LENGTH ? response.content_length : 0;
     if (!relay_on_head(request, &response)) {
         return;
     }
@@ -268,7 +269,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         return rc != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
     }
     ex->frame_left -= MIN_OF(len, ex->frame_left);
-    bool end = (flags & NGHTTP2_FLAG_END_STREAM) != 0 && ex->frame_left == 0;
+    ex->length_left -= MIN_OF(len, ex->length_left);
+    // An answer that is shorter than it said is left to nghttp2, which comes to it behind its data.
+    bool end = (flags & NGHTTP2_FLAG_END_STREAM) != 0 && ex->frame_left == 0 &&
+               ex->length_left == 0;
     if (!ex->head_done) {
         return 0; // nghttp2 does not let that happen
     }

@@ -48,6 +48,7 @@ struct h2_exchange {
     uint16_t interims;   // 1xx heads before the answer
     size_t unconsumed;   // bytes that the client has not taken yet
     size_t frame_left;   // of the DATA frame that is being received
+    uint64_t length_left; // of an answer that announced its length
     bool deferred;       // nghttp2 waits for more of the body
     bool head_done;
     bool got_bytes;

@@ -87,6 +87,10 @@ class H1Call:
         if self.chunked:
             self.peer.send(b"0\r\n%s\r\n" % _lines(trailers))
 
+    def end_early(self):
+        """Ends the answer as if it were whole."""
+        self.gone = True  # the connection closes
+
     def break_off(self):
         self.gone = True
         self.peer.reset()
@@ -137,6 +141,9 @@ class H2Call:
             self.stream.headers([(k.lower(), v) for k, v in trailers], end=True)
         else:
             self.stream.send(b"", end=True)
+
+    def end_early(self):
+        self.stream.conn.send_frame(http2.DATA, http2.END_STREAM, self.stream.id, b"x")
 
     def break_off(self):
         self.stream.cancel(http2.INTERNAL_ERROR)

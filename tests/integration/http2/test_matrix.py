@@ -363,6 +363,18 @@ def reset_after_the_first_byte_is_an_error_event(t, client, server):
     eq(whole, False)
 
 
+def answer_shorter_than_announced(t, client, server):
+    def handler(call):
+        call.head(200, length=5)
+        call.send(b"x")
+        call.end_early()
+    case = Case(t, client, server, handler, models=())
+    for _ in range(2):
+        ask = case.ask("GET", "/v1/x")
+        eq(ask.status(), 200)
+        eq(ask.whole()[1], False)
+
+
 def first_token_limit(t, client, server):
     def silent(call):
         call.body()
@@ -501,7 +513,8 @@ both(globals(), [
     no_content_and_not_modified, empty_body, early_hints, trailers_of_an_answer,
     trailers_of_a_request, errors_are_in_one_form, client_abort_aborts_upstream,
     client_abort_before_the_answer, reset_before_the_first_byte_is_retried,
-    reset_with_nothing_left, reset_after_the_first_byte_is_an_error_event, first_token_limit,
+    answer_shorter_than_announced, reset_with_nothing_left,
+    reset_after_the_first_byte_is_an_error_event, first_token_limit,
     between_tokens_limit, expect_continue, answer_before_the_body_was_read,
     connections_are_used_again, many_at_once, drain_lets_streams_finish,
     config_change_loses_no_request,
