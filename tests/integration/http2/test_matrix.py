@@ -495,7 +495,8 @@ def config_change_loses_no_request(t, client, server):
 
     def change():
         for i in range(15):
-            case.headrace.write("all.yaml", case.manifest.replace("name: only", "name: only-%d" % i))
+            case.headrace.write("all.yaml",
+                                case.manifest.replace("name: only", "name: only-%d" % i))
             time.sleep(0.1)
         stop.set()
         return 1
