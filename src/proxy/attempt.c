@@ -213,7 +213,6 @@ static void drop_current(struct request *request)
     request->finish = (struct finish_scan){0};
     request->sse = false;
     request->tells_usage = false;
-    request->talks = false;
     request->status = 0;
 }
 

@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "endpoint/load_metrics.h"
-#include "http/grpc.h"
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
@@ -323,7 +322,6 @@ bool relay_on_head(struct request *request, const struct http_response *response
     request->tells_usage =
         response->status < 300 &&
         (sse || (type != NULL && http_content_type_is(type->value, SLICE("application/json"))));
-    request->talks = type != NULL && grpc_content_type(type->value);
     request->client_framing = choose_framing(request, response);
     render_head(request, response);
     if (request->held.failed) {
@@ -381,7 +379,7 @@ static int send_on(struct request *request, char *data, size_t len, bool done)
 
 bool relay_head_alone(struct request *request)
 {
-    if (!request->talks || request->committed) {
+    if (!request->grpc || request->committed) {
         return true;
     }
     commit(request);

@@ -134,7 +134,6 @@ struct request {
     bool committed;
     bool sse;
     bool tells_usage; // an answer that a model may have given: what it used may be in it
-    bool talks; // gRPC: both sides may take turns
     bool answered;  // the whole answer was handed to the connection
     bool tail_open; // what was relayed last may not be the end of an event
     bool client_keep_alive;

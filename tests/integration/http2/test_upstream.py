@@ -314,7 +314,7 @@ def test_the_head_of_an_answer_passes_while_the_body_comes(t):
         call.got = call.body()
         call.end([("grpc-status", "0")])
     case = Case(t, "h2", "h2", handler, models=())
-    ask = case.ask("POST", "/v1/x", [("te", "trailers"), ("content-type", "application/x-talk")],
+    ask = case.ask("POST", "/v1/x", [("te", "trailers"), ("content-type", "application/grpc")],
                    body=b"one", end=False)
     eq(ask.status(), 200)
     ask.finish()

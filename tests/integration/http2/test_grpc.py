@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""gRPC from end to end over HTTP/2: unary, streams both ways, trailers, deadlines, and our own
+errors as gRPC says them."""
+
+import threading
+
+from sides import Case, H2Server, http2, settled
+from common import backend, route
+from harness import eq, main
+
+SERVICE = "/inference.GRPCInferenceService/"
+HEAD = [("content-type", "application/grpc"), ("te", "trailers")]
+OK = [("grpc-status", "0")]
+
+
+def message(body):
+    return b"\0" + len(body).to_bytes(4, "big") + body
+
+
+def infer(model, rest=b""):
+    """ModelInferRequest with a model's name (field 1) and an id (field 3)."""
+    name = model.encode()
+    return message(bytes([10, len(name)]) + name + bytes([26, len(rest)]) + rest)
+
+
+def read_message(stream):
+    head = stream.wait_data(5)
+    return stream.wait_data(int.from_bytes(head[1:], "big"))
+
+
+def call_of(case, method, first=None, fields=(), end=False):
+    return case.ask("POST", SERVICE + method, HEAD + list(fields), first, end)
+
+
+
+def start(t, handler, backend_extra="", route_extra=""):
+    """A case whose only route takes every path."""
+    case = Case(t, "h2", "h2", handler, backend_extra=backend_extra, route_extra=route_extra)
+    case.headrace.write("all.yaml", case.manifest.replace("value: /v1}", "value: /}"))
+    t.eventually(lambda: case.headrace.metrics()["headrace_snapshot_generation"] >= 2)
+    return case
+
+
+def unary(call):
+    call.got = read_message(call.stream)
+    call.head(200, [("content-type", "application/grpc")])
+    call.send(message(b"answer"))
+    call.body()
+    call.end(OK)
+
+
+def test_unary(t):
+    case = start(t, unary)
+    ask = call_of(case, "ModelInfer", infer("m"), end=True)
+    eq(ask.status(), 200)
+    eq(ask.rest(), message(b"answer"))
+    eq(ask.trailers.items, OK)
+    call = case.calls()[0]
+    eq(call.path, SERVICE + "ModelInfer")
+    eq((call.fields["te"], call.fields["content-type"]), ("trailers", "application/grpc"))
+
+
+def test_the_first_message_is_enough_to_route(t):
+    """The request is not over, and is with the server already."""
+    case = start(t, unary)
+    ask = call_of(case, "ModelStreamInfer", infer("m", b"1"))
+    eq(ask.status(), 200)
+    eq(ask.stream.wait_data(11), message(b"answer"))
+    ask.finish()
+    eq(ask.rest(), b"")
+    eq(ask.trailers.items, OK)
+
+
+def test_both_sides_take_turns(t):
+    def handler(call):
+        call.head(200, [("content-type", "application/grpc")])
+        while True:
+            piece = call.read()
+            if not piece:
+                break
+            call.send(message(b"%d" % len(piece)))
+        call.end(OK)
+    case = start(t, handler)
+    ask = call_of(case, "ModelStreamInfer", infer("m", b"0"))
+    eq(ask.status(), 200)
+    eq(read_message(ask.stream), b"%d" % len(infer("m", b"0")))
+    for i in range(10):
+        ask.send(infer("m", b"x" * i))
+        eq(read_message(ask.stream), b"%d" % len(infer("m", b"x" * i)))
+    ask.finish()
+    eq(ask.rest(), b"")
+    eq(ask.trailers.items, OK)
+    settled(case.headrace)
+
+
+def test_a_message_in_single_bytes(t):
+    case = start(t, unary)
+    ask = call_of(case, "ModelInfer", b"")
+    for byte in infer("m", b"id"):
+        ask.send(bytes([byte]))
+    ask.finish()
+    eq((ask.status(), ask.rest()), (200, message(b"answer")))
+    eq(case.calls()[0].got, infer("m", b"id")[5:])
+
+
+def test_a_large_message_streams(t):
+    def handler(call):
+        call.total = len(call.body())
+        call.head(200, [("content-type", "application/grpc")])
+        call.send(message(b"answer"))
+        call.end(OK)
+    case = start(t, handler)
+    tensors = b"\x3a" + bytes([0x80, 0x80, 0x80, 0x04]) + b"t" * (8 << 20)
+    body = message(bytes([10, 1]) + b"m" + tensors)
+    ask = call_of(case, "ModelInfer", body, end=True)
+    eq((ask.status(), ask.rest()), (200, message(b"answer")))
+    eq(case.calls()[0].total, len(body))
+
+
+def test_models_part_on_one_connection(t):
+    servers = [H2Server(unary), H2Server(unary)]
+    for one in servers:
+        t.defer(one.stop)
+    text = "---".join(
+        [backend(name, [one.port], (name,), "  protocol: HTTP2\n")
+         for name, one in zip("ab", servers)]
+        + [route("r-" + name, [name], path="/") for name in "ab"])
+    headrace = t.headrace({"all.yaml": text})
+    conn = http2.connect(headrace.port, log=t.log)
+    t.defer(conn.close)
+    streams = [conn.request("POST", SERVICE + "ModelInfer", HEAD, infer(name)) for name in "abbab"]
+    for stream in streams:
+        eq(stream.wait_head()[":status"], "200")
+        eq(stream.wait_end(), message(b"answer"))
+        eq(stream.trailers.items, OK)
+    eq([len(one.calls) for one in servers], [2, 3])
+
+
+def is_error(ask, status):
+    """A trailers-only answer: one HEADERS frame that ends the stream."""
+    eq(ask.status(), 200)
+    eq(ask.rest(), b"")
+    eq((ask.fields["content-type"], ask.fields["grpc-status"]), ("application/grpc", status))
+    assert ask.fields["grpc-message"]
+    eq((len(ask.stream.sections), ask.stream.frames), (1, []))
+
+
+def test_our_errors_are_trailers_only(t):
+    case = start(t, unary)
+    is_error(call_of(case, "ModelInfer", infer("other"), end=True), "5")
+    is_error(call_of(case, "ModelInfer", b"", end=True), "3")
+    is_error(call_of(case, "ModelInfer", infer("m") + infer("m"), end=True), "3")
+    is_error(call_of(case, "ModelStreamInfer", infer("other")), "5")  # it has not ended
+    case.conn().ping()  # the connection lives
+    eq(case.calls(), [])
+
+
+def test_no_server_is_unavailable(t):
+    case = start(t, unary, route_extra="    retry: {attempts: 0}\n")
+    case.servers[0].stop()
+    is_error(call_of(case, "ModelInfer", infer("m"), end=True), "14")
+
+
+def test_trailers_only_of_the_server_passes(t):
+    def handler(call):
+        call.head(200, [("content-type", "application/grpc"), ("grpc-status", "8"),
+                        ("grpc-message", "full")], end=True)
+    case = start(t, handler)
+    ask = call_of(case, "ModelInfer", infer("m"), end=True)
+    eq((ask.status(), ask.rest()), (200, b""))
+    eq((ask.fields["grpc-status"], ask.fields["grpc-message"]), ("8", "full"))
+    eq(len(ask.stream.sections), 1)
+
+
+def test_a_deadline_ends_the_call(t):
+    gone = threading.Event()
+
+    def handler(call):
+        call.wait_abort()
+        gone.set()
+    case = start(t, handler)
+    ask = call_of(case, "ModelInfer", infer("m"), [("grpc-timeout", "400m")], end=True)
+    is_error(ask, "4")
+    eq(case.calls()[0].fields["grpc-timeout"], "400m")
+    assert gone.wait(60)
+
+
+def test_a_cancelled_call_is_cancelled_at_the_server(t):
+    gone = threading.Event()
+
+    def handler(call):
+        call.head(200, [("content-type", "application/grpc")])
+        call.send(message(b"one"))
+        call.wait_abort()
+        gone.set()
+    case = start(t, handler)
+    ask = call_of(case, "ModelStreamInfer", infer("m"))
+    eq(read_message(ask.stream), b"one")
+    ask.abort()
+    assert gone.wait(60)
+    settled(case.headrace)
+
+
+def test_a_server_that_breaks_off_is_told_in_trailers(t):
+    go = threading.Event()
+
+    def handler(call):
+        call.head(200, [("content-type", "application/grpc")])
+        call.send(message(b"one"))
+        assert go.wait(60)
+        call.break_off()
+    case = start(t, handler)
+    ask = call_of(case, "ModelStreamInfer", infer("m"))
+    eq(read_message(ask.stream), b"one")
+    go.set()
+    eq(ask.rest(), b"")
+    eq(ask.trailers["grpc-status"], "14")
+    settled(case.headrace)
+
+
+def test_a_refused_call_is_sent_again(t):
+    def handler(call):
+        if len(case.calls()) == 1:
+            call.stream.cancel(http2.REFUSED_STREAM)
+        else:
+            unary(call)
+    case = start(t, handler, route_extra="    retry: {attempts: 0}\n")
+    ask = call_of(case, "ModelInfer", infer("m"), end=True)
+    eq((ask.status(), ask.rest()), (200, message(b"answer")))
+    eq(case.calls()[1].got, infer("m")[5:])
+
+
+def test_another_model_in_a_later_message(t):
+    gone = threading.Event()
+
+    def handler(call):
+        call.head(200, [("content-type", "application/grpc")])
+        call.send(message(b"one"))
+        call.wait_abort()
+        gone.set()
+    case = start(t, handler)
+    ask = call_of(case, "ModelStreamInfer", infer("m"))
+    eq(read_message(ask.stream), b"one")
+    ask.send(infer("other"))
+    eq(ask.rest(), b"")
+    eq(ask.trailers["grpc-status"], "3")
+    assert gone.wait(60)
+
+
+if __name__ == "__main__":
+    main(globals())
