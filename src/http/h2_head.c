@@ -5,15 +5,16 @@
 #include "http/h1_scan.h"
 
 // Every field of a head costs more in HTTP/1 text than in its section: colon, space, line end.
-enum { COOKIE_SEPARATOR = 2, START_LINE_EXTRA = 64 };
+// TEXT_EXTRA: besides the fields, whose sum is checked as they come; so only memory can be short.
+enum { START_LINE_EXTRA = 64, FIELD_EXTRA = 4, TEXT_EXTRA = 256 };
 
 void h2_head_init(struct h2_head *head, const struct h1_limits *limits)
 {
     *head = (struct h2_head){.limits = limits};
-    size_t max = limits->max_head_bytes + START_LINE_EXTRA;
-    strbuf_init(&head->pseudo, max);
-    strbuf_init(&head->text, max);
-    strbuf_init(&head->cookie, max);
+    size_t max = limits->max_head_bytes;
+    strbuf_init(&head->pseudo, max + TEXT_EXTRA);
+    strbuf_init(&head->text, 2 * max + TEXT_EXTRA); // what the parser refuses must fit
+    strbuf_init(&head->cookie, max + TEXT_EXTRA);
 }
 
 void h2_head_fini(struct h2_head *head)
@@ -33,6 +34,7 @@ void h2_head_reset(struct h2_head *head, enum h2_section section)
     head->begun = false;
     head->has_length = false;
     head->has_cookie = false;
+    head->no_memory = false;
     strbuf_reset(&head->pseudo);
     strbuf_reset(&head->text);
     strbuf_reset(&head->cookie);
@@ -43,10 +45,22 @@ static struct slice pseudo_of(const struct h2_head *head, const struct slice_at 
     return at->present ? slice_of(head->pseudo.ptr + at->at, at->len) : SLICE_NULL;
 }
 
+static void check_memory(struct h2_head *head)
+{
+    if (head->pseudo.failed || head->text.failed || head->cookie.failed) {
+        head->reject = HTTP_REJECT_HEADERS_TOO_LARGE;
+        head->no_memory = true;
+    }
+}
+
 static void set_pseudo(struct h2_head *head, struct slice_at *at, struct slice value)
 {
     if (at->present || head->begun) {
         head->reject = HTTP_REJECT_HEADER_SYNTAX; // RFC 9113 section 8.3: once, and first
+        return;
+    }
+    if (head->pseudo.len + value.len > head->limits->max_head_bytes) {
+        head->reject = HTTP_REJECT_HEADERS_TOO_LARGE;
         return;
     }
     *at = (struct slice_at){
@@ -54,9 +68,7 @@ static void set_pseudo(struct h2_head *head, struct slice_at *at, struct slice v
     strbuf_add(&head->pseudo, value);
     // An empty value needs an address, too.
     strbuf_add_char(&head->pseudo, '\0');
-    if (head->pseudo.failed) {
-        head->reject = HTTP_REJECT_HEADERS_TOO_LARGE;
-    }
+    check_memory(head);
 }
 
 static void add_pseudo(struct h2_head *head, struct slice name, struct slice value)
@@ -163,8 +175,6 @@ static void add_cookie(struct h2_head *head, struct slice value)
     }
     head->has_cookie = true;
     strbuf_add(&head->cookie, value);
-    head->cookie.failed = head->cookie.failed ||
-                          head->cookie.len + head->text.len > head->limits->max_head_bytes;
 }
 
 // RFC 9113 section 8.2.2: these do not exist in HTTP/2. As HTTP/1 they would be framing.
@@ -212,6 +222,9 @@ static void add_regular(struct h2_head *head, struct slice name, struct slice va
         head->reject = HTTP_REJECT_TRANSFER_ENCODING;
     } else if ((head->count += counts) > head->limits->max_headers) {
         head->reject = HTTP_REJECT_TOO_MANY_HEADERS;
+    } else if (head->text.len + head->cookie.len + name.len + value.len + FIELD_EXTRA >
+               head->limits->max_head_bytes + START_LINE_EXTRA) {
+        head->reject = HTTP_REJECT_HEADERS_TOO_LARGE;
     } else if (token == HTTP_TOKEN_TE && !slice_ieq(value, SLICE("trailers"))) {
         head->reject = HTTP_REJECT_HEADER_VALUE;
     } else if (token == HTTP_TOKEN_HOST && head->authority.present) {
@@ -225,9 +238,7 @@ static void add_regular(struct h2_head *head, struct slice name, struct slice va
         head->has_length = head->has_length || token == HTTP_TOKEN_CONTENT_LENGTH;
         h1_write_header(&head->text, name, value);
     }
-    if (head->text.failed || head->cookie.failed) {
-        head->reject = HTTP_REJECT_HEADERS_TOO_LARGE;
-    }
+    check_memory(head);
 }
 
 void h2_head_add(struct h2_head *head, struct slice name, struct slice value)
@@ -262,7 +273,8 @@ static enum http_reject finish_text(struct h2_head *head, bool end)
         h1_write_header(&head->text, SLICE("transfer-encoding"), SLICE("chunked"));
     }
     h1_write_end(&head->text);
-    return head->text.failed ? HTTP_REJECT_HEADERS_TOO_LARGE : HTTP_REJECT_NONE;
+    check_memory(head);
+    return head->reject;
 }
 
 // The fields that we write ourselves must not push a message over the limits.

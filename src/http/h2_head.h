@@ -30,6 +30,7 @@ struct h2_head {
     bool begun;           // the start line is in `text`
     bool has_length;
     bool has_cookie;
+    bool no_memory; // that is why it was refused, whatever `reject` says
 };
 
 // Zero-initialised is fine for _fini. limits live as long as the head.

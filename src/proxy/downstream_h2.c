@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/h2_memory.h"
 #include "http/trailers.h"
 #include "observe/metrics.h"
 #include "proxy/body.h"
@@ -77,8 +78,9 @@ static void flush(struct h2_server *server)
     while (rc > 0 && down->out.len == 0) {
         rc = h2_stream_send_batch(server);
     }
-    if (rc < 0) {
-        server_close(server, rc == -ENOMEM ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
+    if (rc < 0 || server->failed) {
+        bool ours = rc == -ENOMEM || server->failed;
+        server_close(server, ours ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
         return;
     }
     bool over = !nghttp2_session_want_read(server->session) &&
@@ -239,6 +241,10 @@ static void begin_request(struct h2_server *server, struct h2_stream *st, bool e
     st->body_ended = end;
     server->down->requests++;
     enum http_reject reject = h2_head_request(&server->head, end, worker->headers, &head);
+    if (server->head.no_memory) {
+        request_refuse(&st->stream, HTTP_REJECT_NONE, FAULT_INTERNAL);
+        return;
+    }
     if (reject != HTTP_REJECT_NONE) {
         request_refuse(&st->stream, reject, FAULT_BAD_REQUEST);
         return;
@@ -441,13 +447,13 @@ void h2_server_say_goodbye(struct h2_server *server)
 {
     if (!server->notified) {
         server->notified = true;
-        (void)nghttp2_submit_shutdown_notice(server->session);
+        h2_server_must(server, nghttp2_submit_shutdown_notice(server->session));
         downstream_set_deadline(server->down, DOWNSTREAM_DRAIN_LAST_MS);
     } else if (!server->leaving) {
         server->leaving = true;
-        (void)nghttp2_submit_goaway(server->session, NGHTTP2_FLAG_NONE,
-                                    nghttp2_session_get_last_proc_stream_id(server->session),
-                                    NGHTTP2_NO_ERROR, NULL, 0);
+        int32_t last = nghttp2_session_get_last_proc_stream_id(server->session);
+        h2_server_must(server, nghttp2_submit_goaway(server->session, NGHTTP2_FLAG_NONE, last,
+                                                     NGHTTP2_NO_ERROR, NULL, 0));
     }
     h2_server_schedule(server);
 }
@@ -465,8 +471,8 @@ static void reset_stalled(struct h2_server *server)
     list_for_each(&server->streams, node) {
         struct h2_stream *st = container_of(node, struct h2_stream, node);
         if (st->done && now - st->stream.progress_ms >= worker->config->write_timeout_ms) {
-            (void)nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, st->id,
-                                            NGHTTP2_CANCEL);
+            h2_server_must(server, nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE,
+                                                             st->id, NGHTTP2_CANCEL));
             h2_server_schedule(server);
         }
     }
@@ -532,7 +538,8 @@ static int set_up_session(struct h2_server *server)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     h2_stream_set_callbacks(callbacks);
     nghttp2_option_set_no_auto_window_update(option, 1);
-    int rc = nghttp2_session_server_new2(&server->session, callbacks, server, option);
+    nghttp2_mem memory = h2_memory();
+    int rc = nghttp2_session_server_new3(&server->session, callbacks, server, option, &memory);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     if (rc != 0) {

@@ -36,6 +36,11 @@ void h2_server_earn(struct h2_server *server, int amount)
     server->calm = MIN_OF(server->calm + amount, (int64_t)H2_CALM_MAX);
 }
 
+void h2_server_must(struct h2_server *server, int rc)
+{
+    server->failed = server->failed || rc == NGHTTP2_ERR_NOMEM;
+}
+
 struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
 {
     struct downstream *down = server->down;
@@ -79,13 +84,14 @@ void h2_stream_free(struct h2_stream *st)
 
 // ---- sending ------------------------------------------------------------------------------------
 
-// The trailers of the answer, which end the stream behind its payload. False: it has none.
-static bool submit_trailers(nghttp2_session *session, struct h2_stream *st)
+// The trailers of the answer, which end the stream behind its payload: > 0; 0: it has none.
+static int submit_trailers(nghttp2_session *session, struct h2_stream *st)
 {
     nghttp2_nv fields[FIELDS_MAX];
     size_t count =
         h2_fields_of_trailers(st->trailers.ptr, st->trailers.len, fields, FIELDS_MAX);
-    return count != 0 && nghttp2_submit_trailer(session, st->id, fields, count) == 0;
+    int rc = count != 0 ? nghttp2_submit_trailer(session, st->id, fields, count) : 0;
+    return rc == 0 ? count != 0 : rc;
 }
 
 static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
@@ -105,10 +111,11 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
     }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (n == st->out.len && st->end) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (submit_trailers(session, st)) {
-            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        int rc = submit_trailers(session, st);
+        if (rc < 0) {
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // without them it is not whole
         }
+        *flags |= NGHTTP2_DATA_FLAG_EOF | (rc > 0 ? NGHTTP2_DATA_FLAG_NO_END_STREAM : 0U);
     }
     return (ssize_t)n;
 }
@@ -148,14 +155,13 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 // The answer is complete, but the client is still sending: it need not (RFC 9113 section 8.1).
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-    (void)arg;
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
                (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS);
     const struct h2_stream *st =
         end ? nghttp2_session_get_stream_user_data(session, frame->hd.stream_id) : NULL;
     if (st != NULL && !st->body_ended) {
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                        NGHTTP2_NO_ERROR);
+        h2_server_must(arg, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE,
+                                                      frame->hd.stream_id, NGHTTP2_NO_ERROR));
     }
     return 0;
 }
@@ -296,7 +302,8 @@ static void h2_want_body(struct stream *stream)
     if (st->server == NULL || st->unconsumed == 0) {
         return;
     }
-    (void)nghttp2_session_consume_stream(st->server->session, st->id, st->unconsumed);
+    h2_server_must(st->server, nghttp2_session_consume_stream(st->server->session, st->id,
+                                                              st->unconsumed));
     st->unconsumed = 0;
     h2_server_schedule(st->server);
 }
@@ -316,7 +323,7 @@ static void h2_done(struct stream *stream, bool keep_alive, bool unread)
         st->cut = true; // nobody shall take it for complete
         if (st->deferred) {
             st->deferred = false;
-            (void)nghttp2_session_resume_data(st->server->session, st->id);
+            h2_server_must(st->server, nghttp2_session_resume_data(st->server->session, st->id));
         }
     }
     if (stream->worker->leaving) {
@@ -332,8 +339,8 @@ static void h2_close(struct stream *stream)
     if (st->server != NULL) {
         struct h2_server *server = st->server;
         if (!st->closing) {
-            (void)nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, st->id,
-                                            NGHTTP2_INTERNAL_ERROR);
+            h2_server_must(server, nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE,
+                                                             st->id, NGHTTP2_INTERNAL_ERROR));
         }
         h2_stream_free(st);
         h2_server_schedule(server);

@@ -16,6 +16,7 @@ struct h2_server {
     uint64_t calm_ms;          // when the allowance was last filled up
     int64_t calm;
     bool flooded;
+    bool failed; // see h2_server_must
     bool receiving; // inside nghttp2: nothing is sent and nothing is freed
     bool notified;  // the client knows that there will be no new streams
     bool leaving;   // closes when the last stream has ended
@@ -58,6 +59,10 @@ void h2_stream_wake(struct h2_server *server);
 // The client may send so many more frames that move no request on (see downstream_h2.c).
 enum { H2_CALM_MAX = 1000, H2_CALM_A_FRAME = 2 };
 void h2_server_earn(struct h2_server *server, int amount);
+
+// For what nghttp2 must take lest the client wait for ever: when it has no memory for it (rc), the
+// connection ends.
+void h2_server_must(struct h2_server *server, int rc);
 
 // Sends at the end of the loop's turn. (Inside nghttp2 that comes by itself.)
 void h2_server_schedule(struct h2_server *server);

@@ -89,7 +89,7 @@ static bool flush(struct h2_client *client)
             }
             strbuf_add(&client->out, slice_of((const char *)data, (size_t)n));
         }
-        if (client->out.failed) {
+        if (client->out.failed || client->doomed != FAULT_NONE) {
             client_close(client, FAULT_INTERNAL, 0);
             return false;
         }
@@ -139,7 +139,7 @@ static void exchange_send(struct exchange *exchange)
     struct h2_exchange *ex = h2_of(exchange);
     if (ex->id >= 0 && ex->deferred) {
         ex->deferred = false;
-        (void)nghttp2_session_resume_data(ex->client->session, ex->id);
+        h2_client_must(ex->client, nghttp2_session_resume_data(ex->client->session, ex->id));
         schedule_flush(ex->client);
     }
 }
@@ -424,7 +424,8 @@ static void exchange_resume(struct exchange *exchange)
     struct h2_exchange *ex = h2_of(exchange);
     exchange->paused = false;
     if (ex->unconsumed != 0) {
-        (void)nghttp2_session_consume_stream(ex->client->session, ex->id, ex->unconsumed);
+        h2_client_must(ex->client, nghttp2_session_consume_stream(ex->client->session, ex->id,
+                                                                  ex->unconsumed));
         ex->unconsumed = 0;
         schedule_flush(ex->client);
     }
@@ -435,8 +436,8 @@ static void exchange_close(struct exchange *exchange)
     struct h2_exchange *ex = h2_of(exchange);
     struct h2_client *client = ex->client;
     if (ex->id >= 0) {
-        (void)nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, ex->id,
-                                        NGHTTP2_CANCEL);
+        h2_client_must(client, nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, ex->id,
+                                                         NGHTTP2_CANCEL));
         schedule_flush(client);
     }
     h2_exchange_forget(ex);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/h2_memory.h"
 #include "http/trailers.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
@@ -30,17 +31,25 @@ void h2_exchange_forget(struct h2_exchange *ex)
     free(ex);
 }
 
+void h2_client_must(struct h2_client *client, int rc)
+{
+    if (rc == NGHTTP2_ERR_NOMEM && client->doomed == FAULT_NONE) {
+        client->doomed = FAULT_INTERNAL;
+    }
+}
+
 // ---- sending ------------------------------------------------------------------------------------
 
-// The trailers of the request, which end the stream behind its payload. False: it has none.
-static bool submit_trailers(nghttp2_session *session, int32_t id, const struct request *request)
+// The trailers of the request, which end the stream behind its payload: > 0; 0: it has none.
+static int submit_trailers(nghttp2_session *session, int32_t id, const struct request *request)
 {
     nghttp2_nv fields[FIELDS_MAX];
     struct slice lines = slice_skip(request->body_last, sizeof("\r\n0\r\n") - 1);
     size_t count = lines.len != 0 ? h2_fields_of_trailers((char *)(uintptr_t)lines.ptr, lines.len,
                                                           fields, FIELDS_MAX)
                                   : 0;
-    return count != 0 && nghttp2_submit_trailer(session, id, fields, count) == 0;
+    int rc = count != 0 ? nghttp2_submit_trailer(session, id, fields, count) : 0;
+    return rc == 0 ? count != 0 : rc;
 }
 
 static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
@@ -66,10 +75,11 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
     }
     // Without `input` the whole message had been handed over when the answer began.
     if (attempt_all_sent(request) || request->input == NULL) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (submit_trailers(session, id, request)) {
-            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        int rc = submit_trailers(session, id, request);
+        if (rc < 0) {
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // without them it is not whole
         }
+        *flags |= NGHTTP2_DATA_FLAG_EOF | (rc > 0 ? NGHTTP2_DATA_FLAG_NO_END_STREAM : 0U);
         ex->sent_end = true;
         return (ssize_t)n;
     }
@@ -110,8 +120,9 @@ static void exchange_broken(struct h2_exchange *ex, enum fault fault, bool untou
     struct request *request = ex->exchange.request;
     request->up = NULL;
     if (ex->id >= 0 && !untouched) {
-        (void)nghttp2_submit_rst_stream(ex->client->session, NGHTTP2_FLAG_NONE, ex->id,
-                                        NGHTTP2_PROTOCOL_ERROR);
+        h2_client_must(ex->client,
+                       nghttp2_submit_rst_stream(ex->client->session, NGHTTP2_FLAG_NONE, ex->id,
+                                                 NGHTTP2_PROTOCOL_ERROR));
     }
     h2_exchange_forget(ex);
     if (!untouched || !attempt_stale_connection(request)) {
@@ -170,7 +181,8 @@ static void take_head(struct h2_client *client, struct h2_exchange *ex, bool end
                                                worker->headers, &response);
     ex->got_bytes = true;
     if (reject != HTTP_REJECT_NONE) {
-        exchange_broken(ex, FAULT_UPSTREAM_PROTOCOL, false);
+        exchange_broken(ex, client->head.no_memory ? FAULT_INTERNAL : FAULT_UPSTREAM_PROTOCOL,
+                        false);
         return;
     }
     if (response.status < 200) {
@@ -222,7 +234,8 @@ static void make_room(struct h2_client *client)
         if (ex->id < 0 || nghttp2_session_find_stream(session, ex->id) != NULL) {
             break; // on its way; it and all before it stay
         }
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, ex->id, NGHTTP2_CANCEL);
+        h2_client_must(client, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, ex->id,
+                                                         NGHTTP2_CANCEL));
         h2_exchange_forget(ex);
         request->up = NULL;
         attempt_move(request);
@@ -321,7 +334,8 @@ int h2_client_set_up(struct h2_client *client)
     nghttp2_option_set_no_auto_window_update(option, 1);
     // The others wait for its SETTINGS: what comes before them it might have to refuse.
     nghttp2_option_set_peer_max_concurrent_streams(option, 1);
-    int rc = nghttp2_session_client_new2(&client->session, callbacks, client, option);
+    nghttp2_mem memory = h2_memory();
+    int rc = nghttp2_session_client_new3(&client->session, callbacks, client, option, &memory);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     if (rc != 0) {

@@ -62,5 +62,9 @@ MUST_CHECK int h2_client_set_up(struct h2_client *client);
 // out.
 MUST_CHECK int h2_exchange_submit(struct h2_exchange *ex);
 
+// For what nghttp2 must take lest the server wait, or send for nobody: when it has no memory for it
+// (rc), the connection ends.
+void h2_client_must(struct h2_client *client, int rc);
+
 // Takes the exchange off its connection, and frees it.
 void h2_exchange_forget(struct h2_exchange *ex);
