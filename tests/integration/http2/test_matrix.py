@@ -193,7 +193,7 @@ def slow_server_of_a_large_request(t, client, server):
     thread.start()
     eventually(case.calls, what="the head is there")
     time.sleep(0.5)
-    assert thread.is_alive() or client == "h1"  # sockets hold much; windows do not
+    assert thread.is_alive() or "h1" in (client, server)  # sockets hold much; windows do not
     grown = rss_kb(case.headrace) - before
     if not sanitized():
         assert grown < 4096, "grown by %d KB" % grown
@@ -385,7 +385,7 @@ def first_token_limit(t, client, server):
         call.body()
         stream_words(call, ["a"])
     case = Case(t, client, server, [silent, fine],
-                backend_extra="  timeouts: {firstToken: 300ms}\n",
+                backend_extra="  timeouts: {firstToken: 1s}\n",
                 route_extra="    retry: {attempts: 2, when: [Timeout]}\n")
     for _ in range(2):
         ask = case.chat(stream=True)
