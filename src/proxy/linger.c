@@ -1,7 +1,6 @@
 #include "proxy/linger.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "proxy/downstream.h"
 #include "proxy/worker.h"
@@ -43,7 +42,7 @@ void linger_start(struct downstream *down)
 {
     down->protocol = &lingering;
     down->lingered = 0;
-    shutdown(down->transport.fd, SHUT_WR);
+    transport_shutdown(&down->transport);
     downstream_set_deadline(down, LINGER_MS);
     on_readable(down, 0); // its edge may have been seen already
 }
