@@ -11,7 +11,7 @@
 #include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
-enum { READS_A_TURN = 16, LINGER_MS = 2000, LINGER_BYTES = 4 * 1024 * 1024 };
+enum { READS_A_TURN = 16, REQUESTS_A_TURN = 16, LINGER_MS = 2000, LINGER_BYTES = 4 * 1024 * 1024 };
 
 static bool h1_read(struct downstream *down);
 
@@ -258,10 +258,11 @@ static ptrdiff_t feed(struct downstream *down, char *data, size_t len, size_t se
     return down->stream.closed ? -1 : used;
 }
 
-// One request at a time from what `in` holds. False: stop.
+// One request at a time from what `in` holds; those that are answered at once (errors, the list of
+// models) only so many in a turn, since others wait. False: stop.
 static bool feed_kept(struct downstream *down)
 {
-    while (down->in.len != 0) {
+    for (int i = 0; i < REQUESTS_A_TURN && down->in.len != 0; i++) {
         bool had_request = down->stream.request != NULL;
         struct strbuf in = down->in; // the callee may close the connection, and free `in` with it
         strbuf_init(&down->in, in.max);
