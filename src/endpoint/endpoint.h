@@ -77,6 +77,7 @@ struct endpoint {
     struct sockaddr_storage address;
     socklen_t address_len;
     char text[64];      // "10.244.3.4:8000", "[fd00::1]:8000"
+    uint64_t stable_id; // of the address: the same in every process
     char pod[128];      // pod name when known, else ""
     uint64_t added_ms;
     // Control thread only: where it waits for its end.
@@ -150,6 +151,7 @@ struct backend_state {
     uint64_t compared_ms; // of health_watch alone: the last comparison of siblings
     bool told_panic;
     _Atomic uint64_t round_robin;
+    _Atomic uint32_t retries; // second tries that wait for their first token (retry_budget.h)
     // Bytes of prompt text per prompt token × 1024, learnt from `usage`; starts at 4 bytes.
     _Atomic uint32_t bytes_per_token_q10;
     // Mean uncached prompt tokens of a request, for what others have waiting; 0 = unknown.

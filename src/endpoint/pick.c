@@ -489,6 +489,37 @@ static bool choose_by_weight(const struct scan *scan, const struct endpoint_set 
     return chosen->endpoint != NULL;
 }
 
+// The endpoint to which the session belongs, or the next in the order of its draws that is well and
+// not loaded beyond its bound. False: none is.
+static bool choose_held(const struct scan *scan, const struct endpoint_set *set,
+                        struct view *chosen)
+{
+    const struct affinity *affinity = scan->request->affinity;
+    uint64_t requests = 0, weights = 0;
+    double best = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct endpoint *endpoint = set->items[i];
+        requests += load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
+        weights += atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
+    }
+    for (size_t i = 0; i < set->count; i++) {
+        struct view view;
+        struct endpoint *endpoint = set->items[i];
+        if (!affinity->by_hash && endpoint != affinity->wanted) {
+            continue;
+        }
+        view_endpoint(scan, endpoint, &view);
+        uint32_t weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
+        double bound = affinity_bound(requests, (double)weight / (double)weights);
+        double draw = affinity_draw(affinity->hash, endpoint, weight);
+        if (view.tier == TIER_FREE && load_requests(view.load) < bound && draw > best) {
+            best = draw;
+            *chosen = view;
+        }
+    }
+    return best > 0;
+}
+
 // After failures only one request at a time finds out whether the endpoint is back.
 static bool probe_take(const struct scan *scan, const struct view *view)
 {
@@ -575,9 +606,11 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
 
     struct ranking ranking;
     struct view chosen;
+    bool held = request->affinity != NULL;
     bool by_cost = policy_has_cost(request->policy);
     for (unsigned round = 0;; round++) {
-        bool ranked = by_cost || !choose_by_weight(&scan, set, &chosen);
+        held = held && round == 0 && choose_held(&scan, set, &chosen);
+        bool ranked = !held && (by_cost || !choose_by_weight(&scan, set, &chosen));
         if (ranked) {
             if (!choose_cheapest(&scan, set, trace != NULL ? PICK_TRACE_MAX : 1, &ranking)) {
                 return -EBUSY;
@@ -591,17 +624,18 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
         if (!last && !probe_take(&scan, &chosen)) {
             continue;
         }
-        if (reserve(&chosen, by_cost && !last)) {
+        if (reserve(&chosen, by_cost && !held && !last)) {
             break;
         }
         probe_give_back(&chosen);
     }
     *ret = (struct reservation){.endpoint = chosen.endpoint, .tokens = chosen.own_tokens};
     if (trace != NULL) {
-        if (!by_cost) {
+        if (!by_cost || held) {
             rank_behind(&scan, set, &chosen, &ranking);
         }
         explain(&scan, set, &ranking, trace);
+        trace->held = held;
     }
     return 0;
 }
@@ -621,13 +655,23 @@ int pick_preview(struct backend_state *backend, const struct pick_request *reque
         return -ENOENT;
     }
     explain(&scan, set, &ranking, ret_trace);
+    ret_trace->held = false;
     return 0;
 }
 
 // ---- reservations ----
 
+static void give_retry_back(struct reservation *reservation)
+{
+    if (UNLIKELY(reservation->retry_of != NULL)) {
+        retry_budget_give(reservation->retry_of);
+        reservation->retry_of = NULL;
+    }
+}
+
 void reservation_first_token(struct reservation *reservation)
 {
+    give_retry_back(reservation);
     if (reservation->endpoint != NULL && reservation->tokens > 0) {
         atomic_fetch_sub_explicit(&reservation->endpoint->load, reservation->tokens,
                                   memory_order_relaxed);
@@ -640,6 +684,7 @@ void reservation_release(struct reservation *reservation)
     struct endpoint *endpoint = reservation->endpoint;
     if (endpoint != NULL) {
         uint64_t share = LOAD_ONE_REQUEST + reservation->tokens;
+        give_retry_back(reservation);
         reservation->endpoint = NULL;
         reservation->tokens = 0;
         // Release: our last uses of the endpoint come before. Partner: the acquire in

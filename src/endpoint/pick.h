@@ -7,11 +7,14 @@
 
 #include "base/macros.h"
 #include "base/rand.h"
-#include "endpoint/endpoint.h"
+#include "endpoint/affinity.h"
+#include "endpoint/retry_budget.h"
 
 struct reservation {
     struct endpoint *endpoint; // pinned by its books until released; NULL = empty
     uint64_t tokens;           // uncached prompt tokens still in the books
+    // A place in this backend's retry budget, until the first token; NULL = none.
+    struct backend_state *retry_of;
 };
 
 // Why an endpoint stands behind others whatever it costs; the worse, the later.
@@ -60,6 +63,7 @@ enum { PICK_TRACE_MAX = 8 };
 struct pick_trace {
     enum pick_policy policy;
     uint32_t candidate_count; // all that were looked at
+    bool held;                // the session's own endpoint was taken, whatever the costs
     uint32_t recorded;        // in candidates[]: the chosen one first, then the cheapest
     struct pick_candidate candidates[PICK_TRACE_MAX];
 };
@@ -71,6 +75,8 @@ struct pick_request {
     size_t tried_count;
     uint64_t now_ms;
     struct rand_state *rng; // the worker's own: ties are broken differently in every worker
+    // The session's own endpoint is taken while it is well and within its bound. NULL = none.
+    const struct affinity *affinity;
     // The seam for the prefix index: how many of this prompt's tokens an endpoint has cached.
     // NULL = none.
     uint64_t (*cached_tokens)(const struct endpoint *endpoint, void *arg);
@@ -93,7 +99,7 @@ MUST_CHECK int pick_preview(struct backend_state *backend, const struct pick_req
 // Fills sample->digest from the rest of the sample. endpoint_sample_write calls it.
 void pick_digest(struct endpoint_sample *sample);
 
-// The prompt was processed: its tokens leave the books. Idempotent.
+// The prompt was processed: its tokens leave the books, a retry gives its place back. Idempotent.
 void reservation_first_token(struct reservation *reservation);
 
 // Ends it: everything leaves the books, the endpoint is unpinned. Idempotent.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "endpoint/affinity.h"
 #include "endpoint/endpoint.h"
 
 enum {
@@ -134,6 +135,7 @@ static struct endpoint *endpoint_new(struct endpoint_table *table, const struct 
     endpoint->address = spec->address;
     endpoint->address_len = spec->address_len;
     endpoint_address_format(&spec->address, endpoint->text, sizeof(endpoint->text));
+    endpoint->stable_id = affinity_hash(slice_of_str(endpoint->text));
     snprintf(endpoint->pod, sizeof(endpoint->pod), "%.*s", SLICE_FMT(spec->pod));
     endpoint->added_ms = clock_mono_ms();
     endpoint->health.window_began_ms = endpoint->added_ms;

@@ -232,8 +232,9 @@ static void candidate_write_json(const struct pick_candidate *candidate, struct 
 void pick_trace_write_json(const struct pick_trace *trace, struct strbuf *out)
 {
     size_t recorded = MIN_OF(trace->recorded, (uint32_t)PICK_TRACE_MAX);
-    strbuf_printf(out, "{\"policy\":\"%s\",\"endpoints\":%u,\"candidates\":[",
-                  pick_policy_name(trace->policy), trace->candidate_count);
+    strbuf_printf(out, "{\"policy\":\"%s\",%s\"endpoints\":%u,\"candidates\":[",
+                  pick_policy_name(trace->policy), trace->held ? "\"session\":true," : "",
+                  trace->candidate_count);
     for (size_t i = 0; i < recorded; i++) {
         if (i != 0) {
             strbuf_add_char(out, ',');
