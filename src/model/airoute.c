@@ -50,10 +50,7 @@ static const struct schema_object model_match_schema =
 // What the proxy matches is a normalised path, in which such segments cannot be.
 static bool path_is_normal(const void *object)
 {
-    struct slice path = ((const struct airoute_path_match *)object)->value;
-    return slice_find(path, SLICE("//")) < 0 && slice_find(path, SLICE("/./")) < 0 &&
-           slice_find(path, SLICE("/../")) < 0 && !slice_has_suffix(path, SLICE("/.")) &&
-           !slice_has_suffix(path, SLICE("/.."));
+    return airoute_path_is_normal(((const struct airoute_path_match *)object)->value);
 }
 
 // Nor another writing of it (http/h1_target.c decodes what need not be encoded and refuses what
@@ -66,7 +63,7 @@ static bool path_is_as_requested(const void *object)
 }
 
 static const struct schema_rule path_match_rules[] = {
-    {"value", "must be without empty, '.' and '..' segments", path_is_normal},
+    {"value", AIROUTE_PATH_IS_NORMAL_MESSAGE, path_is_normal},
     {"value",
      "must be written as requests are compared, percent-encoded where a character is not allowed "
      "as it is and nowhere else, in upper case (%2F)",
@@ -90,8 +87,7 @@ static const struct schema_field header_match_fields[] = {
     {.name = "type", .type = SCHEMA_ENUM, .offset = FIELD(airoute_header_match, type),
      .fallback = "\"Exact\"", .names = header_match_names},
     {.name = "name", .type = SCHEMA_STRING, .offset = FIELD(airoute_header_match, name),
-     .required = true, .min_len = 1, .max_len = 128,
-     .pattern = "^[A-Za-z0-9!#$%&'*+.^_|~-]+$"},
+     .required = true, .min_len = 1, .max_len = 128, .pattern = PATTERN_HEADER_NAME},
     {.name = "value", .type = SCHEMA_STRING, .offset = FIELD(airoute_header_match, value),
      .required = true, .min_len = 1, .max_len = 512, .pattern = PATTERN_TEXT},
 };
@@ -140,6 +136,9 @@ static const struct schema_field fallback_item = ITEM_OF(fallback_schema);
 static const struct schema_field timeouts_fields[] = {
     {.name = "request", .type = SCHEMA_DURATION, .offset = FIELD(airoute_timeouts, request_ms),
      .min = 100, .max = 86400000, .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "firstToken", .type = SCHEMA_DURATION,
+     .offset = FIELD(airoute_timeouts, first_token_ms), .min = 100, .max = 86400000, .min_len = 2,
+     .max_len = 20, .pattern = PATTERN_DURATION},
 };
 static const struct schema_object timeouts_schema =
     OBJECT_OF(struct airoute_timeouts, timeouts_fields);
@@ -152,6 +151,10 @@ static const struct schema_field retry_fields[] = {
     {.name = "when", .type = SCHEMA_LIST, .offset = FIELD(airoute_retry, when), .max_len = 5,
      .fallback = "[\"ConnectFailure\",\"Reset\",\"Overloaded\"]", .item = &when_item,
      .item_size = sizeof(int), .list_type = SCHEMA_SET},
+    {.name = "perTryTimeout", .type = SCHEMA_DURATION, .offset = FIELD(airoute_retry, per_try_ms),
+     .min = 100, .max = 86400000, .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
+    {.name = "budget", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_retry, budget),
+     .fallback = "{}", .object = &airoute_retry_budget_schema},
 };
 static const struct schema_object retry_schema = OBJECT_OF(struct airoute_retry, retry_fields);
 
@@ -162,11 +165,31 @@ static bool some_weight(const void *object)
     for (size_t i = 0; i < rule->backends.len; i++) {
         sum += rule->backends.items[i].weight;
     }
-    return sum > 0;
+    return sum > 0 || rule->backends.len == 0;
+}
+
+static bool one_answer(const void *object)
+{
+    const struct airoute_rule *rule = object;
+    return (rule->backends.len > 0) + (rule->redirect != NULL) + (rule->fixed_response != NULL) ==
+           1;
+}
+
+static bool backends_for_the_rest(const void *object)
+{
+    const struct airoute_rule *rule = object;
+    return rule->backends.len > 0 ||
+           (rule->fallbacks.len == 0 && rule->path_rewrite == NULL &&
+            rule->request_headers == NULL && rule->session_affinity == NULL &&
+            rule->mirror == NULL && rule->timeouts == NULL);
 }
 
 static const struct schema_rule rule_rules[] = {
+    {"", "exactly one of backends, redirect and fixedResponse must be set", one_answer},
     {"backends", "at least one backend needs a weight above 0", some_weight},
+    {"",
+     "fallbacks, pathRewrite, requestHeaders, sessionAffinity, mirror and timeouts need backends",
+     backends_for_the_rest},
 };
 static const struct schema_field rule_fields[] = {
     {.name = "name", .type = SCHEMA_STRING, .offset = FIELD(airoute_rule, name), .required = true,
@@ -174,10 +197,26 @@ static const struct schema_field rule_fields[] = {
     {.name = "matches", .type = SCHEMA_LIST, .offset = FIELD(airoute_rule, matches), .max_len = 16,
      .item = &match_item, .item_size = sizeof(struct airoute_match)},
     {.name = "backends", .type = SCHEMA_LIST, .offset = FIELD(airoute_rule, backends),
-     .required = true, .min_len = 1, .max_len = 16, .item = &backend_item,
+     .min_len = 1, .max_len = 16, .item = &backend_item,
      .item_size = sizeof(struct airoute_backend)},
+    {.name = "redirect", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, redirect),
+     .object = &airoute_redirect_schema},
+    {.name = "fixedResponse", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, fixed_response),
+     .object = &airoute_fixed_response_schema},
     {.name = "fallbacks", .type = SCHEMA_LIST, .offset = FIELD(airoute_rule, fallbacks),
      .max_len = 8, .item = &fallback_item, .item_size = sizeof(struct airoute_backend)},
+    {.name = "pathRewrite", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, path_rewrite),
+     .object = &airoute_path_change_schema},
+    {.name = "requestHeaders", .type = SCHEMA_OBJECT,
+     .offset = FIELD(airoute_rule, request_headers), .object = &airoute_header_edit_schema},
+    {.name = "responseHeaders", .type = SCHEMA_OBJECT,
+     .offset = FIELD(airoute_rule, response_headers), .object = &airoute_header_edit_schema},
+    {.name = "cors", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, cors),
+     .object = &airoute_cors_schema},
+    {.name = "sessionAffinity", .type = SCHEMA_OBJECT,
+     .offset = FIELD(airoute_rule, session_affinity), .object = &airoute_affinity_schema},
+    {.name = "mirror", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, mirror),
+     .object = &airoute_mirror_schema},
     {.name = "timeouts", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, timeouts),
      .object = &timeouts_schema},
     {.name = "retry", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, retry),

@@ -1,8 +1,8 @@
 // AIRoute.spec as C. Field by field what crds/headrace.dev_airoutes.yaml describes.
 #pragma once
 
+#include "model/airoute_filters.h"
 #include "model/ca_ref.h"
-#include "model/schema.h"
 
 enum match_type { MATCH_EXACT = 0, MATCH_PREFIX, MATCH_REGEX };
 
@@ -55,21 +55,35 @@ struct airoute_backend {
 };
 
 struct airoute_timeouts {
-    int64_t request_ms; // 0 = none
+    int64_t request_ms;     // 0 = none
+    int64_t first_token_ms; // 0 = none
 };
 
 struct airoute_retry {
     int64_t attempts;
     SCHEMA_LIST(int) when; // enum retry_when
+    int64_t per_try_ms;    // 0 = none
+    struct airoute_retry_budget *budget; // never NULL
 };
 
 struct airoute_rule {
     struct slice name;
     SCHEMA_LIST(struct airoute_match) matches; // none = everything
+    // Exactly one of these:
     SCHEMA_LIST(struct airoute_backend) backends;
+    struct airoute_redirect *redirect;
+    struct airoute_fixed_response *fixed_response;
+    // With backends only; each may be NULL.
     SCHEMA_LIST(struct airoute_backend) fallbacks;
-    struct airoute_timeouts *timeouts; // may be NULL
-    struct airoute_retry *retry;       // never NULL
+    struct airoute_path_change *path_rewrite;
+    struct airoute_header_edit *request_headers;
+    struct airoute_affinity *session_affinity;
+    struct airoute_mirror *mirror;
+    struct airoute_timeouts *timeouts;
+    struct airoute_retry *retry; // never NULL
+    // With anything; each may be NULL.
+    struct airoute_header_edit *response_headers;
+    struct airoute_cors *cors;
 };
 
 enum route_client_auth { ROUTE_CLIENT_AUTH_OPTIONAL = 0, ROUTE_CLIENT_AUTH_REQUIRED };

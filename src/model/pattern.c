@@ -6,7 +6,7 @@
 
 #include "model/patterns.h"
 
-enum { PATTERNS_MAX = 32 };
+enum { PATTERNS_MAX = 64 };
 
 static struct {
     const char *pattern;

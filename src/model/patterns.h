@@ -12,4 +12,5 @@
 #define PATTERN_LABEL_VALUE "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 #define PATTERN_DATA_KEY "^[-._a-zA-Z0-9]+$" // of a ConfigMap or Secret
 #define PATTERN_TEXT "^[!-~]([ -~]*[!-~])?$" // printable, no space at the ends
+#define PATTERN_HEADER_NAME "^[A-Za-z0-9!#$%&'*+.^_|~-]+$"
 #define PATTERN_DURATION "^([0-9]{1,5}(h|m|s|ms)){1,4}$"

@@ -11,6 +11,7 @@
 
 #include "json/yaml_json.h"
 #include "model/duration.h"
+#include "model/header_name.h"
 #include "model/pattern.h"
 
 // Where in the object the reader is: a chain on the stack, as deep as the tables nest.
@@ -232,6 +233,10 @@ static struct slice check_text(const struct schema_reader *reader, const struct 
     }
     if (field->check == SCHEMA_CHECK_IP && !is_ip(text)) {
         complain(reader, at, "\"%.100s\": " SCHEMA_CHECK_IP_MESSAGE, text.ptr);
+        return SLICE_NULL;
+    }
+    if (field->check == SCHEMA_CHECK_HEADER_NAME && header_name_is_ours(text)) {
+        complain(reader, at, "\"%.100s\": " SCHEMA_CHECK_HEADER_NAME_MESSAGE, text.ptr);
         return SLICE_NULL;
     }
     return text;

@@ -40,7 +40,12 @@ enum schema_type {
 enum schema_list_type { SCHEMA_ATOMIC, SCHEMA_SET, SCHEMA_MAP };
 
 // Checks that are CEL rules at the field itself in the CRD: on a string, or on the keys of a map.
-enum schema_check { SCHEMA_CHECK_NONE, SCHEMA_CHECK_IP, SCHEMA_CHECK_LABEL_KEYS };
+enum schema_check {
+    SCHEMA_CHECK_NONE,
+    SCHEMA_CHECK_IP,
+    SCHEMA_CHECK_LABEL_KEYS,
+    SCHEMA_CHECK_HEADER_NAME,
+};
 
 #define SCHEMA_LIST(type)  \
     struct {               \
@@ -105,6 +110,10 @@ struct schema_object {
 #define SCHEMA_CHECK_LABEL_KEYS_MESSAGE                                                    \
     "the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', perhaps " \
     "behind a domain and a slash"
+
+#define SCHEMA_CHECK_HEADER_NAME_MESSAGE                                                     \
+    "what frames a message or belongs to a connection, Host, the forwarded fields, "         \
+    "X-Request-Id and Accept-Encoding are Headrace's own and cannot be changed here"
 
 struct schema_reader {
     struct arena *arena;

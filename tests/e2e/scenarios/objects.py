@@ -26,6 +26,18 @@ def _match(**match):
     return _route([_rule(matches=[match])])
 
 
+def _answer(**more):
+    return _route([{"name": "main", **more}])
+
+
+def _does(**more):
+    return _route([_rule(**more)])
+
+
+def _cors(**more):
+    return _does(cors={"allowOrigins": ["https://a.org"], **more})
+
+
 def _static(*endpoints):
     return _backend({"static": {"endpoints": list(endpoints)}})
 
@@ -261,5 +273,86 @@ OBJECTS = [
     ("unknown retry reason", _route([_rule(retry={"when": ["Always"]})]), "when"),
     ("the same retry reason twice",
      _route([_rule(retry={"when": ["Timeout", "Timeout"]})]), "uplicate"),
+    # ---- AIRoute: what rules do besides
+    ("redirect", _answer(redirect={"scheme": "https"}), None),
+    ("redirect with everything", _answer(redirect={
+        "scheme": "http", "hostname": "a.org", "port": 65535, "statusCode": 308,
+        "path": {"type": "ReplacePrefixMatch", "value": "/a/%2F~"}}), None),
+    ("fixed answer", _answer(fixedResponse={"status": 404, "body": "x" * 4096}), None),
+    ("no answer", _answer(), "exactly one of backends, redirect and fixedResponse"),
+    ("two answers", _answer(redirect={"port": 81}, fixedResponse={"status": 200}),
+     "exactly one of backends, redirect and fixedResponse"),
+    ("redirect beside backends", _does(redirect={"port": 81}),
+     "exactly one of backends, redirect and fixedResponse"),
+    ("redirect to nowhere", _answer(redirect={"statusCode": 301}), "where it came from"),
+    ("redirect with another status", _answer(redirect={"port": 81, "statusCode": 304}),
+     "must be 301, 302"),
+    ("redirect to a path with a gap", _answer(redirect={
+        "path": {"type": "ReplaceFullPath", "value": "/a//b"}}), "segments"),
+    ("redirect to a path with a query", _answer(redirect={
+        "path": {"type": "ReplaceFullPath", "value": "/a?b"}}), "path"),
+    ("redirect with a mirror", _answer(redirect={"port": 81}, mirror={"name": "llm"}),
+     "need backends"),
+    ("redirect with empty fallbacks", _answer(redirect={"port": 81}, fallbacks=[]), None),
+    ("redirect with header fields and CORS", _answer(
+        redirect={"port": 81}, responseHeaders={"remove": ["a"]},
+        cors={"allowOrigins": ["*"]}), None),
+    ("fixed answer without a status", _answer(fixedResponse={"body": "x"}), "status"),
+    ("fixed answer of an interim status", _answer(fixedResponse={"status": 100}), "status"),
+    ("fixed answer that has no body", _answer(fixedResponse={"status": 204, "body": ""}),
+     "has no body"),
+    ("fixed answer that is too long",
+     _answer(fixedResponse={"status": 200, "body": "x" * 4097}), "body"),
+    ("path rewrite", _does(pathRewrite={"type": "ReplaceFullPath", "value": "/v1"}), None),
+    ("path rewrite without a type", _does(pathRewrite={"value": "/v1"}), "type"),
+    ("header fields", _does(
+        requestHeaders={"set": [{"name": "X-A", "value": "b c"}], "remove": ["x-a", "X-B"]},
+        responseHeaders={"add": [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]}),
+     None),
+    ("no header fields", _does(requestHeaders={}), "requestHeaders"),
+    *[("header field %s" % name, _does(requestHeaders={"set": [{"name": name, "value": "x"}]}),
+       "cannot be changed here")
+      for name in ("Host", "TRANSFER-ENCODING", "content-length", "X-Forwarded-Anything", "te",
+                   "Connection", "forwarded", "x-request-id")],
+    ("header field to remove that is ours", _does(responseHeaders={"remove": ["Keep-Alive"]}),
+     "cannot be changed here"),
+    ("header field set twice", _does(requestHeaders={"set": [{"name": "a", "value": "1"},
+                                                             {"name": "a", "value": "2"}]}),
+     "uplicate"),
+    ("header field with a line end",
+     _does(responseHeaders={"add": [{"name": "a", "value": "x\r\ny"}]}), "value"),
+    ("CORS", _cors(), None),
+    ("CORS for everybody", _does(cors={"allowOrigins": ["*"]}), None),
+    ("CORS with credentials", _cors(allowCredentials=True, maxAge="24h"), None),
+    ("CORS with credentials for everybody",
+     _does(cors={"allowOrigins": ["https://a.org", "*"], "allowCredentials": True}),
+     "origins by name"),
+    ("CORS without origins", _does(cors={}), "allowOrigins"),
+    *[("CORS for %s" % origin, _does(cors={"allowOrigins": [origin]}), None)
+      for origin in ("http://localhost:3000", "https://*.a.org:8443", "http://[::1]:80",
+                     "chrome-extension://abcdef")],
+    *[("CORS for %s" % origin, _does(cors={"allowOrigins": [origin]}), "allowOrigins")
+      for origin in ("https://a.org/", "a.org", "https://A.org", "https://a.*.org", "null",
+                     "https://*", "https://a.org:0")],
+    ("CORS for a short time", _cors(maxAge="999ms"), "between 1s and 24h"),
+    ("CORS for a method in lower case", _cors(allowMethods=["get"]), "allowMethods"),
+    ("session by header", _does(sessionAffinity={"header": "X-Session"}), None),
+    ("session by cookie", _does(sessionAffinity={"cookie": {}}), None),
+    ("session by cookie with everything", _does(sessionAffinity={"cookie": {
+        "name": "s", "ttl": "720h", "path": "/a", "sameSite": "None"}}), None),
+    ("session by both", _does(sessionAffinity={"header": "a", "cookie": {}}),
+     "exactly one of header and cookie"),
+    ("session by nothing", _does(sessionAffinity={}), "exactly one of header and cookie"),
+    ("cookie with a semicolon", _does(sessionAffinity={"cookie": {"path": "/;a"}}), "path"),
+    ("cookie for too long", _does(sessionAffinity={"cookie": {"ttl": "721h"}}),
+     "between 1s and 720h"),
+    ("mirror", _does(mirror={"name": "next", "percent": 0, "model": "m"}), None),
+    ("mirror of more than all", _does(mirror={"name": "next", "percent": 101}), "percent"),
+    ("retry budget", _does(retry={"perTryTimeout": "5s",
+                                  "budget": {"percent": 0, "minConcurrency": 1000}}), None),
+    ("retry budget beyond all", _does(retry={"budget": {"percent": 101}}), "percent"),
+    ("short tries", _does(retry={"perTryTimeout": "99ms"}), "between 100ms and 24h"),
+    ("first token of all tries", _does(timeouts={"firstToken": "25h"}),
+     "between 100ms and 24h"),
     ("rules as an object", _route({"main": {}}), "rules"),
 ]

@@ -301,9 +301,10 @@ static void compare_text_bounds(const struct schema_field *field, struct json_ob
     want_number(schema, "minLength", (int64_t)field->min_len, 0, path);
     want_number(schema, "maxLength", (int64_t)field->max_len, -1, path);
     want_text(schema, "pattern", field->pattern, path);
-    if (field->check == SCHEMA_CHECK_IP) {
-        assert_true(has_rule(schema, "", SCHEMA_CHECK_IP_MESSAGE));
-    }
+    assert_int_equal(has_rule(schema, "", SCHEMA_CHECK_IP_MESSAGE),
+                     field->check == SCHEMA_CHECK_IP);
+    assert_int_equal(has_rule(schema, "", SCHEMA_CHECK_HEADER_NAME_MESSAGE),
+                     field->check == SCHEMA_CHECK_HEADER_NAME);
 }
 
 static void compare_field(const struct schema_field *field, struct json_object *schema,
