@@ -60,6 +60,13 @@ void build_matches(struct build *build, const struct object *route,
                    const struct airoute_rule *rule, struct snap_rule *compiled,
                    struct match_outcome *outcome);
 
+// Lower case, in the snapshot's arena; ptr NULL on failure.
+struct slice build_lower(struct build *build, struct slice text);
+
+// What the rule does with requests besides choosing a backend; see compile/filters.c.
+void build_filters(struct build *build, const struct object *route,
+                   const struct airoute_rule *rule, struct snap_rule *out);
+
 // Hosts × matches × models of a route.
 size_t build_count_matches(const struct airoute_spec *spec);
 

@@ -22,6 +22,19 @@ void *build_alloc(struct build *build, size_t n, size_t size)
     return items;
 }
 
+struct slice build_lower(struct build *build, struct slice text)
+{
+    char *copy = build_alloc(build, text.len + 1, 1);
+    if (copy == NULL) {
+        return SLICE_NULL;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        copy[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    }
+    return slice_of(copy, text.len);
+}
+
 struct slice build_say(struct build *build, const char *fmt, ...)
 {
     char text[CONDITION_MESSAGE_MAX];
@@ -185,6 +198,7 @@ struct target_list {
     const char *name;
     const struct airoute_backend *items;
     size_t count;
+    bool is_one; // no list: a single one
 };
 
 static void note_unresolved(struct build *build, struct references *references, const char *key,
@@ -193,9 +207,10 @@ static void note_unresolved(struct build *build, struct references *references, 
     const struct finding *finding =
         map_get(&build->result->by_key[OBJECT_MODELBACKEND], slice_of_str(key));
     enum reference_note kind = finding != NULL ? NOTE_BACKEND_INVALID : NOTE_BACKEND_NOT_FOUND;
-    struct slice path = build_say(build, "spec.rules[%zu].%s[%zu].name",
-                                  (size_t)(list->rule - list->route->airoute->rules.items),
-                                  list->name, index);
+    size_t rule = (size_t)(list->rule - list->route->airoute->rules.items);
+    struct slice path =
+        list->is_one ? build_say(build, "spec.rules[%zu].%s.name", rule, list->name)
+                     : build_say(build, "spec.rules[%zu].%s[%zu].name", rule, list->name, index);
     references_note(build, references, kind, path, "rule %.*s: ModelBackend %s %s",
                     SLICE_FMT(list->rule->name), key,
                     finding == NULL     ? "does not exist"
@@ -220,6 +235,42 @@ static struct snap_target *build_targets(struct build *build, const struct targe
         }
     }
     return targets;
+}
+
+static void build_mirror(struct build *build, const struct object *route,
+                         const struct airoute_rule *rule, struct references *references,
+                         struct snap_rule *out)
+{
+    const struct airoute_backend item = {.name = rule->mirror->name, .model = rule->mirror->model};
+    const struct target_list list = {.route = route,
+                                     .rule = rule,
+                                     .name = "mirror",
+                                     .items = &item,
+                                     .count = 1,
+                                     .is_one = true};
+    out->mirror = build_targets(build, &list, references);
+    out->mirror_percent = (uint32_t)rule->mirror->percent;
+}
+
+static void build_limits(const struct airoute_rule *rule, struct snap_rule *out)
+{
+    const struct airoute_retry *retry = rule->retry;
+    if (rule->timeouts != NULL) {
+        out->request_timeout_ms = (uint32_t)rule->timeouts->request_ms;
+        out->first_token_timeout_ms = (uint32_t)rule->timeouts->first_token_ms;
+    }
+    out->retry_attempts = (uint32_t)retry->attempts;
+    for (size_t i = 0; i < retry->when.len; i++) {
+        out->retry_on |= UINT32_C(1) << retry->when.items[i]; // the order of snap_retry_on
+    }
+    out->per_try_timeout_ms = (uint32_t)retry->per_try_ms;
+    if (retry->per_try_ms > 0) {
+        out->retry_on |= SNAP_RETRY_TIMEOUT; // what else would the limit be for?
+    }
+    out->retry_budget = (struct retry_budget){
+        .percent = (uint32_t)retry->budget->percent,
+        .min_concurrency = (uint32_t)retry->budget->min_concurrency,
+    };
 }
 
 static struct snap_rule *build_rule(struct build *build, const struct object *route,
@@ -249,11 +300,11 @@ static struct snap_rule *build_rule(struct build *build, const struct object *ro
     for (size_t i = 0; i < rule->backends.len; i++) {
         out->total_weight += (uint64_t)rule->backends.items[i].weight;
     }
-    out->request_timeout_ms = rule->timeouts != NULL ? (uint32_t)rule->timeouts->request_ms : 0;
-    out->retry_attempts = (uint32_t)rule->retry->attempts;
-    for (size_t i = 0; i < rule->retry->when.len; i++) {
-        out->retry_on |= UINT32_C(1) << rule->retry->when.items[i]; // the order of snap_retry_on
+    if (rule->mirror != NULL) {
+        build_mirror(build, route, rule, references, out);
     }
+    build_limits(rule, out);
+    build_filters(build, route, rule, out);
     out->https_port = tls->https_port;
     out->hsts = tls->hsts;
     out->client_auth = tls->client_auth;

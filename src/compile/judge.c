@@ -111,7 +111,7 @@ static void print_idle_rules(const struct finding *finding, judge_ready_fn *read
         for (size_t b = 0; b < rule->backend_count; b++) {
             ready += ready_count(arg, rule->backends[b]);
         }
-        if (!rule->served || ready > 0) {
+        if (!rule->served || ready > 0 || rule->backend_count == 0) { // none: it answers itself
             continue;
         }
         strbuf_printf(out, "%srule %.*s: no ready endpoint in", out->len > 0 ? "; " : "",

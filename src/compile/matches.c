@@ -97,19 +97,6 @@ void build_fini(struct build *build)
 
 // ---- conflicts ----
 
-static struct slice lower_case(struct build *build, struct slice text)
-{
-    char *copy = build_alloc(build, text.len + 1, 1);
-    if (copy == NULL) {
-        return SLICE_NULL;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        copy[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-    }
-    return slice_of(copy, text.len);
-}
-
 // The match without its models, as text: equal for equal matches. 0x1f is in no field.
 static void print_base(const struct snap_match *match, struct strbuf *out)
 {
@@ -246,7 +233,7 @@ struct declared {
 
 static struct declared look_at_targets(const struct snap_rule *rule)
 {
-    bool resolves = false;
+    bool resolves = rule->target_count == 0; // it answers itself
     bool declares = false;
     bool is_any = false;
     for (size_t t = 0; t < rule->target_count; t++) {
@@ -328,7 +315,7 @@ static void build_base(struct build *build, const struct airoute_match *match,
         const struct airoute_header_match *from = &match->headers.items[i];
         struct snap_header_match *to = &base->headers[base->header_count++];
         struct error err = ERROR_INIT;
-        to->name = lower_case(build, from->name);
+        to->name = build_lower(build, from->name);
         to->value.value = build_keep(build, from->value);
         to->value.type = from->type == MATCH_REGEX ? SNAP_MATCH_REGEX : SNAP_MATCH_EXACT;
         to->value.regex =

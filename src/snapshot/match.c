@@ -81,11 +81,15 @@ static bool headers_match(const struct snap_match *match, const struct route_que
     return true;
 }
 
-static bool matches_but_model(const struct snap_match *match, const struct route_query *query)
+static bool path_and_method_match(const struct snap_match *match, const struct route_query *query)
 {
     return (!match->has_path || snap_path_matches(&match->path, query->path)) &&
-           (match->method.len == 0 || slice_eq(match->method, query->method)) &&
-           headers_match(match, query);
+           (match->method.len == 0 || slice_eq(match->method, query->method));
+}
+
+static bool matches_but_model(const struct snap_match *match, const struct route_query *query)
+{
+    return path_and_method_match(match, query) && headers_match(match, query);
 }
 
 static bool backend_has_model(const struct snap_backend *backend, struct slice model)
@@ -170,6 +174,66 @@ const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
     *ret_miss = state.found != NULL ? ROUTE_MISS_NONE
                 : any_host          ? ROUTE_MISS_PATH
                                     : ROUTE_MISS_HOST;
+    return state.found;
+}
+
+// Whatever the model and the header fields are, nothing behind the entry is reached.
+static bool takes_all(const struct snap_entry *entry)
+{
+    const struct snap_match *match = entry->match;
+    if (match->model_count != 0 || match->header_count != 0) {
+        return false;
+    }
+    bool declares = false;
+    for (size_t i = 0; i < entry->rule->target_count; i++) {
+        const struct snap_target *target = &entry->rule->targets[i];
+        if (snap_target_declares(target)) {
+            if (target->backend->model_count == 0) {
+                return true;
+            }
+            declares = true;
+        }
+    }
+    return !declares;
+}
+
+struct cors_state {
+    const struct route_query *query;
+    struct slice origin;
+    const struct cors_policy *found;
+};
+
+static bool visit_cors(const struct snap_host *host, void *arg)
+{
+    struct cors_state *state = arg;
+    struct match_cursor cursor;
+    uint32_t i;
+    match_cursor_init(&cursor, host, state->query->path, MATCH_REACH_ALL, SLICE_NULL);
+    while (match_cursor_next(&cursor, &i)) {
+        const struct snap_entry *entry = &host->entries[i];
+        const struct cors_policy *policy = entry->rule->cors;
+        if (!path_and_method_match(entry->match, state->query)) {
+            continue;
+        }
+        if (policy != NULL && cors_allows(policy, state->origin)) {
+            state->found = policy;
+            return true;
+        }
+        state->found = state->found == NULL ? policy : state->found;
+        if (takes_all(entry)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct cors_policy *snapshot_match_cors(const struct snapshot *snapshot,
+                                              const struct route_query *query,
+                                              struct slice origin)
+{
+    struct cors_state state = {.query = query, .origin = origin};
+    bool any_host;
+    visit_hosts(snapshot, query->host, visit_cors, &state, &any_host);
     return state.found;
 }
 

@@ -53,6 +53,12 @@ struct snapshot_holder {
 // The current snapshot for one more request; NULL when none was published or out of memory. Inside
 // an epoch section. Release with snapshot_holder_release.
 struct snapshot_hold *snapshot_holder_acquire(struct snapshot_holder *holder);
+// One more request on the snapshot of another that has it.
+static inline struct snapshot_hold *snapshot_hold_again(struct snapshot_hold *hold)
+{
+    hold->users++;
+    return hold;
+}
 void snapshot_holder_release(struct snapshot_holder *holder, struct snapshot_hold *hold);
 
 // Lets go of a hold that no request uses when a newer snapshot is out; call it now and then, so

@@ -90,6 +90,7 @@ int snapshot_finish(struct snapshot *snapshot)
             if (host->entries[e].match->model_count != 0 || rule_targets_map_model(rule)) {
                 rule->needs_body = true;
             }
+            snapshot->has_cors = snapshot->has_cors || rule->cors != NULL;
         }
     }
     return 0;

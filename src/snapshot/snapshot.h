@@ -14,7 +14,9 @@
 #include "base/map.h"
 #include "base/slice.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/retry_budget.h"
 #include "http/message.h"
+#include "snapshot/filters.h"
 #include "tls/config.h"
 
 struct match_index;
@@ -97,14 +99,26 @@ struct snap_client_auth {
 struct snap_rule {
     struct slice route_key; // "namespace/name" of the AIRoute
     struct slice name;      // of the rule; may be empty
+    const struct snap_answer *answer; // then there are no targets. NULL = none
     struct snap_target *targets;
     size_t target_count;
     uint64_t total_weight;
     struct snap_target *fallbacks; // in order; weight unused
     size_t fallback_count;
-    uint32_t request_timeout_ms; // 0 = none
-    uint32_t retry_attempts;     // further attempts after the first
-    uint32_t retry_on;           // enum snap_retry_on bits
+    uint32_t request_timeout_ms;     // 0 = none
+    uint32_t first_token_timeout_ms; // over all tries; 0 = none
+    uint32_t per_try_timeout_ms;     // to the first token of each; 0 = as the backend says
+    uint32_t retry_attempts;         // further attempts after the first
+    uint32_t retry_on;               // enum snap_retry_on bits
+    struct retry_budget retry_budget;
+    // Each NULL when there is none.
+    const struct path_change *path_rewrite;
+    const struct header_edit *request_edit;
+    const struct header_edit *response_edit;
+    const struct cors_policy *cors;
+    const struct snap_affinity *affinity;
+    const struct snap_target *mirror; // gets copies; weight unused
+    uint32_t mirror_percent;
     // Of its route. A request in the clear that the rule takes is answered 308 to the same URL with
     // https and this port (443 is left out of it); 0 = it is served. What snapshot_match_head gives
     // is enough to say so before the body came. Where a trusted proxy ended TLS before us, the
@@ -145,6 +159,7 @@ struct snapshot {
     struct tls_host *tls_hosts; // sorted by name
     size_t tls_host_count;
     struct map tls_host_index; // name → tls_host
+    bool has_cors; // some rule has a policy; set by snapshot_finish
     struct snap_regex *regexes; // list, for the end
 };
 
@@ -220,6 +235,13 @@ enum snap_admission {
 // and another route may terminate the host without asking for a certificate.
 enum snap_admission snapshot_admit(const struct snap_rule *rule, struct slice host,
                                    const struct snap_client *client);
+// The policy for a preflight, which has neither the model nor the header fields of the request that
+// it asks about: `query` has that request's method. Of the rules that could take it, in the order
+// of precedence and up to one that takes all of them, the first whose policy allows the origin;
+// else the first that has a policy. NULL: none has.
+const struct cors_policy *snapshot_match_cors(const struct snapshot *snapshot,
+                                              const struct route_query *query,
+                                              struct slice origin);
 
 // Draws a target by weight; `draw` is uniform 64-bit. NULL when all weights are 0.
 const struct snap_target *snapshot_draw_target(const struct snap_rule *rule, uint64_t draw);

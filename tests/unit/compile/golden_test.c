@@ -261,12 +261,120 @@ static void print_target(struct strbuf *out, const struct snap_target *target, b
     strbuf_add_char(out, '}');
 }
 
+static void print_change(struct strbuf *out, const char *key, const struct path_change *change)
+{
+    static const char *const types[] = {
+        [PATH_CHANGE_NONE] = "none", [PATH_CHANGE_FULL] = "full", [PATH_CHANGE_PREFIX] = "prefix"};
+    strbuf_printf(out, "  %s: {type: %s, value: \"%.*s\", prefixes: ", key, types[change->type],
+                  SLICE_FMT(change->value));
+    print_texts(out, change->prefixes, change->prefix_count);
+    strbuf_add_str(out, "}\n");
+}
+
+static void print_answer(struct strbuf *out, const struct snap_answer *answer)
+{
+    strbuf_printf(out, "  answer: {status: %u, contentType: \"%.*s\", body: \"%.*s\"}\n",
+                  answer->status, SLICE_FMT(answer->content_type), SLICE_FMT(answer->body));
+    const struct redirect *redirect = answer->redirect;
+    if (redirect != NULL) {
+        strbuf_printf(out, "  location: {scheme: \"%.*s\", hostname: \"%.*s\", port: %u}\n",
+                      SLICE_FMT(redirect->scheme), SLICE_FMT(redirect->hostname), redirect->port);
+        print_change(out, "locationPath", &redirect->path);
+    }
+}
+
+static void print_edit(struct strbuf *out, const char *key, const struct header_edit *edit)
+{
+    strbuf_printf(out, "  %s:\n    drop: ", key);
+    print_texts(out, edit->drops, edit->drop_count);
+    strbuf_add_str(out, "\n    add:\n");
+    for (size_t i = 0; i < edit->add_count; i++) {
+        strbuf_printf(out, "    - {%.*s: \"%.*s\"}\n", SLICE_FMT(edit->adds[i].name),
+                      SLICE_FMT(edit->adds[i].value));
+    }
+}
+
+static void print_cors(struct strbuf *out, const struct cors_policy *cors)
+{
+    strbuf_add_str(out, "  cors:\n");
+    for (size_t i = 0; i < cors->origin_count; i++) {
+        const struct cors_origin *origin = &cors->origins[i];
+        strbuf_printf(out, "  - origin: \"%.*s%s%.*s\"\n", SLICE_FMT(origin->head),
+                      origin->is_wildcard ? "(labels)" : "", SLICE_FMT(origin->tail));
+    }
+    strbuf_printf(out, "  - any: {origin: %d, method: %d, header: %d}\n", cors->any_origin,
+                  cors->any_method, cors->any_header);
+    strbuf_printf(out, "  - credentials: %d\n  - methods: \"%.*s\"\n  - headers: \"%.*s\"\n",
+                  cors->credentials, SLICE_FMT(cors->methods), SLICE_FMT(cors->headers));
+    strbuf_printf(out, "  - expose: \"%.*s\"\n  - maxAge: %.*s\n", SLICE_FMT(cors->expose),
+                  SLICE_FMT(cors->max_age));
+}
+
+static void print_affinity(struct strbuf *out, const struct snap_affinity *affinity)
+{
+    strbuf_printf(out, "  affinity: {header: \"%.*s\", cookie: \"%.*s%.*s\", secure: %d}\n",
+                  SLICE_FMT(affinity->header), SLICE_FMT(affinity->cookie_name),
+                  SLICE_FMT(affinity->cookie_attributes), affinity->cookie_secure);
+}
+
+static void print_filters(struct strbuf *out, const struct snap_rule *rule)
+{
+    if (rule->answer != NULL) {
+        print_answer(out, rule->answer);
+    }
+    if (rule->path_rewrite != NULL) {
+        print_change(out, "pathRewrite", rule->path_rewrite);
+    }
+    if (rule->request_edit != NULL) {
+        print_edit(out, "requestHeaders", rule->request_edit);
+    }
+    if (rule->response_edit != NULL) {
+        print_edit(out, "responseHeaders", rule->response_edit);
+    }
+    if (rule->cors != NULL) {
+        print_cors(out, rule->cors);
+    }
+    if (rule->affinity != NULL) {
+        print_affinity(out, rule->affinity);
+    }
+    if (rule->mirror != NULL) {
+        strbuf_printf(out, "  mirror: %u%% of ", rule->mirror_percent);
+        print_target(out, rule->mirror, false);
+        strbuf_add_char(out, '\n');
+    }
+}
+
+static void print_retry(struct strbuf *out, const struct snap_rule *rule)
+{
+    static const char *const names[] = {"ConnectFailure", "Reset", "Overloaded", "ServerError",
+                                        "Timeout"};
+    static const uint32_t bits[] = {SNAP_RETRY_CONNECT_FAILURE, SNAP_RETRY_RESET,
+                                    SNAP_RETRY_OVERLOADED, SNAP_RETRY_SERVER_ERROR,
+                                    SNAP_RETRY_TIMEOUT};
+    bool any = false;
+    strbuf_printf(out, "  retry: {attempts: %u, when: [", rule->retry_attempts);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if ((rule->retry_on & bits[i]) != 0) {
+            strbuf_printf(out, "%s%s", any ? ", " : "", names[i]);
+            any = true;
+        }
+    }
+    strbuf_add_str(out, "]}\n");
+    if (rule->per_try_timeout_ms != 0 || rule->first_token_timeout_ms != 0) {
+        strbuf_printf(out, "  firstToken: {all: %u, perTry: %u}\n", rule->first_token_timeout_ms,
+                      rule->per_try_timeout_ms);
+    }
+    if (rule->retry_budget.percent != 20 || rule->retry_budget.min_concurrency != 10) {
+        strbuf_printf(out, "  retryBudget: {percent: %u, min: %u}\n", rule->retry_budget.percent,
+                      rule->retry_budget.min_concurrency);
+    }
+}
+
 static void print_rule(struct strbuf *out, const struct snap_rule *rule)
 {
-    strbuf_printf(out, "- rule: %.*s/%.*s\n  targets:\n", SLICE_FMT(rule->route_key),
-                  SLICE_FMT(rule->name));
+    strbuf_printf(out, "- rule: %.*s/%.*s\n", SLICE_FMT(rule->route_key), SLICE_FMT(rule->name));
     for (size_t i = 0; i < rule->target_count; i++) {
-        strbuf_add_str(out, "  - ");
+        strbuf_add_str(out, i == 0 ? "  targets:\n  - " : "  - ");
         print_target(out, &rule->targets[i], true);
         strbuf_add_char(out, '\n');
     }
@@ -275,22 +383,11 @@ static void print_rule(struct strbuf *out, const struct snap_rule *rule)
         print_target(out, &rule->fallbacks[i], false);
         strbuf_add_char(out, '\n');
     }
-    strbuf_printf(out, "  totalWeight: %llu\n  requestTimeout: %u\n  retry: {attempts: %u, when: [",
-                  (unsigned long long)rule->total_weight, rule->request_timeout_ms,
-                  rule->retry_attempts);
-    static const char *const names[] = {"ConnectFailure", "Reset", "Overloaded", "ServerError",
-                                        "Timeout"};
-    static const uint32_t bits[] = {SNAP_RETRY_CONNECT_FAILURE, SNAP_RETRY_RESET,
-                                    SNAP_RETRY_OVERLOADED, SNAP_RETRY_SERVER_ERROR,
-                                    SNAP_RETRY_TIMEOUT};
-    bool any = false;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if ((rule->retry_on & bits[i]) != 0) {
-            strbuf_printf(out, "%s%s", any ? ", " : "", names[i]);
-            any = true;
-        }
-    }
-    strbuf_printf(out, "]}\n  needsBody: %s\n", rule->needs_body ? "true" : "false");
+    print_filters(out, rule);
+    strbuf_printf(out, "  totalWeight: %llu\n  requestTimeout: %u\n",
+                  (unsigned long long)rule->total_weight, rule->request_timeout_ms);
+    print_retry(out, rule);
+    strbuf_printf(out, "  needsBody: %s\n", rule->needs_body ? "true" : "false");
     print_rule_tls(out, rule);
 }
 

@@ -304,6 +304,57 @@ static void every_model_of_a_host_is_listed_once(void **state)
     snapshot_unref(snapshot);
 }
 
+static const struct snap_match post_v1 = {
+    .has_path = true,
+    .path = {.type = SNAP_MATCH_PREFIX, .value = {"/v1", 3}},
+    .method = {"POST", 4}};
+static struct snap_text_match small_only = {.type = SNAP_MATCH_EXACT, .value = {"small", 5}};
+static const struct snap_match of_small = {.models = &small_only, .model_count = 1};
+
+static const struct cors_policy *ask_cors(const struct snapshot *snapshot, const char *path,
+                                          const char *method, const char *origin)
+{
+    const struct route_query q = {.host = SLICE("any"),
+                                  .path = slice_of_str(path),
+                                  .method = slice_of_str(method)};
+    return snapshot_match_cors(snapshot, &q, slice_of_str(origin));
+}
+
+static void a_preflight_finds_the_first_rule_that_allows_its_origin(void **state)
+{
+    (void)state;
+    static struct cors_origin origins[2] = {{.head = SLICE("https://one")},
+                                            {.head = SLICE("https://two")}};
+    static struct cors_policy one = {.origins = &origins[0], .origin_count = 1};
+    static struct cors_policy two = {.origins = &origins[1], .origin_count = 1};
+    static struct snap_rule posts = RULE("posts", to_big), smalls = RULE("smalls", to_any),
+                            rest = RULE("rest", to_any);
+    posts.cors = &one;
+    smalls.cors = &two;
+    struct snap_entry entries[] = {
+        {&post_v1, &posts}, {&of_small, &smalls}, {&everything, &rest}};
+    struct snap_host host = {.name = SLICE(""), .entries = entries, .entry_count = 3};
+    struct snapshot *snapshot = make(&host, 1);
+    assert_true(snapshot->has_cors);
+    assert_ptr_equal(ask_cors(snapshot, "/v1/x", "POST", "https://one"), &one);
+    assert_ptr_equal(ask_cors(snapshot, "/v1/x", "POST", "https://two"), &two); // model unknown
+    assert_ptr_equal(ask_cors(snapshot, "/v1/x", "POST", "https://three"), &one);
+    assert_ptr_equal(ask_cors(snapshot, "/v1/x", "GET", "https://one"), &two);
+    assert_ptr_equal(ask_cors(snapshot, "/other", "POST", "https://one"), &two);
+    snapshot_unref(snapshot);
+    static struct snap_rule closed = RULE("closed", to_any);
+    entries[0] = (struct snap_entry){&under_v1, &closed}; // takes all of /v1, and has no policy
+    snapshot = make(&host, 1);
+    assert_null(ask_cors(snapshot, "/v1/x", "POST", "https://two"));
+    assert_ptr_equal(ask_cors(snapshot, "/other", "POST", "https://two"), &two);
+    snapshot_unref(snapshot);
+    posts.cors = smalls.cors = NULL;
+    snapshot = make(&host, 1);
+    assert_false(snapshot->has_cors);
+    assert_null(ask_cors(snapshot, "/v1/x", "POST", "https://one"));
+    snapshot_unref(snapshot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +367,7 @@ int main(void)
         cmocka_unit_test(targets_are_drawn_by_weight),
         cmocka_unit_test(names_go_upstream_as_the_server_knows_them),
         cmocka_unit_test(every_model_of_a_host_is_listed_once),
+        cmocka_unit_test(a_preflight_finds_the_first_rule_that_allows_its_origin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
