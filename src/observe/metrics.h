@@ -56,6 +56,13 @@
     X(RETRIES_OVERLOADED, "headrace_retries_total", "reason=\"overloaded\"", "")                  \
     X(RETRIES_SERVER_ERROR, "headrace_retries_total", "reason=\"server_error\"", "")              \
     X(RETRIES_TIMEOUT, "headrace_retries_total", "reason=\"timeout\"", "")                        \
+    X(RETRIES_REFUSED, "headrace_retries_refused_total", "",                                      \
+      "Further attempts that a backend's retry budget did not allow")                             \
+    X(MIRRORS_ANSWERED, "headrace_mirrors_total", "result=\"answered\"",                          \
+      "Copies of requests for a mirror, by what became of them")                                  \
+    X(MIRRORS_FAILED, "headrace_mirrors_total", "result=\"failed\"", "")                          \
+    X(MIRRORS_CUT, "headrace_mirrors_total", "result=\"cut\"", "")                                \
+    X(MIRRORS_DROPPED, "headrace_mirrors_total", "result=\"dropped\"", "")                        \
     X(FALLBACKS, "headrace_fallbacks_total", "", "Attempts on a fallback backend")                \
     X(CLIENT_ABORTS, "headrace_client_aborts_total", "", "Requests that their client gave up")    \
     X(PICKS, "headrace_picks_total", "", "Endpoints picked")                                      \

@@ -4,6 +4,7 @@
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "observe/metrics.h"
+#include "proxy/mirror.h"
 #include "proxy/warn.h"
 #include "proxy/worker.h"
 
@@ -13,7 +14,7 @@ _Static_assert((int)FAULT_COUNT <= (int)METRIC_FAULTS_MAX, "each fault has a cel
 static struct traffic *traffic_cells(struct request *request)
 {
     const struct snap_target *target = request->target;
-    if (request->rule == NULL) {
+    if (request->rule == NULL || request->is_copy) {
         return NULL;
     }
     bool has_backend = target != NULL && target->backend != NULL;
@@ -207,6 +208,10 @@ static void write_log(struct request *request, uint64_t duration_ns)
 
 void account_request(struct request *request)
 {
+    if (UNLIKELY(request->is_copy)) {
+        mirror_settle(request);
+        return;
+    }
     uint64_t duration_ns = clock_mono_ns() - request->started_ns;
     count(request, duration_ns);
     if (UNLIKELY(request->fault != FAULT_NONE)) {

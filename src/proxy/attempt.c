@@ -7,6 +7,7 @@
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/body.h"
+#include "proxy/filters.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
 #include "proxy/peek.h"
@@ -30,7 +31,7 @@ static bool is_regenerated(const struct request *request, const struct http_head
         return true;
     case HTTP_TOKEN_ACCEPT_ENCODING:
         // Answers of models are read on their way (first event, usage): they must be plain text.
-        return request->body_buffered || request->form != NULL;
+        return (request->body_buffered && request->body_scanned) || request->form != NULL;
     default:
         return header->drop || http_token_is_hop_by_hop((enum http_token)header->token) ||
                origin_takes(request, header);
@@ -78,6 +79,7 @@ static void write_framing(struct request *request, struct strbuf *out)
 static bool render_head(struct request *request)
 {
     const struct http_request *head = &request->head;
+    const struct header_edit *edit = request->rule->request_edit;
     struct strbuf *out = &request->up_head;
     if (out->max == 0) {
         strbuf_init(out, UPSTREAM_HEAD_MAX);
@@ -93,9 +95,13 @@ static bool render_head(struct request *request)
     h1_write_header(out, SLICE("host"), head->authority.len != 0 ? head->authority
                                                                   : request->endpoint_text);
     for (size_t i = 0; i < head->header_count; i++) {
-        if (!is_regenerated(request, &head->headers[i])) {
-            h1_write_header(out, head->headers[i].name, head->headers[i].value);
+        const struct http_header *header = &head->headers[i];
+        if (!is_regenerated(request, header) && !header_edit_drops(edit, header->name)) {
+            h1_write_header(out, header->name, header->value);
         }
+    }
+    if (UNLIKELY(edit != NULL)) {
+        filters_write_request(edit, out);
     }
     write_connection(request, out);
     h1_write_header(out, SLICE("x-request-id"), request->id);
@@ -155,6 +161,7 @@ static bool pick(struct request *request, const struct snap_target *target, bool
                  uint32_t why, struct reservation *ret)
 {
     struct worker *worker = request->worker;
+    struct affinity affinity;
     struct pick_request query = {
         .policy = target->backend->policy,
         .prompt_bytes = request->prompt_bytes,
@@ -162,7 +169,11 @@ static bool pick(struct request *request, const struct snap_target *target, bool
         .tried_count = request->tried_count,
         .now_ms = worker_now_ms(worker),
         .rng = &worker->rng,
+        .affinity = filters_affinity(request, target, &affinity),
     };
+    if (request->is_copy) {
+        return pick_endpoint(target->backend->state, &query, allow_tried, ret, NULL) == 0;
+    }
     struct pick_trace *trace = account_pick_begin(request);
     bool picked = pick_endpoint(target->backend->state, &query, allow_tried, ret, trace) == 0;
     account_pick(request, trace, target, why, picked);
@@ -216,6 +227,28 @@ static void drop_current(struct request *request)
     request->status = 0;
 }
 
+// Another endpoint of the target, as far as its retry budget goes. What no server has seen adds
+// nothing to their load, and is always fine.
+static bool pick_retry(struct request *request, const struct snap_target *target, uint32_t why,
+                       struct reservation *ret)
+{
+    struct backend_state *state = target->backend->state;
+    bool counts = why != SNAP_RETRY_CONNECT_FAILURE;
+    if (counts && !retry_budget_take(state, &request->rule->retry_budget)) {
+        metrics_add(request->worker->metrics, METRIC_RETRIES_REFUSED, 1);
+        return false;
+    }
+    if (!pick(request, target, false, why, ret)) {
+        if (counts) {
+            retry_budget_give(state);
+        }
+        return false;
+    }
+    ret->retry_of = counts ? state : NULL;
+    account_retry(request, why);
+    return true;
+}
+
 // Finds the next thing to try after a failure of kind `why` and makes it current. False: nothing.
 static bool advance(struct request *request, uint32_t why)
 {
@@ -229,10 +262,7 @@ static bool advance(struct request *request, uint32_t why)
     if ((request->rule->retry_on & why) != 0 && request->retries_left > 0 && target != NULL &&
         target->backend != NULL) {
         request->retries_left--;
-        found = pick(request, target, false, why, &fresh);
-        if (found) {
-            account_retry(request, why);
-        }
+        found = pick_retry(request, target, why, &fresh);
     }
     while (!found && request->fallback_at < request->rule->fallback_count) {
         target = &request->rule->fallbacks[request->fallback_at++];
@@ -342,16 +372,8 @@ static void note_client_deadline(struct request *request)
     request->deadline_ms = request->deadline_ms != 0 ? MIN_OF(request->deadline_ms, at) : at;
 }
 
-void attempt_first(struct request *request)
+static void start_on(struct request *request, const struct snap_target *target)
 {
-    const struct snap_rule *rule = request->rule;
-    request->retries_left = rule->retry_attempts;
-    if (rule->request_timeout_ms != 0) {
-        request->deadline_ms = worker_now_ms(request->worker) + rule->request_timeout_ms;
-    }
-    note_client_deadline(request);
-    const struct snap_target *target =
-        snapshot_draw_target(rule, rand_u64(&request->worker->rng));
     if (target != NULL && target->backend != NULL &&
         pick(request, target, true, 0, &request->reservation)) {
         if (!set_target(request, target)) {
@@ -368,6 +390,26 @@ void attempt_first(struct request *request)
     }
     bool unresolved = target == NULL || target->backend == NULL;
     reply_fault(request, unresolved ? FAULT_BACKEND_UNRESOLVED : FAULT_NO_ENDPOINT, SLICE(""));
+}
+
+void attempt_first(struct request *request)
+{
+    const struct snap_rule *rule = request->rule;
+    request->retries_left = rule->retry_attempts;
+    if (rule->request_timeout_ms != 0) {
+        request->deadline_ms = worker_now_ms(request->worker) + rule->request_timeout_ms;
+    }
+    if (rule->first_token_timeout_ms != 0) {
+        request->token_deadline_ms = worker_now_ms(request->worker) + rule->first_token_timeout_ms;
+    }
+    note_client_deadline(request);
+    start_on(request, filters_draw_target(request));
+}
+
+void attempt_copy(struct request *request, const struct snap_target *target)
+{
+    request->fallback_at = request->rule->fallback_count;
+    start_on(request, target);
 }
 
 bool attempt_again(struct request *request, uint32_t why)

@@ -6,6 +6,9 @@
 // The body is complete (or may be streamed): routes and starts the first attempt, or replies.
 void attempt_first(struct request *request);
 
+// The copy of a request (proxy/mirror.h): one attempt on the target, with nothing after it.
+void attempt_copy(struct request *request, const struct snap_target *target);
+
 // The current attempt failed before the commit. `why` is its retry condition (one enum
 // snap_retry_on bit), `fault` what the client hears when nothing is left to try. Starts another
 // attempt, or replies with the fault. The failed upstream connection must be gone already.

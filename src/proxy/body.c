@@ -162,7 +162,7 @@ static void body_done(struct request *request)
     } else {
         request->prompt_bytes = body_bytes(request).len;
     }
-    if (request->model.ptr == NULL && needs_model(request)) {
+    if (request->model.ptr == NULL && request->body_scanned && needs_model(request)) {
         reply_fault(request, FAULT_MODEL_MISSING, SLICE(""));
         return;
     }
@@ -217,7 +217,7 @@ static void start_buffered(struct request *request)
     bool empty = request->head.framing == HTTP_FRAMING_NONE ||
                  (request->head.framing == HTTP_FRAMING_LENGTH &&
                   request->head.content_length == 0);
-    if (!empty && !peek_is_on(request) && may_be_json(request)) {
+    if (!empty && request->body_scanned && !peek_is_on(request) && may_be_json(request)) {
         request->scan = ARENA_NEW(&request->arena, struct json_scan);
         if (request->scan == NULL) {
             reply_fault(request, FAULT_INTERNAL, SLICE(""));

@@ -153,9 +153,24 @@ static void write_part(const struct request *request, enum model_place where, st
     strbuf_add(out, slice_skip(part, (size_t)request->model_end));
 }
 
+static void write_path(const struct request *request, struct strbuf *out)
+{
+    const struct path_change *change = request->rule->path_rewrite;
+    if (LIKELY(change == NULL)) {
+        write_part(request, MODEL_IN_PATH, request->head.path, out);
+        return;
+    }
+    struct strbuf path;
+    strbuf_init(&path, request->head.path.len + request->model_sent.len + 1);
+    write_part(request, MODEL_IN_PATH, request->head.path, &path);
+    path_change_write(change, strbuf_slice(&path), out);
+    out->failed = out->failed || path.failed;
+    strbuf_fini(&path);
+}
+
 void model_place_write_target(const struct request *request, struct strbuf *out)
 {
-    write_part(request, MODEL_IN_PATH, request->head.path, out);
+    write_path(request, out);
     if (request->head.query.ptr != NULL) {
         strbuf_add_char(out, '?');
         write_part(request, MODEL_IN_QUERY, request->head.query, out);

@@ -57,6 +57,33 @@ void origin_note(struct request *request)
     }
 }
 
+// Absent stays absent. False: out of memory.
+static bool dup(struct arena *arena, struct slice from, struct slice *ret)
+{
+    *ret = from.ptr != NULL ? arena_dup(arena, from) : SLICE_NULL;
+    return from.ptr == NULL || ret->ptr != NULL;
+}
+
+bool origin_copy(struct request *copy, const struct request *from)
+{
+    struct arena *arena = &copy->arena;
+    copy->pass_tracestate = from->pass_tracestate;
+    bool ok = dup(arena, from->traceparent, &copy->traceparent) &&
+              dup(arena, from->client_address, &copy->client_address);
+    if (!ok || from->forwarded == NULL) {
+        return ok;
+    }
+    struct forwarded_fields *fields = ARENA_NEW(arena, struct forwarded_fields);
+    if (fields == NULL) {
+        return false;
+    }
+    copy->forwarded = fields;
+    return dup(arena, from->forwarded->forwarded_for, &fields->forwarded_for) &&
+           dup(arena, from->forwarded->proto, &fields->proto) &&
+           dup(arena, from->forwarded->host, &fields->host) &&
+           dup(arena, from->forwarded->forwarded, &fields->forwarded);
+}
+
 bool origin_takes(const struct request *request, const struct http_header *header)
 {
     switch ((enum http_token)header->token) {

@@ -8,6 +8,9 @@
 // where the peer is a trusted proxy.
 void origin_note(struct request *request);
 
+// What another request knows of it. False: out of memory.
+MUST_CHECK bool origin_copy(struct request *copy, const struct request *from);
+
 // Whether a header of the request is ours to write, or left out, because of that.
 bool origin_takes(const struct request *request, const struct http_header *header);
 

@@ -9,6 +9,7 @@
 #include "observe/metrics.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
+#include "proxy/filters.h"
 #include "proxy/hold.h"
 #include "proxy/reply.h"
 #include "proxy/secure.h"
@@ -19,13 +20,17 @@
 
 static void on_timer(struct timer *timer, void *arg);
 
+// The earlier of two; 0 is none.
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 static uint64_t next_deadline(const struct request *request)
 {
     uint64_t at = request->phase_limit_ms != 0 ? request->phase_ms + request->phase_limit_ms : 0;
-    if (request->deadline_ms != 0 && (at == 0 || request->deadline_ms < at)) {
-        at = request->deadline_ms;
-    }
-    return at;
+    at = earlier(at, request->deadline_ms);
+    return request->committed ? at : earlier(at, request->token_deadline_ms);
 }
 
 // While tokens are waited for it is looked now and then whether the endpoint leaves meanwhile.
@@ -69,6 +74,9 @@ static uint32_t wait_limit(const struct request *request)
     const struct proxy_config *config = request->worker->config;
     if (client_is_late(request)) {
         return config->body_timeout_ms;
+    }
+    if (request->rule->per_try_timeout_ms != 0) {
+        return request->rule->per_try_timeout_ms;
     }
     // Only a stream has a first token to wait for; another answer comes when all of it is ready.
     return request->stream ? request->target->backend->first_token_timeout_ms
@@ -158,6 +166,11 @@ static void on_timer(struct timer *timer, void *arg)
     uint64_t now = worker_now_ms(worker);
     if (request->deadline_ms != 0 && now >= request->deadline_ms) {
         reply_fault(request, FAULT_REQUEST_TIMEOUT, SLICE(""));
+        return;
+    }
+    if (request->token_deadline_ms != 0 && !request->committed &&
+        now >= request->token_deadline_ms) {
+        reply_fault(request, FAULT_FIRST_TOKEN_TIMEOUT, SLICE(""));
         return;
     }
     if (request->phase == REQUEST_RELAY && stream_blocked(request->client)) {
@@ -274,6 +287,7 @@ static void render_framing(struct request *request, const struct http_response *
 static void render_head(struct request *request, const struct http_response *response)
 {
     struct strbuf *out = &request->held;
+    bool edit = filters_edit_answer(request);
     if (out->max == 0) {
         strbuf_init(out, WORKER_HEAD_MAX + REQUEST_FIRST_EVENT_MAX + SCRATCH_SIZE);
     }
@@ -286,7 +300,8 @@ static void render_head(struct request *request, const struct http_response *res
     for (size_t i = 0; i < response->header_count; i++) {
         const struct http_header *header = &response->headers[i];
         if (relay_passes_to_client(header) &&
-            (hsts.len == 0 || !slice_ieq(header->name, SLICE("strict-transport-security")))) {
+            (hsts.len == 0 || !slice_ieq(header->name, SLICE("strict-transport-security"))) &&
+            !(edit && filters_drop_answer(request, header->name))) {
             h1_write_header(out, header->name, header->value);
         }
     }
@@ -294,6 +309,9 @@ static void render_head(struct request *request, const struct http_response *res
         h1_write_header(out, SLICE("strict-transport-security"), hsts);
     }
     h1_write_header(out, SLICE("x-request-id"), request->id);
+    if (UNLIKELY(edit)) {
+        filters_write_answer(request, out);
+    }
     render_framing(request, response);
     h1_write_end(out);
     request->held_head = out->len;

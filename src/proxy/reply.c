@@ -2,52 +2,67 @@
 
 #include <string.h>
 
+#include "proxy/filters.h"
 #include "proxy/reply_grpc.h"
 #include "proxy/secure.h"
 #include "proxy/worker.h"
 
 enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
 
-// Sends head and body and ends the request. location: of a redirect, else empty.
-static void send_answer(struct request *request, unsigned status, struct slice body,
-                        struct slice location)
+// A field that the rule may have replaced.
+static void write_field(const struct request *request, struct slice name, struct slice value)
+{
+    if (value.len != 0 && !filters_drop_answer(request, name)) {
+        h1_write_header(&request->worker->head, name, value);
+    }
+}
+
+static void write_head(struct request *request, const struct reply *reply)
 {
     struct worker *worker = request->worker;
     struct strbuf *head = &worker->head;
-    request_drop_upstream(request);
-    reservation_release(&request->reservation); // who has its answer finds the books settled
-    request->status = status;
-    request->phase = REQUEST_REPLY;
-    if (!request->body_complete || worker->leaving) {
-        request->client_keep_alive = false;
-    }
+    unsigned status = reply->status;
     strbuf_reset(head);
     h1_write_status(head, status);
-    if (body.len != 0) {
-        h1_write_header(head, SLICE("content-type"), SLICE("application/json"));
-    }
-    if (location.len != 0) {
-        h1_write_header(head, SLICE("location"), location);
+    write_field(request, SLICE("content-type"), reply->content_type);
+    if (status != 204 && status != 304) { // RFC 9110 section 8.6
+        h1_write_header_u64(head, SLICE("content-length"), reply->body.len);
     }
     if (secure_hsts(request).len != 0) {
         h1_write_header(head, SLICE("strict-transport-security"), secure_hsts(request));
     }
-    h1_write_header_u64(head, SLICE("content-length"), body.len);
-    h1_write_header(head, SLICE("date"), slice_of_str(worker->date));
+    write_field(request, SLICE("date"), slice_of_str(worker->date));
     h1_write_header(head, SLICE("x-request-id"), request->id);
     if (status == 503 || status == 429) {
-        h1_write_header(head, SLICE("retry-after"), SLICE("1"));
+        write_field(request, SLICE("retry-after"), SLICE("1"));
     }
+    for (size_t i = 0; i < reply->field_count; i++) {
+        h1_write_header(head, reply->fields[i].name, reply->fields[i].value);
+    }
+    filters_write_answer(request, head);
     if (!request->client_keep_alive) {
         h1_write_header(head, SLICE("connection"), SLICE("close"));
     } else if (request->head.minor_version == 0) {
         h1_write_header(head, SLICE("connection"), SLICE("keep-alive"));
     }
     h1_write_end(head);
+}
+
+void reply_with(struct request *request, const struct reply *reply)
+{
+    struct strbuf *head = &request->worker->head;
+    request_drop_upstream(request);
+    reservation_release(&request->reservation); // who has its answer finds the books settled
+    request->status = reply->status;
+    request->phase = REQUEST_REPLY;
+    if (!request->body_complete || request->worker->leaving) {
+        request->client_keep_alive = false;
+    }
+    write_head(request, reply);
     bool no_body = request->head.method == HTTP_METHOD_HEAD;
     const struct stream_output output = {
         .head = strbuf_slice(head),
-        .first = no_body ? SLICE_NULL : body,
+        .first = no_body ? SLICE_NULL : reply->body,
         .end = true,
     };
     request->client_framing = CLIENT_LENGTH;
@@ -61,12 +76,16 @@ static void send_answer(struct request *request, unsigned status, struct slice b
 
 static void send_reply(struct request *request, unsigned status, struct slice body)
 {
-    send_answer(request, status, body, SLICE_NULL);
+    const struct reply reply = {
+        .status = status, .content_type = SLICE("application/json"), .body = body};
+    reply_with(request, &reply);
 }
 
 void reply_redirect(struct request *request, unsigned status, struct slice location)
 {
-    send_answer(request, status, SLICE_NULL, location);
+    const struct http_header field = {.name = SLICE("location"), .value = location};
+    const struct reply reply = {.status = status, .fields = &field, .field_count = 1};
+    reply_with(request, &reply);
 }
 
 // Sends a body that was rendered for this; when there was no memory for it, says that instead.

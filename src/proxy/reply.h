@@ -1,7 +1,18 @@
-// Our own answers: errors in OpenAI's format, the model list.
+// Our own answers: errors in OpenAI's format, the model list, what rules answer themselves.
 #pragma once
 
 #include "proxy/request.h"
+
+struct reply {
+    unsigned status;
+    struct slice content_type; // empty = none
+    struct slice body;
+    const struct http_header *fields; // in addition
+    size_t field_count;
+};
+
+// Answers, and ends the request. Nothing was sent to the client yet.
+void reply_with(struct request *request, const struct reply *reply);
 
 // Answers with the fault; `detail` (may be empty) is appended to its text. Ends the request: when
 // the client must not be answered any more (committed), the connection is cut instead.

@@ -11,6 +11,9 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
+#include "proxy/filters.h"
+#include "proxy/input.h"
+#include "proxy/mirror.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
 #include "proxy/overload.h"
@@ -48,6 +51,9 @@ static struct request *request_alloc(struct worker *worker)
 bool request_charge(struct request *request)
 {
     struct worker *worker = request->worker;
+    if (UNLIKELY(request->is_copy)) {
+        return true; // has a sum of its own
+    }
     uint64_t holds = request->input_size + request->body.cap;
     worker->buffered_bytes += holds - request->charged;
     request->charged = holds;
@@ -238,46 +244,49 @@ static bool is_grpc(const struct stream *stream, const struct http_request *head
     return type != NULL && grpc_content_type(type->value);
 }
 
-// Slices of the parsed head point into the receive buffer: move them to the copy.
-static void rebase(struct slice *s, const char *from, size_t len, char *to)
+// What its body says.
+static bool copy_members(struct request *copy, const struct request *from)
 {
-    if (s->ptr != NULL && s->ptr >= from && s->ptr <= from + len) {
-        s->ptr = to + (s->ptr - from);
+    if (from->scan != NULL) {
+        copy->scan = ARENA_NEW(&copy->arena, struct json_scan);
+        if (copy->scan == NULL) {
+            return false;
+        }
+        *copy->scan = *from->scan;
     }
+    copy->id = arena_dup(&copy->arena, from->id);
+    copy->model = from->model.ptr != NULL ? arena_dup(&copy->arena, from->model) : SLICE_NULL;
+    copy->model_place = from->model_place;
+    copy->model_start = from->model_start;
+    copy->model_end = from->model_end;
+    copy->stream = from->stream;
+    copy->wants_trailers = from->wants_trailers;
+    copy->max_tokens = from->max_tokens;
+    copy->prompt_bytes = from->prompt_bytes;
+    return origin_copy(copy, from) && copy->id.ptr != NULL &&
+           (from->model.ptr == NULL || copy->model.ptr != NULL);
 }
 
-// Copies head and `body_len` bytes behind it into one allocation of the request's own.
-static bool adopt_input(struct request *request, const struct http_request *head, const char *buf,
-                        size_t head_len, size_t body_len)
+struct request *request_copy(const struct request *from, struct stream *stream)
 {
-    size_t table = head->header_count * sizeof(struct http_header);
-    size_t size = table + head_len + body_len + 1;
-    request->input = malloc(size);
-    if (request->input == NULL) {
-        return false;
+    struct request *copy = request_alloc(from->worker);
+    if (copy == NULL) {
+        return NULL;
     }
-    request->input_size = size;
-    char *copy = request->input + table;
-    memcpy(copy, buf, head_len + body_len);
-    request->head = *head;
-    request->head.headers = (struct http_header *)(void *)request->input;
-    if (table != 0) {
-        memcpy(request->input, head->headers, table);
+    copy->client = stream;
+    stream->request = copy;
+    copy->is_copy = true;
+    copy->started_ns = clock_mono_ns();
+    copy->hold = snapshot_hold_again(from->hold);
+    copy->rule = from->rule;
+    copy->body_buffered = true;
+    copy->body_complete = true;
+    copy->body_replayable = true;
+    if (!input_copy(copy, from) || !copy_members(copy, from)) {
+        request_free(copy);
+        return NULL;
     }
-    struct http_request *own = &request->head;
-    rebase(&own->method_text, buf, head_len, copy);
-    rebase(&own->target, buf, head_len, copy);
-    rebase(&own->path, buf, head_len, copy);
-    rebase(&own->query, buf, head_len, copy);
-    rebase(&own->host, buf, head_len, copy);
-    rebase(&own->authority, buf, head_len, copy);
-    rebase(&own->upgrade, buf, head_len, copy);
-    for (size_t i = 0; i < own->header_count; i++) {
-        rebase(&own->headers[i].name, buf, head_len, copy);
-        rebase(&own->headers[i].value, buf, head_len, copy);
-    }
-    request->body_inline = slice_of(copy + head_len, body_len);
-    return true;
+    return copy;
 }
 
 static void query_of(const struct request *request, struct route_query *query)
@@ -292,6 +301,16 @@ static void query_of(const struct request *request, struct route_query *query)
     };
 }
 
+static void start_attempts(struct request *request)
+{
+    struct stream *stream = request->client;
+    bool mirrored = request->rule->mirror != NULL;
+    attempt_first(request);
+    if (UNLIKELY(mirrored) && stream->request == request) { // it may be gone already
+        mirror_start(request);
+    }
+}
+
 void request_route(struct request *request)
 {
     struct route_query query;
@@ -300,8 +319,8 @@ void request_route(struct request *request)
     request->rule = snapshot_match(request->hold->snapshot, &query, &miss);
     switch (miss) {
     case ROUTE_MISS_NONE:
-        if (secure_admits(request)) {
-            attempt_first(request);
+        if (secure_admits(request) && !filters_answer(request)) {
+            start_attempts(request);
         }
         break;
     case ROUTE_MISS_HOST:
@@ -366,8 +385,9 @@ static bool choose_body(struct request *request)
     }
     const struct http_request *head = &request->head;
     // Who names the model elsewhere needs no look at the body.
-    request->body_buffered = rule->needs_body && request->model_place == MODEL_NOWHERE;
-    if (request->body_buffered && !peek_begin(request)) {
+    request->body_scanned = rule->needs_body && request->model_place == MODEL_NOWHERE;
+    request->body_buffered = request->body_scanned || mirror_wants(request, rule);
+    if (request->body_scanned && !peek_begin(request)) {
         return false;
     }
     if (head->framing == HTTP_FRAMING_LENGTH && head->content_length > body_limit(request)) {
@@ -399,7 +419,7 @@ void request_begin(struct stream *stream, const struct http_request *head, const
     request->body_complete = whole;
     request->wants_trailers = takes_trailers(stream, head);
     request->grpc = is_grpc(stream, head);
-    if (!adopt_input(request, head, buf, head_len, body_len)) {
+    if (!input_adopt(request, head, buf, head_len, body_len)) {
         reply_fault(request, FAULT_INTERNAL, SLICE(""));
         return;
     }
@@ -416,7 +436,8 @@ void request_begin(struct stream *stream, const struct http_request *head, const
         reply_fault(request, FAULT_NOT_READY, SLICE(""));
         return;
     }
-    if (!answer_locally(request) && model_place_of_target(request) && choose_body(request)) {
+    if (!filters_begin(request) && !answer_locally(request) && model_place_of_target(request) &&
+        choose_body(request)) {
         body_start(request);
     }
 }

@@ -87,6 +87,7 @@ struct request {
     uint64_t body_received;   // decoded bytes
     uint64_t body_began_ms;   // of a buffered one
     bool body_buffered; // whole body first, then routing
+    bool body_scanned;  // because a rule looks into it, not only to copy it
     bool body_complete;
     bool body_replayable;  // everything is still here
     bool body_paused;      // window full: the client is not read
@@ -108,12 +109,14 @@ struct request {
 
     // Routing and attempts.
     const struct snap_rule *rule;
+    const struct cors_policy *cors; // of the rule, or of what the path may lead to; NULL = none
     const struct snap_target *target;
     size_t fallback_at; // next fallback to be used
     uint32_t attempts;  // made so far
     uint32_t retries_left;
     bool on_fallback;
     bool moved;         // looked for another endpoint because this one shuts down: once
+    bool is_copy;       // for a mirror: nobody hears the answer (proxy/mirror.h)
     bool retried_stale; // one free retry after a stale keep-alive connection
     uint32_t tried[REQUEST_TRIED_MAX];
     size_t tried_count;
@@ -154,9 +157,10 @@ struct request {
     uint64_t sent_ns;
     uint64_t first_token_ns;
     uint64_t last_event_ns;
-    uint64_t deadline_ms;    // of the route; 0 = none
-    uint64_t phase_ms;       // when the phase began or last made progress
-    uint32_t phase_limit_ms; // 0 = none
+    uint64_t deadline_ms;       // of the route; 0 = none
+    uint64_t token_deadline_ms; // of the route, until the first token; 0 = none
+    uint64_t phase_ms;          // when the phase began or last made progress
+    uint32_t phase_limit_ms;    // 0 = none
     enum fault fault;
 };
 
@@ -166,6 +170,10 @@ struct request {
 // finished (and gone) on return. The caller has set the stream's byte counts.
 void request_begin(struct stream *stream, const struct http_request *head, const char *buf,
                    size_t head_len, size_t body_len, bool whole);
+
+// A copy, for another stream, of a request whose body is complete and still here: routed as it is,
+// and not started. It holds the same snapshot. NULL: out of memory.
+struct request *request_copy(const struct request *from, struct stream *stream);
 
 // The body is wanted now (not paused, not complete).
 bool request_wants_body(const struct request *request);

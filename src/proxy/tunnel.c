@@ -3,6 +3,7 @@
 #include "observe/metrics.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
+#include "proxy/filters.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -10,12 +11,18 @@
 static void render_head(const struct request *request, const struct http_response *response,
                         struct strbuf *head)
 {
+    bool edit = filters_edit_answer(request);
     strbuf_reset(head);
     h1_write_status(head, response->status);
     for (size_t i = 0; i < response->header_count; i++) {
-        if (relay_passes_to_client(&response->headers[i])) {
-            h1_write_header(head, response->headers[i].name, response->headers[i].value);
+        const struct http_header *header = &response->headers[i];
+        if (relay_passes_to_client(header) &&
+            !(edit && filters_drop_answer(request, header->name))) {
+            h1_write_header(head, header->name, header->value);
         }
+    }
+    if (edit) {
+        filters_write_answer(request, head);
     }
     h1_write_header(head, SLICE("connection"), SLICE("upgrade"));
     h1_write_header(head, SLICE("upgrade"), request->head.upgrade);

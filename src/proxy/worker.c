@@ -15,6 +15,7 @@
 #include "observe/metrics.h"
 #include "proxy/admit.h"
 #include "proxy/downstream.h"
+#include "proxy/mirror.h"
 #include "proxy/request.h"
 #include "proxy/upstream.h"
 #include "proxy/warn.h"
@@ -135,7 +136,7 @@ static void tell_own_figures(struct worker *worker)
     } values[] = {
         {METRIC_WORKER_CONNECTIONS_OPEN,
          (double)atomic_load_explicit(&worker->downstream_count, memory_order_relaxed)},
-        {METRIC_WORKER_REQUESTS, (double)worker->request_count},
+        {METRIC_WORKER_REQUESTS, (double)(worker->request_count - worker->mirror_count)},
         {METRIC_WORKER_BUFFERED, (double)worker->buffered_bytes},
         {METRIC_WORKER_TURNS, (double)loop_turns(worker->loop)},
         {METRIC_WORKER_CPU_SECONDS, (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9},
@@ -234,6 +235,7 @@ static void cut_everything(struct worker *worker)
         struct downstream *down = list_first(&worker->downstreams, struct downstream, node);
         down->protocol->cut(down);
     }
+    mirror_cut_all(worker);
     upstream_sweep_idle(worker, true);
 }
 
@@ -279,6 +281,7 @@ static int listen_on(struct worker *worker, const int *fds, struct error *err)
 static void worker_free_parts(struct worker *worker)
 {
     downstream_reap(worker);
+    mirror_reap(worker);
     list_for_each(&worker->free_downstreams, down_node) {
         free(container_of(down_node, struct downstream, node));
     }
@@ -311,6 +314,8 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
     list_init(&worker->free_downstreams);
     list_init(&worker->free_requests);
     list_init(&worker->requests);
+    list_init(&worker->mirrors);
+    list_init(&worker->closed_mirrors);
     upstream_pool_init(&worker->pool);
     strbuf_init(&worker->head, WORKER_HEAD_MAX);
     strbuf_init(&worker->h2_batch, WORKER_BATCH_MAX);

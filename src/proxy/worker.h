@@ -68,6 +68,11 @@ struct worker {
     uint64_t buffered_bytes;     // that requests and client connections hold
     int client_fds; // descriptors from this number on are not for clients
     int kept_fd; // given up to tell a client that files are out (proxy/admit.h); -1: is given up
+    struct list_node mirrors;    // copies that are under way (proxy/mirror.h)
+    struct list_node closed_mirrors; // until the end of the turn
+    struct task reap_mirrors;
+    size_t mirror_count;
+    uint64_t mirror_bytes;
     struct timer housekeeping;
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
     bool leaving;  // answers say that their connection closes

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What happens when an endpoint fails before the client has had a byte."""
 
+import threading
 import time
 
 from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route,
@@ -172,6 +173,98 @@ def test_an_endpoint_that_accepts_nothing_times_out(t):
     headrace = t.headrace({"a.yaml": text})
     for _ in range(4):
         eq(t.chat(headrace.port, model="m").status, 200)
+
+
+def hang(peer):
+    peer.read_request()
+    peer.wait_closed()
+
+
+def test_a_budget_limits_what_may_be_tried_again(t):
+    none = "    retry: {attempts: 5, budget: {percent: 0, minConcurrency: 0}}"
+    headrace, servers = setup(t, [reset_at_once, reset_at_once], route_extra=none)
+    eq(t.chat(headrace.port, model="m").status, 502)
+    eq(sum(len(server.requests) for server in servers), 1)
+    eq(headrace.metrics()["headrace_retries_refused_total"], 1)
+    # What no server has seen burdens none of them, and fallbacks are others.
+    headrace, servers = setup(t, [serve_all(ok_either)], route_extra=none, ports=[free_port()])
+    for _ in range(20):
+        eq(t.chat(headrace.port, model="m").status, 200)
+    good = upstream(t, serve_all(ok_json))
+    bad = upstream(t, reset_at_once)
+    headrace = t.headrace({"a.yaml": "---".join([
+        backend("one", [bad.port]), backend("two", [good.port]),
+        route("r", ["one"], none + "\n    fallbacks: [{name: two}]")])})
+    eq(t.chat(headrace.port, model="m").status, 200)
+
+
+def test_the_budget_is_of_all_that_is_under_way(t):
+    """Two retries may wait for their first token; a third one may not, until one of them has it."""
+    gate = threading.Event()
+    all_there = threading.Barrier(20, timeout=30)
+
+    def bad(peer):
+        peer.read_request()
+        all_there.wait()
+        peer.reset()
+
+    def slow(peer):
+        peer.read_request()
+        gate.wait(30)
+        peer.json()
+
+    headrace, servers = setup(
+        t, [bad, slow], backend_extra="  balancing: {policy: RoundRobin}",
+        route_extra="    retry: {attempts: 1, budget: {percent: 0, minConcurrency: 2}}")
+
+    def run(n):
+        answer = t.chat(headrace.port, model="m")
+        if answer.status == 502:
+            gate.set()  # refused while the others wait
+        return answer.status
+
+    statuses = t.parallel([lambda n=n: run(n) for n in range(40)])
+    counts = headrace.metrics()
+    refused = counts["headrace_retries_refused_total"]
+    assert refused > 0, counts
+    eq(statuses.count(502), refused)
+
+
+def test_a_try_may_have_a_limit_of_its_own(t):
+    headrace, servers = setup(t, [hang, serve_all(ok_either)],
+                              route_extra="    retry: {attempts: 1, perTryTimeout: 200ms}")
+    for stream in (False, True):
+        for _ in range(3):
+            eq(t.chat(headrace.port, model="m", stream=stream).status, 200)
+    eq(len(servers[1].requests), 6)
+    headrace, servers = setup(t, [hang], route_extra="    retry: {perTryTimeout: 200ms}")
+    answer = t.chat(headrace.port, model="m")
+    eq((answer.status, answer.json()["error"]["code"]), (504, "first_token_timeout"))
+
+
+def test_all_tries_together_have_one_for_the_first_token(t):
+    limits = ("    retry: {attempts: 10, perTryTimeout: 150ms}\n"
+              "    timeouts: {firstToken: 400ms}")
+    headrace, servers = setup(t, [hang] * 8, route_extra=limits)
+    for stream in (False, True):
+        answer = t.chat(headrace.port, model="m", stream=stream)
+        eq((answer.status, answer.json()["error"]["code"]), (504, "first_token_timeout"))
+    tries = sum(len(server.requests) for server in servers)
+    assert 2 <= tries <= 6, tries
+
+    # It is no limit on what follows.
+    def slow(peer):
+        peer.read_request()
+        peer.stream_head()
+        for _ in range(6):
+            peer.token("x")
+            time.sleep(0.15)
+        peer.stream_end()
+
+    headrace, _ = setup(t, [slow], route_extra="    timeouts: {firstToken: 400ms}")
+    answer = t.chat(headrace.port, model="m", stream=True)
+    eq(answer.status, 200)
+    eq(len(answer.events()), 7)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,12 @@ SCRIPT = [
     ([post(CHAT, b'{"model":"nobody"}')], [(404, None)]),
     ([post(CHAT, b'{"model":')], [(400, None)]),
     ([post(b"/nowhere", b"{}")], [(404, None)]),
+    ([post(b"/rich", chat(), b"origin: https://a.org\r\ncookie: s=1\r\n")], [(200, RENAMED)]),
+    ([post(b"/rich", chat(stream=True))], [(200, b": wait\n" + SSE + b"data: [DONE]\n\n")]),
+    ([b"OPTIONS /rich HTTP/1.1\r\nhost: x\r\norigin: https://a.org\r\n"
+      b"access-control-request-method: POST\r\n\r\n"], [(204, b"")]),
+    ([b"GET /away/x?y HTTP/1.1\r\nhost: x\r\n\r\n"], [(302, b"")]),
+    ([b"GET /fixed HTTP/1.1\r\nhost: x\r\n\r\n"], [(200, b"fixed")]),
     ([b"GET / HTTP/1.1\r\nbad header\r\n\r\n"], [(400, None)]),
     ([post(CHAT, chat("crowded", stream=True))], [(200, b": wait\n" + SSE + b"data: [DONE]\n\n")]),
     ([post(CHAT, chat("gone"))], [(200, RENAMED)]),
@@ -167,6 +173,28 @@ SCRIPT = [
     ([b"GET / HTTP/1.1\r\nx: %s\r\n" % (b"y" * 40000)], [(431, None)]),
     ([post(CHAT, chat("all retries", model="busy"))], [(404, None)]),
 ]
+RICH = """
+    pathRewrite: {type: ReplaceFullPath, value: /v1/chat/completions}
+    requestHeaders: {set: [{name: x-a, value: b}]}
+    responseHeaders: {add: [{name: x-b, value: c}]}
+    cors: {allowOrigins: [https://a.org]}
+    sessionAffinity: {cookie: {name: s}}
+    mirror: {name: shadow}
+    retry: {attempts: 3}
+"""
+ANSWERS = """
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata: {name: answers}
+spec:
+  rules:
+  - name: away
+    matches: [{path: {value: /away}}]
+    redirect: {scheme: https, path: {type: ReplacePrefixMatch, value: /}}
+  - name: fixed
+    matches: [{path: {value: /fixed}}]
+    fixedResponse: {status: 200, body: fixed}
+"""
 # What may be said instead while calls fail: out of memory or files; nothing left to try.
 ERRORS = (500, 502, 503, 504)
 
@@ -212,7 +240,8 @@ def start(t):
     named = "  models: [{name: m, upstreamName: m-upstream}]\n  balancing: {policy: RoundRobin}\n"
     text = "---".join([backend("named", ports, (), named), backend("any", ports, ()),
                        route("r", ["named"], "    retry: {attempts: 3}"),
-                       route("raw", ["any"], path="/raw")])
+                       route("raw", ["any"], path="/raw"), backend("shadow", ports, ()),
+                       route("rich", ["named"], RICH, path="/rich"), ANSWERS])
     path = os.path.join(t.folder, "plan")
     plan = Plan(path)
     headrace = t.headrace({"a.yaml": text}, ["--workers", "1"], env={"TORTURE_FILE": path},
@@ -247,7 +276,7 @@ def is_well(t, headrace):
         return all([play(headrace.port, pieces, wanted, True) for pieces, wanted in SCRIPT])
     eventually(served, 20, "everything is served again")
     cut_is_seen(headrace.port, False)
-    eventually(lambda: books(t, headrace) == [(0, 0)] * 4, what="books are empty")
+    eventually(lambda: books(t, headrace) == [(0, 0)] * 6, what="books are empty")
 
 
 def test_every_call_fails_once(t):
