@@ -80,7 +80,11 @@ static void write_pick(struct json_object *holder, struct strbuf *out)
     if (count == 0) {
         return;
     }
-    strbuf_printf(out, "    policy %s: %s\n", policy, policy_text(policy));
+    if (json_flag(pick, "session")) {
+        strbuf_add_str(out, "    the session's own endpoint, whatever the costs\n");
+    } else {
+        strbuf_printf(out, "    policy %s: %s\n", policy, policy_text(policy));
+    }
     struct table table;
     table_init(&table, " ENDPOINT >COST >OURS >OTHERS >OWN >DECODING >PRESSURE >WEIGHT "
                        ">REQUESTS >KV >AGE REMARK");
@@ -209,6 +213,10 @@ int explain_text_match(struct json_object *json, struct strbuf *out)
     }
     strbuf_add_char(out, '\n');
     write_connection(json, out);
+    double status = json_number(json, "answer_status", 0);
+    if (status > 0) {
+        strbuf_printf(out, "  answers itself: %.0f\n", status);
+    }
     write_targets(json, "backends", "backend", model, out);
     write_targets(json, "fallbacks", "fallback", model, out);
     return 0;

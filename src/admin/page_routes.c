@@ -94,6 +94,26 @@ static void write_client_auth(const struct snap_rule *rule, struct strbuf *out)
     page_close(out, ']');
 }
 
+// What else it does, by the names of the fields.
+static void write_filters(const struct snap_rule *rule, struct strbuf *out)
+{
+    const struct {
+        const void *set;
+        const char *name;
+    } filters[] = {
+        {rule->path_rewrite, "pathRewrite"},    {rule->request_edit, "requestHeaders"},
+        {rule->response_edit, "responseHeaders"}, {rule->cors, "cors"},
+        {rule->affinity, "sessionAffinity"},    {rule->mirror, "mirror"},
+    };
+    page_open(out, "also", '[');
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        if (filters[i].set != NULL) {
+            page_str(out, "", slice_of_str(filters[i].name));
+        }
+    }
+    page_close(out, ']');
+}
+
 void page_rule(const struct snap_rule *rule, struct strbuf *out)
 {
     page_str(out, "route", rule->route_key);
@@ -112,6 +132,16 @@ void page_rule(const struct snap_rule *rule, struct strbuf *out)
     if (rule->client_auth_count != 0) {
         write_client_auth(rule, out);
     }
+    if (rule->first_token_timeout_ms != 0) {
+        page_num(out, "first_token_timeout_ms", rule->first_token_timeout_ms);
+    }
+    if (rule->per_try_timeout_ms != 0) {
+        page_num(out, "per_try_timeout_ms", rule->per_try_timeout_ms);
+    }
+    if (rule->answer != NULL) {
+        page_num(out, "answer_status", rule->answer->status);
+    }
+    write_filters(rule, out);
 }
 
 static void write_host(const struct snap_host *host, struct strbuf *out)
