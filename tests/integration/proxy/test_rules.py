@@ -195,6 +195,55 @@ def test_paths_are_rewritten_on_the_way(t):
        ["/v1/chat/completions?x=1", "/v1/chat/completions", "/v1/chat/completions?y=2"])
 
 
+def test_a_path_that_names_the_model_is_changed_twice(t):
+    server = upstream(t, serve_all(ok_json))
+    be = """
+apiVersion: headrace.dev/v1alpha1
+kind: ModelBackend
+metadata: {name: be}
+spec:
+  engine: Ollama
+  static: {endpoints: [{address: 127.0.0.1, port: %d}]}
+  models: [{name: m, upstreamName: "org/m 7b"}]
+""" % server.port
+    headrace = t.headrace({"all.yaml": be + "---" + rules("r", """
+  - name: oip
+    matches: [{path: {value: /v2}}]
+    pathRewrite: {type: ReplacePrefixMatch, value: /kserve/v2}
+    backends: [{name: be}]
+""")})
+    eq(t.request(headrace.port, "POST", "/v2/models/m/infer?x=1", body=b"{}").status, 200)
+    eq(server.requests[0].target, "/kserve/v2/models/org%2Fm%207b/infer?x=1")
+
+
+def test_an_upgrade_has_all_of_it_but_no_copy(t):
+    def switch(peer):
+        peer.read_request()
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                  b"Connection: Upgrade\r\nServer: uvicorn\r\nSec-WebSocket-Accept: x\r\n\r\n")
+        peer.send(b"hello")
+        peer.wait_closed()
+
+    server, shadow = upstream(t, switch), upstream(t, serve_all(ok_json))
+    headrace = t.headrace({"all.yaml": "---".join([
+        backend("be", [server.port], ()), backend("shadow", [shadow.port], ()),
+        route("r", ["be"], """
+    requestHeaders: {remove: [Authorization]}
+    responseHeaders: {remove: [Server], add: [{name: x-a, value: b}]}
+    sessionAffinity: {cookie: {name: s}}
+    mirror: {name: shadow}
+""")])})
+    with t.connect(headrace.port) as connection:
+        connection.send(b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
+                        b"Upgrade: websocket\r\nAuthorization: Bearer x\r\n\r\n")
+        head = connection.read_head()
+        eq((head.status, head.headers.get("server"), head.headers.get("x-a")), (101, None, "b"))
+        contains(head.headers["set-cookie"], "s=")
+        eq(head.headers.get("sec-websocket-accept"), "x")
+    eq(server.requests[0].get("authorization"), None)
+    eq(shadow.requests, [])
+
+
 APP = "https://app.example.com"
 CORS = """
     cors:
