@@ -13,6 +13,7 @@ static const struct slice ours[] = {
     SLICE("proxy-authorization"),
     SLICE("proxy-connection"),
     SLICE("te"),
+    SLICE("traceparent"),
     SLICE("trailer"),
     SLICE("transfer-encoding"),
     SLICE("upgrade"),

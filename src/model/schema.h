@@ -113,7 +113,7 @@ struct schema_object {
 
 #define SCHEMA_CHECK_HEADER_NAME_MESSAGE                                                     \
     "what frames a message or belongs to a connection, Host, the forwarded fields, "         \
-    "X-Request-Id and Accept-Encoding are Headrace's own and cannot be changed here"
+    "Traceparent, X-Request-Id and Accept-Encoding are Headrace's own and cannot be changed here"
 
 struct schema_reader {
     struct arena *arena;

@@ -313,7 +313,7 @@ OBJECTS = [
     *[("header field %s" % name, _does(requestHeaders={"set": [{"name": name, "value": "x"}]}),
        "cannot be changed here")
       for name in ("Host", "TRANSFER-ENCODING", "content-length", "X-Forwarded-Anything", "te",
-                   "Connection", "forwarded", "x-request-id")],
+                   "Connection", "forwarded", "x-request-id", "Traceparent")],
     ("header field to remove that is ours", _does(responseHeaders={"remove": ["Keep-Alive"]}),
      "cannot be changed here"),
     ("header field set twice", _does(requestHeaders={"set": [{"name": "a", "value": "1"},
