@@ -3,8 +3,8 @@
 
 import time
 
-from common import (backend, eq, eventually, free_port, main, ok_either, ok_json, route, serve_all,
-                    upstream)
+from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route,
+                    serve_all, upstream)
 
 
 def key(result):
@@ -89,6 +89,23 @@ def test_bodies_that_no_rule_looks_into(t):
     eq(t.request(headrace.port, "POST", "/v1/x", body=b"x" * 3000000).status, 200)
     eq([len(r.body) for r in servers[0].requests[5:]], [9000, 3000000])
     eq(headrace.metrics()[key("dropped")], 2)
+
+
+def test_forms_that_come_whole_are_copied_and_others_stream(t):
+    form = (b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%s\r\n'
+            b"--b--\r\n")
+    fields = {"content-type": "multipart/form-data; boundary=b", "x-request-id": "whole"}
+    headrace, servers = mirrored(t, serve_all(ok_json), serve_all(ok_json), ", model: big")
+    eq(t.request(headrace.port, "POST", "/v1/audio/transcriptions", headers=fields,
+                 body=form % b"abc").status, 200)
+    settled(headrace, "answered", 1)
+    contains(servers[1].requests[0].body, b"\r\n\r\nbig\r\n")
+    fields["x-request-id"] = "streams"
+    eq(t.request(headrace.port, "POST", "/v1/audio/transcriptions", headers=fields,
+                 body=form % (b"x" * 500000)).status, 200)
+    eq([r.get("x-request-id") for r in servers[0].requests], ["whole", "streams"])
+    eq(headrace.metrics()[key("dropped")], 1)
 
 
 def test_a_mirror_that_hangs_slows_nobody_and_stops_nobody(t):

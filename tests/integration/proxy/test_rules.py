@@ -145,6 +145,25 @@ def test_a_location_has_nothing_of_the_client_that_could_break_it(t):
     eq(answer.headers.get("location"), "https://a.org" + long_path)
 
 
+def test_behind_a_trusted_proxy_the_scheme_is_the_clients(t):
+    server = upstream(t, serve_all(ok_json))
+    text = backend("be", [server.port]) + "---" + route("r", ["be"], """
+    sessionAffinity: {cookie: {name: s}}
+""") + "---" + rules("away", """
+  - name: host
+    matches: [{path: {value: /host}}]
+    redirect: {hostname: b.org}
+""")
+    for args, scheme in (((), "http"), (("--trusted-proxies", "127.0.0.0/8"), "https")):
+        headrace = t.headrace({"r.yaml": text}, args)
+        fields = {"host": "a.org", "x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.1"}
+        answer = t.request(headrace.port, "GET", "/host/x", headers=fields)
+        eq(answer.headers.get("location"), scheme + "://b.org/host/x")
+        cookie = t.chat(headrace.port, model="m", headers=fields).headers["set-cookie"]
+        eq(cookie.endswith("; Secure"), scheme == "https", cookie)
+        headrace.stop()
+
+
 def test_fixed_answers(t):
     headrace = t.headrace({"r.yaml": rules("r", """
   - name: closed
