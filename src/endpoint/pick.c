@@ -489,6 +489,17 @@ static bool choose_by_weight(const struct scan *scan, const struct endpoint_set 
     return chosen->endpoint != NULL;
 }
 
+// May it have the session? While it warms up, sessions by hash come to it one by one, each for
+// good.
+static bool takes_session(const struct affinity *affinity, const struct view *view)
+{
+    if (affinity->by_hash && view->warmth < 1 &&
+        (double)(affinity->hash & 0xfffff) * 0x1p-20 >= view->warmth) {
+        return false;
+    }
+    return view->tier <= PICK_SKIP_WARMING;
+}
+
 // The endpoint to which the session belongs, or the next in the order of its draws that is well and
 // not loaded beyond its bound. False: none is.
 static bool choose_held(const struct scan *scan, const struct endpoint_set *set,
@@ -512,7 +523,7 @@ static bool choose_held(const struct scan *scan, const struct endpoint_set *set,
         uint32_t weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
         double bound = affinity_bound(requests, (double)weight / (double)weights);
         double draw = affinity_draw(affinity->hash, endpoint, weight);
-        if (view.tier == TIER_FREE && load_requests(view.load) < bound && draw > best) {
+        if (takes_session(affinity, &view) && load_requests(view.load) < bound && draw > best) {
             best = draw;
             *chosen = view;
         }

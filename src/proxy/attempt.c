@@ -227,13 +227,19 @@ static void drop_current(struct request *request)
     request->status = 0;
 }
 
+static bool was_left(const struct request *request)
+{
+    const struct endpoint *last = request->reservation.endpoint;
+    return last != NULL && health_is_leaving(last, worker_now_ms(request->worker));
+}
+
 // Another endpoint of the target, as far as its retry budget goes. What no server has seen adds
-// nothing to their load, and is always fine.
+// nothing to their load, and a server that shuts down says nothing of its siblings: always fine.
 static bool pick_retry(struct request *request, const struct snap_target *target, uint32_t why,
                        struct reservation *ret)
 {
     struct backend_state *state = target->backend->state;
-    bool counts = why != SNAP_RETRY_CONNECT_FAILURE;
+    bool counts = why != SNAP_RETRY_CONNECT_FAILURE && !was_left(request);
     if (counts && !retry_budget_take(state, &request->rule->retry_budget)) {
         metrics_add(request->worker->metrics, METRIC_RETRIES_REFUSED, 1);
         return false;

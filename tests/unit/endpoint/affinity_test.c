@@ -204,6 +204,27 @@ static void a_tag_leads_back_to_its_endpoint_and_no_other_text_does(void **state
     }
 }
 
+static void sessions_come_one_by_one_to_an_endpoint_that_warms_up(void **state)
+{
+    struct world *w = *state;
+    bool there[1000] = {false};
+    unsigned counts[3] = {0};
+    pods(w, 1, 4, 99);
+    health_warm(at(w, 0), 100000, NOW);
+    for (unsigned step = 0; step < 3; step++) {
+        w->request.now_ms = NOW + 20000 + step * 40000;
+        for (unsigned s = 0; s < 1000; s++) {
+            bool now = home(w, s) == at(w, 0);
+            assert_true(now || !there[s]); // who came stays
+            assert_true(now == (home(w, s) == at(w, 0)));
+            there[s] = now;
+            counts[step] += now;
+        }
+    }
+    assert_true(counts[0] > 0 && counts[0] < counts[1] && counts[1] < counts[2]);
+    assert_in_range(counts[2], 190, 310); // all of its share, when it is warm
+}
+
 static void the_wanted_endpoint_is_taken_while_it_is_well(void **state)
 {
     struct world *w = *state;
@@ -256,6 +277,7 @@ int main(void)
         TEST(a_session_that_floods_is_spread),
         TEST(few_requests_stay_together_whatever_the_share),
         TEST(a_tag_leads_back_to_its_endpoint_and_no_other_text_does),
+        TEST(sessions_come_one_by_one_to_an_endpoint_that_warms_up),
         TEST(the_wanted_endpoint_is_taken_while_it_is_well),
         TEST(explanations_say_so),
     };
