@@ -1,21 +1,10 @@
 // Picking an endpoint and reserving it, in one step.
-//
-// A reservation is the request's share of an endpoint's books: one outstanding request, and its
-// uncached prompt tokens until the first token came. Its owner releases it exactly once; a
-// zero-initialised reservation is empty and every call on it is harmless.
 #pragma once
 
 #include "base/macros.h"
 #include "base/rand.h"
 #include "endpoint/affinity.h"
-#include "endpoint/retry_budget.h"
-
-struct reservation {
-    struct endpoint *endpoint; // pinned by its books until released; NULL = empty
-    uint64_t tokens;           // uncached prompt tokens still in the books
-    // A place in this backend's retry budget, until the first token; NULL = none.
-    struct backend_state *retry_of;
-};
+#include "endpoint/reservation.h"
 
 // Why an endpoint stands behind others whatever it costs; the worse, the later.
 // X(enum, name in pages, text)
@@ -98,9 +87,3 @@ MUST_CHECK int pick_preview(struct backend_state *backend, const struct pick_req
 
 // Fills sample->digest from the rest of the sample. endpoint_sample_write calls it.
 void pick_digest(struct endpoint_sample *sample);
-
-// The prompt was processed: its tokens leave the books, a retry gives its place back. Idempotent.
-void reservation_first_token(struct reservation *reservation);
-
-// Ends it: everything leaves the books, the endpoint is unpinned. Idempotent.
-void reservation_release(struct reservation *reservation);
