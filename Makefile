@@ -160,7 +160,7 @@ cov: ## line coverage of the unit and integration tests (gcov)
 
 check: lint test asan tsan fuzz ## what CI runs, but for e2e
 
-bench: all ## CPU, system calls and memory beside nginx and HAProxy, in one run
+bench: all ## CPU, latency, system calls and memory beside other proxies, in one run
 	$(Q)BUILD=$(BUILD) tests/bench/run $(BENCH_ARGS)
 
 test-clients: all ## the official OpenAI client against Headrace (node and npm; no root)
