@@ -32,6 +32,7 @@ http {{
     }}
     ssl_certificate {pem};
     ssl_certificate_key {pem};
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:tls:10m;
     http2_max_requests 1000000000;
     server {{
@@ -335,7 +336,7 @@ class Envoy(Proxy):
 
     def version(self):
         out = subprocess.run([self.program(), "--version"], capture_output=True, text=True).stdout
-        parts = out.strip().split("/")
+        parts = out.partition("version:")[2].strip().split("/")  # commit/version/state/kind
         return parts[1] if len(parts) > 1 else ""
 
     def command(self):
