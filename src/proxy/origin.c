@@ -5,12 +5,6 @@
 
 enum { OWN_FORWARDED_MAX = 512 };
 
-// What the peer spoke with us.
-static struct slice scheme_of(const struct request *request)
-{
-    return request->client->who->is_tls ? SLICE("https") : SLICE("http");
-}
-
 // The peer is a proxy of ours: it is believed who the client is.
 static void note_forwarded(struct request *request, const struct ip *peer)
 {
@@ -21,7 +15,7 @@ static void note_forwarded(struct request *request, const struct ip *peer)
         return; // as from a stranger
     }
     forwarded_read(head->headers, head->header_count, peer,
-                   &request->worker->config->trusted_proxies, scheme_of(request),
+                   &request->worker->config->trusted_proxies, request_scheme(request),
                    head->authority, &from);
     forwarded_write(&from, &request->arena, fields);
     char text[IP_TEXT_MAX];
@@ -115,7 +109,7 @@ static void write_own(const struct request *request, struct strbuf *out)
     const struct slice parts[] = {
         v6 ? SLICE("for=\"[") : SLICE("for="), peer, v6 ? SLICE("]\"") : SLICE(""),
         host.len != 0 ? SLICE(";host=\"") : SLICE(""), host,
-        host.len != 0 ? SLICE("\";proto=") : SLICE(";proto="), scheme_of(request),
+        host.len != 0 ? SLICE("\";proto=") : SLICE(";proto="), request_scheme(request),
     };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         if (parts[i].len > sizeof(text) - len) {
@@ -135,8 +129,7 @@ void origin_write(const struct request *request, struct strbuf *out)
     struct slice host = fields != NULL ? fields->host : request->head.authority;
     h1_write_header(out, SLICE("x-forwarded-for"),
                     fields != NULL ? fields->forwarded_for : request->client_address);
-    h1_write_header(out, SLICE("x-forwarded-proto"),
-                    fields != NULL ? fields->proto : scheme_of(request));
+    h1_write_header(out, SLICE("x-forwarded-proto"), request_scheme(request));
     if (host.len != 0) {
         h1_write_header(out, SLICE("x-forwarded-host"), host);
     }
