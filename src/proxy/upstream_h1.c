@@ -606,6 +606,9 @@ static void upstream_on_io(struct io *io, uint32_t events, void *arg)
         }
         return;
     }
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        up->hung_up = true;
+    }
     if (up->state == UPSTREAM_CONNECTING) {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0 || !finish_connect(up)) {
             return;
@@ -616,9 +619,6 @@ static void upstream_on_io(struct io *io, uint32_t events, void *arg)
             return;
         }
         events |= EPOLLOUT;
-    }
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
-        up->hung_up = true;
     }
     if ((events & EPOLLOUT) != 0) {
         upstream_send(&up->exchange);

@@ -47,6 +47,7 @@ static void client_close(struct h2_client *client, enum fault fault, int connect
         return;
     }
     retire(client);
+    list_remove(&client->all_node); // a request that hears of it below may sweep what idles
     client->state = H2_CLIENT_CLOSED;
     nghttp2_session_del(client->session);
     client->session = NULL;
@@ -67,7 +68,6 @@ static void client_close(struct h2_client *client, enum fault fault, int connect
             relay_on_broken(request, fault);
         }
     }
-    list_remove(&client->all_node);
     endpoint_unref(worker->config->endpoints, client->endpoint);
     strbuf_fini(&client->out);
     h2_head_fini(&client->head);
@@ -169,7 +169,6 @@ static bool take_bytes(struct h2_client *client, const char *data, size_t len)
 static void client_read(struct h2_client *client)
 {
     char *data = worker_receive_buffer(client->worker);
-    client->readable = false;
     for (int i = 0; i < READS_A_TURN; i++) {
         ssize_t n = transport_recv(&client->transport, data, SCRATCH_SIZE);
         if (n == -EAGAIN) {
@@ -183,7 +182,9 @@ static void client_read(struct h2_client *client)
         if (!take_bytes(client, data, (size_t)n)) {
             return;
         }
-        if (transport_is_drained(&client->transport, (size_t)n, SCRATCH_SIZE)) {
+        // A short read means that the socket is empty, but the end may have been told of already.
+        if (transport_is_drained(&client->transport, (size_t)n, SCRATCH_SIZE) &&
+            !client->hung_up) {
             (void)flush(client);
             return;
         }
@@ -383,6 +384,7 @@ static void on_io(struct io *io, uint32_t events, void *arg)
 {
     (void)io;
     struct h2_client *client = arg;
+    client->hung_up = client->hung_up || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     if (client->state == H2_CLIENT_CONNECTING) {
         // What is to be sent leaves at the end of the turn.
         if (client->connected) {
@@ -407,7 +409,7 @@ void upstream_h2_sweep(struct worker *worker, bool all)
     list_for_each(&worker->h2_all, node) {
         struct h2_client *client = container_of(node, struct h2_client, all_node);
         bool removed = atomic_load_explicit(&client->endpoint->removed, memory_order_relaxed);
-        if (client->exchange_count == 0 &&
+        if (client->exchange_count == 0 && !client->receiving &&
             (all || removed || client->leaving || now - client->idle_since_ms >= IDLE_MS)) {
             (void)nghttp2_session_terminate_session(client->session, NGHTTP2_NO_ERROR);
             if (flush(client)) {

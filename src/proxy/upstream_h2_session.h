@@ -36,7 +36,7 @@ struct h2_client {
     bool receiving; // inside nghttp2: nothing is sent and nothing is freed
     bool leaving;   // takes no new exchange
     bool settled;   // the server has said how many streams it takes
-    bool readable;
+    bool hung_up;   // the server has sent its last byte, read or not
     enum fault doomed; // to be closed when nghttp2 has returned; FAULT_NONE: not
 };
 

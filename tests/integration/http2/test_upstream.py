@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Connections to servers that speak HTTP/2: how many, what happens when they end, and windows."""
 
+import socket
 import threading
 import time
 
@@ -42,6 +43,22 @@ def test_a_full_connection_opens_another(t):
     go.set()
     for ask in asks:
         eq(ask.rest(), token("b"))
+
+
+def test_the_end_that_comes_with_the_last_bytes_is_seen(t):
+    """A frame and the FIN in one segment: epoll tells of both at once, and never again."""
+    def hang_up(call):
+        call.body()
+        sock = call.stream.conn.sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        call.stream.conn.send_frame(http2.WINDOW_UPDATE, 0, 0, b"\0\0\0\1")
+        sock.shutdown(socket.SHUT_WR)
+
+    case = Case(t, "h1", "h2", [hang_up, lambda call: (call.body(), respond(call, 200, b"here"))],
+                backend_extra="  balancing: {policy: RoundRobin}\n",
+                route_extra="    retry: {attempts: 3}\n", args=ONE_WORKER)
+    for _ in range(4):
+        eq(case.chat().rest(), b"here")
 
 
 def test_the_servers_limit_of_streams_is_kept(t):

@@ -4,6 +4,7 @@ may end a stream or a connection; it never leaves a client waiting, and nothing 
 
 HEADRACE_TORTURE_STEP=n takes every n-th call only (default 3)."""
 
+import collections
 import os
 import sys
 
@@ -21,9 +22,20 @@ CHAT = "/v1/chat/completions"
 HEAD = [(":method", "POST"), (":scheme", "http"), (":authority", "a")]
 
 
+dropped = collections.Counter()  # by the id of the request
+
+
 def serve(call):
     body = call.body()
-    if b'"stream":true' in body:
+    if b"gone" in body and dropped[call.fields["x-request-id"]] < 2:
+        # With the connection goes the request, and its next attempt is made while that one closes;
+        # the second time no other connection is there, so it needs a socket.
+        dropped[call.fields["x-request-id"]] += 1
+        if hasattr(call, "stream"):
+            call.stream.conn.close()
+        else:
+            call.break_off()
+    elif b'"stream":true' in body:
         stream_words(call, ["a", "b", "c"])
     elif b"large" in body:
         respond(call, 200, b"y" * BIG)
@@ -43,6 +55,7 @@ SCRIPT = [
     (CHAT, [], [b'{"model":"m","x":"large"}'], 200),
     (CHAT, [("te", "trailers")], [b'{"model":', b'"m","x":"', b"p" * BIG, b'"}'], 200),
     ("/raw", [("te", "trailers")], [b"x" * BIG, b"y" * BIG, b"z" * (2 * BIG)], 200),
+    (CHAT, [], [b'{"model":"m","x":"gone"}'], 200),
     (CHAT, [], [b'{"model":"none"}'], 404),
 ]
 ERRORS = ("500", "502", "503", "504")
