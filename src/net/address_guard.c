@@ -1,10 +1,8 @@
 #include "net/address_guard.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 
 #define V4(a, b, c, d)                                              \
@@ -16,7 +14,7 @@
 enum { V4_BITS = 96 };
 
 static const struct {
-    struct address_range range;
+    struct cidr range;
     enum address_class class;
 } special[] = {
     // Before the ranges that they lie in.
@@ -61,102 +59,39 @@ const char *address_class_text(enum address_class class)
     return "an ordinary address";
 }
 
-static bool in_range(const struct address_bytes *address, const struct address_range *range)
-{
-    unsigned whole = range->bits / 8;
-    unsigned rest = range->bits % 8;
-    if (memcmp(address->b, range->first.b, whole) != 0) {
-        return false;
-    }
-    uint8_t mask = (uint8_t)(0xff00U >> rest);
-    return rest == 0 || ((address->b[whole] ^ range->first.b[whole]) & mask) == 0;
-}
-
 // Forms of IPv6 that carry an IPv4 address, and who reads them as one: RFC 4291 section 2.5.5 (the
 // second is deprecated, and the kernel knows it no more), and the prefix of NAT64 (RFC 6052).
-static void unwrap_v4(struct address_bytes *address)
+static struct ip unwrap_v4(struct ip ip)
 {
-    static const struct address_range forms[] = {
-        {{{0}}, 96},
-        {{{0, 0x64, 0xff, 0x9b}}, 96},
+    static const struct cidr forms[] = {
+        {{{0}}, V4_BITS},
+        {{{0, 0x64, 0xff, 0x9b}}, V4_BITS},
     };
-    static const struct address_bytes mapped = V4(0, 0, 0, 0);
     // ::0 and ::1 are addresses of their own.
-    static const struct address_range own = {{{0}}, 127};
+    static const struct cidr own = {{{0}}, 127};
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
-        if (in_range(address, &forms[i]) && !in_range(address, &own)) {
-            memcpy(address->b, mapped.b, 12);
+        if (cidr_contains(&forms[i], &ip) && !cidr_contains(&own, &ip)) {
+            return ip_of_v4(ip.bytes + V4_BITS / 8);
         }
     }
+    return ip;
 }
 
-static bool to_bytes(const struct sockaddr *address, struct address_bytes *ret, uint16_t *ret_port)
+// What it means to who connects to it. False: no IP address.
+static bool ip_meant(const struct sockaddr *address, struct ip *ret)
 {
-    if (address->sa_family == AF_INET) {
-        static const struct address_bytes mapped = V4(0, 0, 0, 0);
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-        *ret = mapped;
-        memcpy(ret->b + 12, &in->sin_addr, 4);
-        *ret_port = ntohs(in->sin_port);
-        return true;
+    struct ip ip;
+    if (ip_of_sockaddr(address, &ip) != 0) {
+        return false;
     }
-    if (address->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
-        memcpy(ret->b, &in6->sin6_addr, 16);
-        *ret_port = ntohs(in6->sin6_port);
-        unwrap_v4(ret);
-        return true;
-    }
-    return false;
+    *ret = unwrap_v4(ip);
+    return true;
 }
 
 // ---- filling ------------------------------------------------------------------------------------
 
-static bool parse_address(struct slice text, struct address_range *ret)
-{
-    char buf[INET6_ADDRSTRLEN];
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (text.len >= sizeof(buf)) {
-        return false;
-    }
-    memcpy(buf, text.ptr, text.len);
-    buf[text.len] = '\0';
-    ret->bits = 128;
-    if (inet_pton(AF_INET, buf, &v4) == 1) {
-        struct address_bytes mapped = V4(0, 0, 0, 0);
-        memcpy(mapped.b + 12, &v4, 4);
-        ret->first = mapped;
-        return true;
-    }
-    if (inet_pton(AF_INET6, buf, &v6) == 1) {
-        memcpy(ret->first.b, &v6, 16);
-        return true;
-    }
-    return false;
-}
-
-static bool parse_range(struct slice text, struct address_range *ret)
-{
-    const char *slash = text.len != 0 ? memchr(text.ptr, '/', text.len) : NULL;
-    size_t len = slash != NULL ? (size_t)(slash - text.ptr) : text.len;
-    if (len == 0 || !parse_address(slice_first(text, len), ret)) {
-        return false;
-    }
-    if (slash == NULL) {
-        return true;
-    }
-    bool is_v4 = memchr(text.ptr, ':', len) == NULL;
-    uint64_t bits;
-    if (slice_to_u64(slice_skip(text, len + 1), &bits) != 0 || bits > (is_v4 ? 32 : 128)) {
-        return false;
-    }
-    ret->bits = (unsigned)bits + (is_v4 ? V4_BITS : 0);
-    return true;
-}
-
 // Adds the ranges of a class; none for a word that is not one.
-static size_t ranges_of_word(struct slice word, struct address_range *out)
+static size_t ranges_of_word(struct slice word, struct cidr *out)
 {
     enum address_class class = ADDRESS_ORDINARY;
     if (slice_eq(word, SLICE("loopback"))) {
@@ -175,12 +110,12 @@ static size_t ranges_of_word(struct slice word, struct address_range *out)
 
 static int allow_one(struct address_guard *guard, struct slice part, struct error *err)
 {
-    struct address_range found[ARRAY_LEN(special)];
+    struct cidr found[ARRAY_LEN(special)];
     size_t count = ranges_of_word(part, found);
     if (count == 0 && slice_eq(part, SLICE("none"))) {
         return 0;
     }
-    if (count == 0 && parse_range(part, &found[0])) {
+    if (count == 0 && cidr_parse_around(part, &found[0], NULL) == 0) {
         count = 1;
     }
     if (count == 0) {
@@ -218,27 +153,23 @@ int address_guard_allow(struct address_guard *guard, struct slice list, struct e
 void address_guard_add_own(struct address_guard *guard, const struct sockaddr_storage *address,
                            uint16_t port)
 {
-    struct address_bytes bytes;
-    uint16_t unused;
-    if (guard->own_count == ARRAY_LEN(guard->own) ||
-        !to_bytes((const struct sockaddr *)address, &bytes, &unused)) {
-        return;
+    static const struct ip any4 = V4(0, 0, 0, 0);
+    static const struct ip any6 = {{0}};
+    struct ip ip;
+    if (guard->own_count < ARRAY_LEN(guard->own) &&
+        ip_meant((const struct sockaddr *)address, &ip)) {
+        guard->own[guard->own_count].address = ip;
+        guard->own[guard->own_count].port = port;
+        guard->own[guard->own_count].is_any = ip_eq(&ip, &any4) || ip_eq(&ip, &any6);
+        guard->own_count++;
     }
-    static const struct address_bytes any4 = V4(0, 0, 0, 0);
-    static const struct address_bytes any6 = {{0}};
-    guard->own[guard->own_count].address = bytes;
-    guard->own[guard->own_count].port = port;
-    guard->own[guard->own_count].is_any = memcmp(&bytes, &any4, sizeof(bytes)) == 0 ||
-                                          memcmp(&bytes, &any6, sizeof(bytes)) == 0;
-    guard->own_count++;
 }
 
 void address_guard_add_local(struct address_guard *guard, const struct sockaddr *address)
 {
-    struct address_bytes bytes;
-    uint16_t port;
-    if (guard->local_count < ARRAY_LEN(guard->locals) && to_bytes(address, &bytes, &port)) {
-        guard->locals[guard->local_count++] = bytes;
+    struct ip ip;
+    if (guard->local_count < ARRAY_LEN(guard->locals) && ip_meant(address, &ip)) {
+        guard->locals[guard->local_count++] = ip;
     }
 }
 
@@ -258,10 +189,10 @@ void address_guard_learn_locals(struct address_guard *guard)
 
 // ---- asking -------------------------------------------------------------------------------------
 
-static enum address_class class_of(const struct address_bytes *address)
+static enum address_class class_of(const struct ip *ip)
 {
     for (size_t i = 0; i < ARRAY_LEN(special); i++) {
-        if (in_range(address, &special[i].range)) {
+        if (cidr_contains(&special[i].range, ip)) {
             return special[i].class;
         }
     }
@@ -269,27 +200,21 @@ static enum address_class class_of(const struct address_bytes *address)
 }
 
 // The kernel takes a connection to the wildcard address as one to the loopback.
-static bool is_here(const struct address_guard *guard, const struct address_bytes *address)
+static bool is_here(const struct address_guard *guard, const struct ip *ip)
 {
-    enum address_class class = class_of(address);
-    if (class == ADDRESS_LOOPBACK || class == ADDRESS_NO_HOST) {
-        return true;
+    enum address_class class = class_of(ip);
+    bool here = class == ADDRESS_LOOPBACK || class == ADDRESS_NO_HOST;
+    for (size_t i = 0; i < guard->local_count && !here; i++) {
+        here = ip_eq(ip, &guard->locals[i]);
     }
-    for (size_t i = 0; i < guard->local_count; i++) {
-        if (memcmp(address, &guard->locals[i], sizeof(*address)) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return here;
 }
 
-static bool is_own(const struct address_guard *guard, const struct address_bytes *address,
-                   uint16_t port)
+static bool is_own(const struct address_guard *guard, const struct ip *ip, uint16_t port)
 {
     for (size_t i = 0; i < guard->own_count; i++) {
         if (port == guard->own[i].port &&
-            (guard->own[i].is_any ? is_here(guard, address)
-                                  : memcmp(address, &guard->own[i].address, 16) == 0)) {
+            (guard->own[i].is_any ? is_here(guard, ip) : ip_eq(ip, &guard->own[i].address))) {
             return true;
         }
     }
@@ -299,20 +224,21 @@ static bool is_own(const struct address_guard *guard, const struct address_bytes
 enum address_class address_guard_check(const struct address_guard *guard,
                                        const struct sockaddr_storage *address)
 {
-    struct address_bytes bytes;
-    uint16_t port;
+    struct ip ip;
     if (guard == NULL) {
         return ADDRESS_ORDINARY;
     }
-    if (!to_bytes((const struct sockaddr *)address, &bytes, &port)) {
+    if (!ip_meant((const struct sockaddr *)address, &ip)) {
         return ADDRESS_NO_HOST;
     }
-    if (is_own(guard, &bytes, port)) {
+    // The port lies at the same place in both families.
+    if (is_own(guard, &ip, ntohs(((const struct sockaddr_in *)address)->sin_port))) {
         return ADDRESS_OWN;
     }
-    enum address_class class = class_of(&bytes);
+    enum address_class class = class_of(&ip);
     for (size_t i = 0; i < guard->allowed_count && class != ADDRESS_ORDINARY; i++) {
-        if (in_range(&bytes, &guard->allowed[i])) {
+        // ::/0 says that everything is allowed; what is IPv4 is a matter of how it was written.
+        if (cidr_contains_mapped(&guard->allowed[i], &ip)) {
             class = ADDRESS_ORDINARY;
         }
     }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "net/cidr.h"
 
 enum address_class {
     ADDRESS_ORDINARY,   // a host like any other, private ranges included: that is where pods are
@@ -26,34 +27,24 @@ enum address_class {
 // "a loopback address", for messages.
 const char *address_class_text(enum address_class class);
 
-// Every address as IPv6; IPv4 as ::ffff:a.b.c.d.
-struct address_bytes {
-    uint8_t b[16];
-};
-
-struct address_range {
-    struct address_bytes first;
-    unsigned bits;
-};
-
 enum { ADDRESS_GUARD_RANGES_MAX = 32, ADDRESS_GUARD_OWN_MAX = 16, ADDRESS_GUARD_LOCALS_MAX = 64 };
 
 struct address_guard {
-    struct address_range allowed[ADDRESS_GUARD_RANGES_MAX];
+    struct cidr allowed[ADDRESS_GUARD_RANGES_MAX];
     size_t allowed_count;
     struct {
-        struct address_bytes address;
+        struct ip address;
         uint16_t port;
         bool is_any; // listens on every address of this machine
     } own[ADDRESS_GUARD_OWN_MAX];
     size_t own_count;
-    struct address_bytes locals[ADDRESS_GUARD_LOCALS_MAX]; // addresses of this machine
+    struct ip locals[ADDRESS_GUARD_LOCALS_MAX]; // addresses of this machine
     size_t local_count;
 };
 
 // A zero-initialised guard allows ordinary addresses only. Adds what `list` says, parts separated
 // by commas: "loopback", "link-local", "none" (adds nothing), an address, or a range in CIDR
-// notation. 0, or -EINVAL with the text; nothing was added then.
+// notation; ::/0 is everything, IPv4 included. 0, or -EINVAL with the text; nothing was added then.
 MUST_CHECK int address_guard_allow(struct address_guard *guard, struct slice list,
                                    struct error *err);
 

@@ -22,6 +22,9 @@ struct cidr_list {
 // two is not what was meant. 0 or -EINVAL with a text.
 MUST_CHECK int cidr_parse(struct slice text, struct cidr *ret_range, struct error *err);
 
+// The same, but takes an address for the range around it: what it has beyond the prefix is cleared.
+MUST_CHECK int cidr_parse_around(struct slice text, struct cidr *ret_range, struct error *err);
+
 // Adds the ranges of a list that commas separate, white space around them allowed; all or none. 0,
 // -EINVAL, -E2BIG (over CIDR_LIST_MAX) or -ENOMEM, with a text.
 MUST_CHECK int cidr_list_add(struct cidr_list *list, struct slice text, struct error *err);
@@ -30,4 +33,8 @@ void cidr_list_fini(struct cidr_list *list);
 // An IPv6 range that is shorter than the mapped prefix (::/0) holds no IPv4 address: who trusts it
 // had IPv6 in mind.
 bool cidr_contains(const struct cidr *range, const struct ip *ip);
+
+// IPv4 addresses are in the IPv6 ranges that their mapped form is in: ::/0 holds everything.
+bool cidr_contains_mapped(const struct cidr *range, const struct ip *ip);
+
 bool cidr_list_contains(const struct cidr_list *list, const struct ip *ip);

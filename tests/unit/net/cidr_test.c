@@ -92,6 +92,27 @@ static void ranges_hold_what_they_should(void **state)
     }
 }
 
+static void a_range_may_be_named_by_any_of_its_addresses(void **state)
+{
+    (void)state;
+    struct cidr around, range;
+    assert_int_equal(cidr_parse_around(SLICE("10.1.2.3/15"), &around, NULL), 0);
+    assert_int_equal(cidr_parse(SLICE("10.0.0.0/15"), &range, NULL), 0);
+    assert_true(ip_eq(&around.first, &range.first) && around.bits == range.bits);
+    assert_int_equal(cidr_parse_around(SLICE("10.1.2.3/33"), &around, NULL), -EINVAL);
+}
+
+static void mapped_addresses_are_in_ranges_of_ipv6_where_that_is_meant(void **state)
+{
+    (void)state;
+    struct cidr range;
+    struct ip v4 = address("203.0.113.9");
+    assert_int_equal(cidr_parse(SLICE("::/0"), &range, NULL), 0);
+    assert_true(cidr_contains_mapped(&range, &v4) && !cidr_contains(&range, &v4));
+    assert_int_equal(cidr_parse(SLICE("8000::/1"), &range, NULL), 0);
+    assert_false(cidr_contains_mapped(&range, &v4));
+}
+
 static void mistakes_are_refused(void **state)
 {
     (void)state;
@@ -137,6 +158,8 @@ int main(void)
         cmocka_unit_test(addresses_have_one_form),
         cmocka_unit_test(sockets_addresses_are_read),
         cmocka_unit_test(ranges_hold_what_they_should),
+        cmocka_unit_test(a_range_may_be_named_by_any_of_its_addresses),
+        cmocka_unit_test(mapped_addresses_are_in_ranges_of_ipv6_where_that_is_meant),
         cmocka_unit_test(mistakes_are_refused),
         cmocka_unit_test(lists_add_up_or_stay),
     };
