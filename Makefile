@@ -96,7 +96,7 @@ $(BUILD)/tests/integration/%: tests/integration/%.c $(LIB)
 TORTURE := $(BUILD)/tests/integration/torture/torture_driver
 TORTURE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(call prog_src,headrace))
 TORTURE_CALLS := malloc calloc realloc aligned_alloc socket accept4 epoll_ctl recv send sendmsg \
-                 write epoll_wait
+                 write epoll_wait address_guard_check
 $(TORTURE): $(TORTURE_OBJ)
 $(TORTURE): DRIVER_LINK = $(TORTURE_OBJ) $(TORTURE_CALLS:%=-Wl,--wrap=%)
 

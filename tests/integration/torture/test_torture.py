@@ -31,9 +31,9 @@ class Plan:
 
     def __init__(self, path):
         with open(path, "wb") as file:
-            file.write(bytes(40))
+            file.write(bytes(48))
         with open(path, "r+b") as file:
-            self.shared = mmap.mmap(file.fileno(), 40)
+            self.shared = mmap.mmap(file.fileno(), 48)
 
     def calls(self):
         return struct.unpack_from("=Q", self.shared, 0)[0]
@@ -47,6 +47,9 @@ class Plan:
 
     def small_buffers(self, size):
         struct.pack_into("=Q", self.shared, 32, size)
+
+    def forbid(self, whether):
+        struct.pack_into("=Q", self.shared, 40, whether)
 
     def has_failed(self):
         return struct.unpack_from("=Q", self.shared, 8)[0] == 0
@@ -384,6 +387,32 @@ def test_calls_of_the_scraper_fail(t):
     before = scrapes()
     eventually(lambda: scrapes() > before, 40, "it scrapes again")
     eq(headrace.alive(), True)
+
+
+def test_forbidden_addresses_are_refused_at_connect(t):
+    """Once more behind the configuration, which leaves them out: not a byte goes there."""
+    server = upstream(t, serve_all(serve))
+    server.first = False
+    path = os.path.join(t.folder, "plan")
+    plan = Plan(path)
+    log = os.path.join(t.folder, "access.log")
+    text = backend("be", [server.port], ()) + "---" + route("r", ["be"])
+    headrace = t.headrace({"a.yaml": text}, ["--workers", "1", "--access-log", log],
+                          env={"TORTURE_FILE": path},
+                          binary="tests/integration/torture/torture_driver")
+    plan.forbid(1)
+    answer = t.request(headrace.port, "POST", "/v1/chat/completions", body=chat())
+    eq((answer.status, answer.json()["error"]["code"]), (502, "endpoint_forbidden"))
+    eq(server.connections, 0)
+    eq(headrace.metrics()['headrace_request_outcomes_total{outcome="endpoint_forbidden"}'], 1)
+
+    def logged():
+        with open(log) as file:
+            return [json.loads(line)["outcome"] for line in file]
+    eventually(lambda: logged() == ["endpoint_forbidden"], what="the access log says it")
+    plan.forbid(0)
+    eventually(lambda: t.request(headrace.port, "POST", "/v1/chat/completions",
+                                 body=chat()).status == 200, 20, "it is served")
 
 
 def test_many_calls_fail(t):

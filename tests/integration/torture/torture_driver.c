@@ -3,10 +3,11 @@
 // sanitizer keeps its allocator, and only the data plane is struck: the control half may give up at
 // its start.
 //
-// TORTURE_FILE names a file of 40 bytes, shared with the test: u64 calls so far, u64 the call that
+// TORTURE_FILE names a file of 48 bytes, shared with the test: u64 calls so far, u64 the call that
 // fails (0 = none), u64 after how many calls on average another one fails (0 = no other), u64 which
 // of the calls that wait or move bytes is interrupted by a signal (every n-th, 0 = none), u64 bytes
-// of the kernel's send buffer of each new socket (0 = as always), so that writes are partial.
+// of the kernel's send buffer of each new socket (0 = as always), so that writes are partial, u64
+// whether every address is forbidden to those that connect (0 = no).
 //
 // TORTURE_THREADS: how the names of the threads that are struck begin; worker- if it is not set.
 //
@@ -25,12 +26,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/address_guard.h"
+
 struct plan {
     _Atomic uint64_t calls;
     _Atomic uint64_t fail_at;
     _Atomic uint64_t step;
     _Atomic uint64_t interrupt;
     _Atomic uint64_t buffer;
+    _Atomic uint64_t forbid;
 };
 
 static struct plan *plan;
@@ -129,6 +133,13 @@ INTERRUPT(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),
 INTERRUPT(ssize_t, write, (int fd, const void *buf, size_t len), (fd, buf, len))
 INTERRUPT(int, epoll_wait, (int epoll, struct epoll_event *events, int max, int timeout),
           (epoll, events, max, timeout))
+
+// The control half asks as well, of the same addresses, and leaves out what is forbidden: only so
+// does a worker meet one.
+WRAP_IF(plan != NULL && atomic_load(&plan->forbid) != 0 && is_struck(), enum address_class,
+        address_guard_check, ADDRESS_OWN, EACCES,
+        (const struct address_guard *guard, const struct sockaddr_storage *address),
+        __real_address_guard_check(guard, address))
 
 static void *openssl_malloc(size_t size, const char *file, int line)
 {
