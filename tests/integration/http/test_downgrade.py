@@ -8,8 +8,8 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "proxy"), os.path.join(HERE, "..", "lib"), HERE]
-from frames import PROTOCOL_ERROR, Client  # noqa: E402
 from common import contains, eq, main, ok_json, serve_all, setup  # noqa: E402
+from frames import PROTOCOL_ERROR, BareClient  # noqa: E402
 from smuggling_table import BODY, DOWNGRADES, LENGTH_FIELD, SMUGGLED, section  # noqa: E402
 from test_strictness import check_rows  # noqa: E402
 
@@ -19,14 +19,14 @@ def test_what_http1_would_misread_is_refused(t):
 
     def check(what, fields, body, status):
         t.log("row: %s" % what)
-        client = Client(t, headrace.port)
+        client = BareClient(t, headrace.port)
         got, detail = client.ask(1, fields, body)
         eq((got, detail) if got == 0 else got, (0, PROTOCOL_ERROR) if got == 0 else status)
         eq(server.received, 0, "bytes that came through")
-        client.conn.close()
+        client.close()
 
     check_rows(DOWNGRADES, check)
-    client = Client(t, headrace.port)
+    client = BareClient(t, headrace.port)
     eq(client.ask(1, section(LENGTH_FIELD), BODY)[0], 200)
     # Each of them was counted, whoever found it; one whose length lies is one that broke off.
     counted = sum(value for name, value in headrace.metrics().items()
@@ -38,7 +38,7 @@ def test_what_http1_would_misread_is_refused(t):
 def test_one_bad_request_leaves_the_others(t):
     """Of the requests of one connection only those that are refused are."""
     headrace, (server,) = setup(t, [serve_all(ok_json)])
-    client = Client(t, headrace.port)
+    client = BareClient(t, headrace.port)
     eq(client.ask(1, section((b"connection", b"close")), BODY), (0, PROTOCOL_ERROR))
     eq(client.ask(3, section(LENGTH_FIELD), BODY)[0], 200)
     eq(client.ask(5, section((b"x", b"y\r\nz: a")), BODY)[0], 400)
@@ -51,7 +51,7 @@ def test_sound_requests_are_written_anew(t):
 
     def check(what, fields, body, target, wanted):
         t.log("row: %s" % what)
-        eq(Client(t, headrace.port).ask(1, fields, body)[0], 200)
+        eq(BareClient(t, headrace.port).ask(1, fields, body)[0], 200)
         got = server.requests[-1]
         eq((got.target, got.version, got.body), (target, "HTTP/1.1", body))
         names = [name for name, _ in got.headers]
@@ -78,7 +78,7 @@ def test_bodies_are_never_requests(t):
     """What looks like a request in a body stays in it."""
     headrace, (server,) = setup(t, [serve_all(ok_json)], models=())
     for fields in (section(), section((b"content-length", b"%d" % len(SMUGGLED * 2)))):
-        eq(Client(t, headrace.port).ask(1, fields, SMUGGLED * 2)[0], 200)
+        eq(BareClient(t, headrace.port).ask(1, fields, SMUGGLED * 2)[0], 200)
         eq(server.requests[-1].body, SMUGGLED * 2)
     eq(len(server.requests), 2)
     contains(server.requests[-1].target, "/v1/chat/completions")

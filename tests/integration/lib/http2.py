@@ -12,26 +12,14 @@ windows=False leave that to the test), and collects what came in `Stream`s and i
 conn.send_frame sends anything.
 """
 
-import collections
 import socket
 import struct
 import threading
 import time
 
 import hpack
+from frames import *  # noqa: F401,F403
 from http1 import PATIENCE, Headers
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-(DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE,
- CONTINUATION) = range(10)
-END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-(NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, STREAM_CLOSED,
- FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CONNECT_ERROR,
- ENHANCE_YOUR_CALM) = range(12)
-(HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE,
- MAX_HEADER_LIST_SIZE) = range(1, 7)
-
-Frame = collections.namedtuple("Frame", "type flags stream payload")
 
 
 class Http2Error(AssertionError):
@@ -156,7 +144,7 @@ class Conn:
         self.closed = False
         self.error = None
         self.window = self.initial_window = 65535
-        self.max_frame = 16384
+        self.max_frame = FRAME_MAX
         self.decoder = hpack.Decoder()
         self.next_id = 1
         self._section = None
@@ -179,7 +167,7 @@ class Conn:
         self.send_raw(frame(kind, flags, stream, payload))
 
     def send_settings(self, settings=()):
-        self.send_frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", k, v) for k, v in settings))
+        self.send_frame(SETTINGS, 0, 0, b"".join(setting(k, v) for k, v in settings))
 
     def send_headers(self, number, fields, end=False):
         """In as many frames as it needs."""
@@ -273,10 +261,8 @@ class Conn:
             if self.is_server and self._exactly(len(PREFACE)) != PREFACE:
                 raise ValueError("not the preface")
             while True:
-                head = self._exactly(9)
-                size, kind, flags, number = struct.unpack(">IBBI", b"\0" + head)
-                payload = self._exactly(size)
-                self._take(Frame(kind, flags, number & 0x7fffffff, payload))
+                size, *head = split_head(self._exactly(FRAME_HEAD))
+                self._take(Frame(*head, self._exactly(size)))
         except (EOFError, OSError, ValueError, hpack.HpackError) as error:
             self.error = repr(error)
         with self.changed:
@@ -368,20 +354,6 @@ class Conn:
             stream.sections.append(fields)
             stream.ended = stream.ended or bool(first.flags & END_STREAM)
         return new
-
-
-def frame(kind, flags=0, stream=0, payload=b""):
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def headers_frames(number, block, end=False, max_frame=16384):
-    """HEADERS and as many CONTINUATIONs as the block needs."""
-    pieces = [block[i:i + max_frame] for i in range(0, len(block), max_frame)] or [b""]
-    out = b""
-    for i, piece in enumerate(pieces):
-        flags = (END_HEADERS if i == len(pieces) - 1 else 0) | (END_STREAM if end and i == 0 else 0)
-        out += frame(CONTINUATION if i else HEADERS, flags, number, piece)
-    return out
 
 
 def connect(port, host="127.0.0.1", receive_buffer=None, **more):
