@@ -392,11 +392,11 @@ class Server:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                conn = Conn(sock, True, self.log, on_stream=self._run, **self.more)
+                with self.lock:  # _run waits: a stream's connection is in the list before it is
+                    conn = Conn(sock, True, self.log, on_stream=self._run, **self.more)
+                    self.conns.append(conn)
             except OSError:
                 continue
-            with self.lock:
-                self.conns.append(conn)
             if self.on_conn is not None:
                 threading.Thread(target=self.on_conn, args=(conn,), daemon=True).start()
 
