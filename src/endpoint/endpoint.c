@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "endpoint/pick.h"
+#include "endpoint/pick_view.h"
 
 enum {
     AVOID_FIRST_MS = 1000,
@@ -104,7 +104,7 @@ void endpoint_sample_write(struct endpoint *endpoint, double waiting, double run
     sample_others(&sample, !isnan(running), ours);
     sample.tokens_reserved = tokens_reserved;
     sample.taken_ms = now_ms > 0 ? now_ms : 1;
-    pick_digest(&sample);
+    pick_view_digest(&sample);
 
     memcpy(words, &sample, sizeof(sample));
     for (size_t i = 0; i < ENDPOINT_SAMPLE_WORDS; i++) {

@@ -44,7 +44,7 @@ static inline uint64_t load_tokens(uint64_t load)
     return load & LOAD_TOKEN_MASK;
 }
 
-// What every pick reads of a sample, derived once when it is written (pick_digest in pick.h).
+// What every pick reads of a sample, derived once when it is written (pick_view_digest).
 struct sample_digest {
     double load_prompts;      // InferenceAware: what it adds to the cost, in mean prompts
     double others_requests;   // LeastRequest: the same, in requests

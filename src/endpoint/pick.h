@@ -84,6 +84,3 @@ MUST_CHECK int pick_endpoint(struct backend_state *backend, const struct pick_re
 // epoch section. 0 or -ENOENT.
 MUST_CHECK int pick_preview(struct backend_state *backend, const struct pick_request *request,
                             struct pick_trace *ret_trace);
-
-// Fills sample->digest from the rest of the sample. endpoint_sample_write calls it.
-void pick_digest(struct endpoint_sample *sample);
