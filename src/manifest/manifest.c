@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "json/yaml_json.h"
+#include "model/closest.h"
 #include "model/reader.h"
 
 static const struct slice default_namespace = SLICE("default");
@@ -39,7 +40,7 @@ static int unknown_kind(const char *api_version, const char *kind, const char *n
     if (strncasecmp(api_version, "headrace.dev/", 13) != 0) {
         return 0;
     }
-    const char *closest = schema_closest(kind, kinds);
+    const char *closest = closest_name(kind, kinds);
     return error_set(err, -EINVAL, "%s:%d: there is no %s %s%s%s%s", name, line, api_version, kind,
                      closest != NULL ? ", did you mean headrace.dev/v1alpha1 " : "",
                      closest != NULL ? closest : "", closest != NULL ? "?" : "");

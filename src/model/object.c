@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "json/yaml_json.h"
+#include "model/closest.h"
 #include "model/pattern.h"
 #include "model/patterns.h"
 #include "model/reader.h"
@@ -119,7 +120,7 @@ static void check_names(struct object *object, struct json_object *json, const c
             i++;
         }
         if (names[i] == NULL) {
-            const char *closest = schema_closest(key, names);
+            const char *closest = closest_name(key, names);
             int line = yaml_json_line(value);
             problems_add(&object->problems, line > 0 ? line : object->line, path,
                          "unknown field \"%.64s\"%s%s%s", key,

@@ -130,6 +130,3 @@ MUST_CHECK int schema_read(const struct schema_reader *reader, const struct sche
 
 // "must be between 20ms and 1m": the message for a duration out of its bounds.
 void schema_duration_message(const struct schema_field *field, char *out, size_t size);
-
-// The name among `names` that a mistyped `name` most likely means, or NULL. names ends with NULL.
-const char *schema_closest(const char *name, const char *const *names);

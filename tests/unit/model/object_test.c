@@ -520,20 +520,6 @@ static void test_kinds(void **state)
     assert_int_equal(object_kind_find("v1", "Namespace", &kind), -ENOENT);
 }
 
-static void test_suggestions(void **state)
-{
-    static const char *const names[] = {"pool", "static", "engine", "balancing", "betweenTokens",
-                                        NULL};
-    (void)state;
-    assert_string_equal(schema_closest("balanceing", names), "balancing");
-    assert_string_equal(schema_closest("ploo", names), "pool");
-    assert_string_equal(schema_closest("Engine", names), "engine");
-    assert_string_equal(schema_closest("betweentoken", names), "betweenTokens");
-    assert_null(schema_closest("upstream", names));
-    assert_null(schema_closest("", names));
-    assert_null(schema_closest("a-name-that-is-longer-than-thirty-two-characters", names));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,7 +534,6 @@ int main(void)
         cmocka_unit_test(test_labels_and_annotations),
         cmocka_unit_test(test_foreign_kinds_are_read_leniently),
         cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_suggestions),
     };
     return cmocka_run_group_tests_name("object", tests, NULL, NULL);
 }
