@@ -71,6 +71,15 @@ int slice_cmp(struct slice a, struct slice b);
 // Without ASCII space and tab (and CR, LF) at both ends.
 struct slice slice_trim(struct slice s);
 
+// Without the spaces and tabs at its start.
+static inline struct slice slice_skip_blanks(struct slice s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s = slice_skip(s, 1);
+    }
+    return s;
+}
+
 // Index of the byte, or -1.
 ptrdiff_t slice_find_byte(struct slice s, char c);
 

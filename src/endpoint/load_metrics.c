@@ -40,14 +40,6 @@ static void text_parse(struct slice text, struct load_metrics *metrics)
     }
 }
 
-static struct slice skip_space(struct slice s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s = slice_skip(s, 1);
-    }
-    return s;
-}
-
 static size_t number_len(struct slice s)
 {
     size_t len = 0;
@@ -73,9 +65,9 @@ static void json_parse(struct slice s, struct load_metrics *metrics)
             len += s.ptr[len] == '\\' ? 2 : 1;
         }
         struct slice name = slice_first(s, len);
-        s = skip_space(slice_skip(s, len + 1));
+        s = slice_skip_blanks(slice_skip(s, len + 1));
         if (s.len > 0 && s.ptr[0] == ':') {
-            s = skip_space(slice_skip(s, 1));
+            s = slice_skip_blanks(slice_skip(s, 1));
             struct slice number = slice_first(s, number_len(s));
             metric_take(metrics, name, number);
             s = slice_skip(s, number.len);

@@ -62,23 +62,6 @@ static void read_list(struct slice value, struct nodes *nodes)
     }
 }
 
-static struct slice skip_blanks(struct slice s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s = slice_skip(s, 1);
-    }
-    return s;
-}
-
-static size_t token_length(struct slice s)
-{
-    size_t len = 0;
-    while (len < s.len && (h1_class_of(s.ptr[len]) & H1_TCHAR) != 0) {
-        len++;
-    }
-    return len;
-}
-
 // A token or a quoted string at the start of *rest. Addresses and hosts need no escapes: one ends
 // the reading.
 static bool take_value(struct slice *rest, struct slice *ret_value)
@@ -93,7 +76,7 @@ static bool take_value(struct slice *rest, struct slice *ret_value)
         *ret_value = slice_first(inside, (size_t)quote);
         len = (size_t)quote + 2;
     } else {
-        len = token_length(*rest);
+        len = h1_token_length(*rest);
         *ret_value = slice_first(*rest, len);
     }
     *rest = slice_skip(*rest, len);
@@ -105,8 +88,8 @@ static bool take_element(struct slice *rest, struct element *ret_element)
 {
     struct element element = {.node = SLICE_NULL};
     for (;;) {
-        *rest = skip_blanks(*rest);
-        size_t len = token_length(*rest);
+        *rest = slice_skip_blanks(*rest);
+        size_t len = h1_token_length(*rest);
         struct slice name = slice_first(*rest, len);
         struct slice value;
         if (len == 0 || len == rest->len || rest->ptr[len] != '=') {
@@ -126,7 +109,7 @@ static bool take_element(struct slice *rest, struct element *ret_element)
         if (place != NULL) {
             *place = value;
         }
-        *rest = skip_blanks(*rest);
+        *rest = slice_skip_blanks(*rest);
         bool more = rest->len > 0 && rest->ptr[0] == ';';
         if (!more) {
             break;

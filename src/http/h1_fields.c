@@ -217,12 +217,7 @@ enum http_reject h1_fields_connection(struct http_header *headers, struct h1_fie
 
 static bool is_token(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        if ((h1_class_of(s.ptr[i]) & H1_TCHAR) == 0) {
-            return false;
-        }
-    }
-    return s.len > 0;
+    return s.len > 0 && h1_token_length(s) == s.len;
 }
 
 // Only a single "chunked" is understood. 501 is for what is well-formed but unknown.

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slice.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -23,6 +25,16 @@ extern const uint8_t h1_class[256];
 static inline uint8_t h1_class_of(char c)
 {
     return h1_class[(unsigned char)c];
+}
+
+// Length of the token (RFC 9110 section 5.6.2) at the start of s; 0: there is none.
+static inline size_t h1_token_length(struct slice s)
+{
+    size_t len = 0;
+    while (len < s.len && (h1_class_of(s.ptr[len]) & H1_TCHAR) != 0) {
+        len++;
+    }
+    return len;
 }
 
 // Value of a hexadecimal digit, or -1.

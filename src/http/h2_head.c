@@ -120,10 +120,8 @@ static enum http_reject begin_request(struct h2_head *head)
     if (method.len == 0 || scheme.ptr == NULL || path.ptr == NULL) {
         return HTTP_REJECT_REQUEST_LINE;
     }
-    for (size_t i = 0; i < method.len; i++) {
-        if ((h1_class_of(method.ptr[i]) & H1_TCHAR) == 0) {
-            return HTTP_REJECT_METHOD;
-        }
+    if (h1_token_length(method) != method.len) {
+        return HTTP_REJECT_METHOD;
     }
     if (!slice_eq(scheme, SLICE("http")) && !slice_eq(scheme, SLICE("https"))) {
         return HTTP_REJECT_TARGET;

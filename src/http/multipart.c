@@ -69,10 +69,7 @@ static bool is_identity(struct slice encoding)
 
 static enum multipart_error read_line(struct multipart_scan *scan, struct slice line)
 {
-    size_t len = 0;
-    while (len < line.len && (h1_class_of(line.ptr[len]) & H1_TCHAR) != 0) {
-        len++;
-    }
+    size_t len = h1_token_length(line);
     const char *end = line.ptr + line.len;
     if (len == 0 || len == line.len || line.ptr[len] != ':' ||
         h1_scan_value(line.ptr + len, end) != end) {

@@ -5,23 +5,6 @@
 #include "http/h1_scan.h"
 #include "http/multipart.h"
 
-static struct slice skip_blanks(struct slice s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s = slice_skip(s, 1);
-    }
-    return s;
-}
-
-static size_t token_length(struct slice s)
-{
-    size_t len = 0;
-    while (len < s.len && (h1_class_of(s.ptr[len]) & H1_TCHAR) != 0) {
-        len++;
-    }
-    return len;
-}
-
 // Length of a quoted string at the start of s, with both quotes; 0: malformed or ambiguous.
 static size_t quoted_length(struct slice s)
 {
@@ -44,22 +27,22 @@ static size_t quoted_length(struct slice s)
 // or an extended parameter (name*=, RFC 5987). Values are without the quotes, escapes untouched.
 static int take_param(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
 {
-    struct slice at = skip_blanks(*rest);
+    struct slice at = slice_skip_blanks(*rest);
     if (at.len == 0) {
         return 0;
     }
     if (at.ptr[0] != ';') {
         return -EINVAL;
     }
-    at = skip_blanks(slice_skip(at, 1));
-    size_t len = token_length(at);
+    at = slice_skip_blanks(slice_skip(at, 1));
+    size_t len = h1_token_length(at);
     struct slice name = slice_first(at, len);
     if (len == 0 || len == at.len || at.ptr[len] != '=' || slice_find_byte(name, '*') >= 0) {
         return -EINVAL;
     }
     at = slice_skip(at, len + 1);
     bool quoted = at.len > 0 && at.ptr[0] == '"';
-    len = quoted ? quoted_length(at) : token_length(at);
+    len = quoted ? quoted_length(at) : h1_token_length(at);
     if (len == 0) {
         return -EINVAL;
     }

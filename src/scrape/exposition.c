@@ -87,14 +87,6 @@ static bool ends_token(char c)
     return c == '{' || c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static struct slice skip_blanks(struct slice s)
-{
-    while (s.len > 0 && is_blank(s.ptr[0])) {
-        s = slice_skip(s, 1);
-    }
-    return s;
-}
-
 // Length of a quoted text without its quotes, escapes as they are; -1 when it does not end.
 // `s` begins after the opening quote.
 static ptrdiff_t quoted_len(struct slice s)
@@ -110,13 +102,13 @@ static ptrdiff_t quoted_len(struct slice s)
 
 bool exposition_label_next(struct slice *labels, struct slice *ret_name, struct slice *ret_value)
 {
-    struct slice s = skip_blanks(*labels);
+    struct slice s = slice_skip_blanks(*labels);
     ptrdiff_t equals = slice_find_byte(s, '=');
     if (equals <= 0) {
         return false;
     }
     struct slice name = slice_trim(slice_first(s, (size_t)equals));
-    s = skip_blanks(slice_skip(s, (size_t)equals + 1));
+    s = slice_skip_blanks(slice_skip(s, (size_t)equals + 1));
     if (s.len == 0 || s.ptr[0] != '"') {
         return false;
     }
@@ -127,7 +119,7 @@ bool exposition_label_next(struct slice *labels, struct slice *ret_name, struct 
     }
     *ret_name = name;
     *ret_value = slice_first(s, (size_t)len);
-    s = skip_blanks(slice_skip(s, (size_t)len + 1));
+    s = slice_skip_blanks(slice_skip(s, (size_t)len + 1));
     if (s.len > 0 && s.ptr[0] == ',') {
         s = slice_skip(s, 1);
     }
@@ -187,7 +179,7 @@ static ptrdiff_t labels_end(struct slice s)
 static bool sample_parse(struct slice rest, struct slice *ret_labels, double *ret_value)
 {
     struct slice labels = SLICE("");
-    rest = skip_blanks(rest);
+    rest = slice_skip_blanks(rest);
     if (rest.len > 0 && rest.ptr[0] == '{') {
         rest = slice_skip(rest, 1);
         ptrdiff_t end = labels_end(rest);
@@ -195,7 +187,7 @@ static bool sample_parse(struct slice rest, struct slice *ret_labels, double *re
             return false;
         }
         labels = slice_first(rest, (size_t)end);
-        rest = skip_blanks(slice_skip(rest, (size_t)end + 1));
+        rest = slice_skip_blanks(slice_skip(rest, (size_t)end + 1));
     }
     size_t len = 0;
     while (len < rest.len && !ends_token(rest.ptr[len])) {
@@ -223,7 +215,7 @@ static int line_name(const struct exposition *exposition, struct slice line, siz
 {
     struct slice s = line;
     if (UNLIKELY(s.len > 0 && is_blank(s.ptr[0]))) {
-        s = skip_blanks(s);
+        s = slice_skip_blanks(s);
     }
     if (s.len > 0 && s.ptr[0] == '#') {
         return -1; // comments, and OpenMetrics' # EOF
