@@ -4,14 +4,14 @@
 
 #include <stdint.h>
 
+#include "ai/key_scan.h"
 #include "base/slice.h"
 
 enum { FINISH_REASON_MAX = 24 };
 
 // Zero-initialised is ready.
 struct finish_scan {
-    uint8_t state;
-    uint8_t matched; // bytes of the key, quotes included
+    struct key_scan search;
     uint8_t len;     // of a value that is read
     uint8_t reason_len;
     char reason[FINISH_REASON_MAX];

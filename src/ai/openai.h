@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ai/key_scan.h"
 #include "base/macros.h"
 #include "base/slice.h"
 #include "base/strbuf.h"
@@ -65,8 +66,7 @@ struct openai_usage_scan {
     struct openai_usage usage;
     // private
     uint64_t number;
-    uint8_t state;
-    uint8_t matched; // bytes of "usage", quotes included
+    struct key_scan search;
     uint8_t depth;
     uint8_t key_len;
     bool key_ready; // the key's colon was seen

@@ -27,7 +27,7 @@ static void check_finish(const uint8_t *data, size_t size, size_t step)
         finish_feed(&pieces, slice_first(slice_skip(text, at), step));
     }
     if (!slice_eq(finish_reason(&whole), finish_reason(&pieces)) ||
-        whole.state != pieces.state) {
+        whole.search.state != pieces.search.state) {
         abort();
     }
 }
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (whole.usage.prompt_tokens != pieces.usage.prompt_tokens ||
         whole.usage.completion_tokens != pieces.usage.completion_tokens ||
         whole.usage.cached_tokens != pieces.usage.cached_tokens ||
-        whole.usage.found != pieces.usage.found || whole.state != pieces.state) {
+        whole.usage.found != pieces.usage.found || whole.search.state != pieces.search.state) {
         abort();
     }
     check_finish(data, size, step);
