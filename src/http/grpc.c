@@ -52,34 +52,6 @@ int grpc_timeout_ms(struct slice value, uint64_t *ret_ms)
     return 0;
 }
 
-size_t grpc_timeout_print(uint64_t ms, char out[GRPC_TIMEOUT_MAX])
-{
-    static const struct {
-        uint64_t ms;
-        char unit;
-    } units[] = {{1, 'm'}, {1000, 'S'}, {60000, 'M'}, {3600000, 'H'}};
-    char digits[SLICE_U64_MAX];
-    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-        size_t len = slice_print_u64(ms / units[i].ms, digits);
-        if (len <= TIMEOUT_DIGITS) {
-            memcpy(out, digits, len);
-            out[len] = units[i].unit;
-            return len + 1;
-        }
-    }
-    memcpy(out, "99999999H", GRPC_TIMEOUT_MAX);
-    return GRPC_TIMEOUT_MAX;
-}
-
-enum grpc_status grpc_status_parse(struct slice value)
-{
-    uint64_t number;
-    if (value.len > 2 || slice_to_u64(value, &number) != 0 || number > GRPC_STATUS_MAX) {
-        return GRPC_UNKNOWN;
-    }
-    return (enum grpc_status)number;
-}
-
 enum grpc_status grpc_status_of_http(unsigned status)
 {
     switch (status) {

@@ -31,13 +31,6 @@ bool grpc_content_type(struct slice value);
 // is not zero stays so. 0 or -EINVAL.
 MUST_CHECK int grpc_timeout_ms(struct slice value, uint64_t *ret_ms);
 
-// The value of grpc-timeout for a time, into out (no NUL); returns its length.
-enum { GRPC_TIMEOUT_MAX = 9 };
-size_t grpc_timeout_print(uint64_t ms, char out[GRPC_TIMEOUT_MAX]);
-
-// The value of grpc-status: 0 to 16, else GRPC_UNKNOWN (also for what is no number).
-enum grpc_status grpc_status_parse(struct slice value);
-
 // The code for an error that has an HTTP status: gRPC's http-grpc-status-mapping.md, and for what
 // it leaves to UNKNOWN the code that says it best (413 RESOURCE_EXHAUSTED, 422 INVALID_ARGUMENT,
 // 499 CANCELLED, 500 INTERNAL, 501 and 405 UNIMPLEMENTED). So 503 and 504 are UNAVAILABLE, which

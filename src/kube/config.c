@@ -514,7 +514,6 @@ static int from_pod(const char *dir, struct kube_config *config, struct error *e
     struct strbuf text;
     strbuf_init(&text, 4096);
     int rc = 0;
-    config->in_cluster = true;
     if (asprintf(&config->server, "https://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "",
                  port != NULL && *port != '\0' ? port : "443") < 0 ||
         asprintf(&config->token_file, "%s/token", dir) < 0 ||

@@ -26,7 +26,6 @@ struct kube_config {
     char *server; // "https://host:port/prefix" without a slash at the end
     char *origin; // for people: "context NAME of FILE", "the pod's service account"
     char *namespace_name;
-    bool in_cluster;
     bool insecure;
     char *tls_server_name;
     char *proxy_url;

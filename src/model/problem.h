@@ -33,10 +33,5 @@ static inline bool problems_any(const struct problems *problems)
     return problems->list.len > 0 || problems->dropped > 0;
 }
 
-static inline size_t problems_count(const struct problems *problems)
-{
-    return problems->list.len + problems->dropped;
-}
-
 // "path: message; path: message; and 3 more", for a condition or a log line.
 void problems_print(const struct problems *problems, struct strbuf *out);

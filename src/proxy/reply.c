@@ -7,7 +7,7 @@
 #include "proxy/secure.h"
 #include "proxy/worker.h"
 
-enum { REPLY_BODY_MAX = 4 * 1024 * 1024, CLOSE_NAMES_MAX = 3 };
+enum { REPLY_BODY_MAX = 4 * 1024 * 1024 };
 
 // A field that the rule may have replaced.
 static void write_field(const struct request *request, struct slice name, struct slice value)

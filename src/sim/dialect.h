@@ -106,7 +106,6 @@ struct sim_family;
 
 struct sim_dialect {
     const char *name;
-    const char *owned_by; // in GET /v1/models
     const char *version;  // body of GET /version; NULL: no such route
     const char *health;   // body of GET /health
     const char *health_paths; // further ones, spaces between

@@ -104,7 +104,6 @@ static const struct sim_events messages = {
 
 const struct sim_dialect sim_dialect_llamacpp = {
     .name = "llamacpp",
-    .owned_by = "llamacpp",
     .health = "{\"status\":\"ok\"}",
     .health_paths = "/v1/health",
     .metrics_path = "/metrics",

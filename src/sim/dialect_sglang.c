@@ -257,7 +257,6 @@ static const struct sim_events messages = {
 
 const struct sim_dialect sim_dialect_sglang = {
     .name = "sglang",
-    .owned_by = "sglang",
     .health = "",
     .health_paths = "/health_generate",
     .metrics_path = "/metrics",

@@ -377,7 +377,7 @@ static const struct sim_events messages = {
 };
 
 #define VLLM_MANNERS                                                                               \
-    .owned_by = "vllm", .health = "", .health_paths = "/ping", .metrics_path = "/metrics",         \
+    .health = "", .health_paths = "/ping", .metrics_path = "/metrics",                             \
     .metrics_type = "text/plain; version=1.0.0; charset=utf-8", .headers = SIM_HEADERS_UVICORN,    \
     .id_chat = "chatcmpl-", .id_text = "cmpl-", .head_at_once = true, .burst_error_event = true,   \
     .roles_together = true, .responses = &sim_vllm_responses, .messages = &messages,               \

@@ -333,7 +333,6 @@ static void start_step(struct sim_engine *engine, uint64_t now_ns)
     if (!engine->step_running) {
         return;
     }
-    engine->step_start_ns = now_ns;
     engine->step_end_ns = now_ns + step_duration_ns(engine, &step);
     engine->stats.steps++;
     engine->stats.busy_slot_steps += engine->running_count;

@@ -84,7 +84,6 @@ struct sim_engine {
     bool step_running;
     bool frozen;
     uint64_t frozen_ns;
-    uint64_t step_start_ns;
     uint64_t step_end_ns;
     struct rand_state rng;
     sim_engine_cb *cb;

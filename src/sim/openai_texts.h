@@ -78,6 +78,6 @@
                       "\"service_unavailable\",\"param\":null,\"code\":503}}"
 
 #define SIM_OPENAI_MODELS(owner)                                                                   \
-    .owned_by = owner, .models_head = "{\"object\":\"list\",\"data\":[",                           \
+    .models_head = "{\"object\":\"list\",\"data\":[",                                              \
     .models_entry = "{\"id\":%m,\"object\":\"model\",\"created\":%c,\"owned_by\":\"" owner "\"}",  \
     .id_chat = "chatcmpl-", .id_text = "cmpl-", .responses = &sim_vllm_responses

@@ -114,7 +114,6 @@ static void a_kubeconfig_is_read_with_every_field(void **state)
     assert_string_equal(c->as_uid, "7");
     assert_string_equal(c->as_groups[1], "b");
     assert_null(c->as_groups[2]);
-    assert_false(c->in_cluster);
     assert_false(c->insecure);
 }
 
@@ -202,7 +201,7 @@ static void a_pod_finds_its_service_account(void **state)
     setenv("KUBERNETES_SERVICE_PORT", "443", 1);
     struct kube_config_options options = {.service_account = f->dir};
     assert_int_equal(load(f, &options), 0);
-    assert_true(f->config->in_cluster);
+    assert_non_null(strstr(f->config->origin, "service account"));
     assert_string_equal(f->config->server, "https://[fd00::1]:443");
     assert_string_equal(f->config->token_file, path_of(f, "token"));
     assert_string_equal(f->config->ca_file, path_of(f, "ca.crt"));
