@@ -8,43 +8,17 @@
 #include "json/scan.h"
 #include "json/write.h"
 
-enum { DAY_MS = 86400000, TEXT_MAX = 65536, URL_MAX = 1536, GROUPS_MAX = 1000000 };
+enum { DAY_MS = 86400000, TEXT_MAX = 65536, GROUPS_MAX = 1000000 };
 static const char ENV_PREFIX[] = "HEADRACE_BENCH";
-
-// What the table fills, before it means anything.
-struct raw {
-    struct options *options;
-    char urls[LOAD_TARGETS_MAX][URL_MAX]; // copied: from the environment they come in pieces
-    size_t url_count;
-    const char *api;
-    const char *model;
-    const char *rate;
-    const char *arrivals;
-    const char *trace;
-    const char *time_scale;
-    const char *prompt_tokens;
-    const char *prefix_tokens;
-    const char *output_tokens;
-    const char *prefix_skew;
-    const char *share_header;
-    const char *output;
-    uint64_t duration_ms;
-    uint64_t warmup_ms;
-    uint64_t drain_ms;
-    uint64_t prompt_max;
-    uint64_t output_max;
-    bool no_stream;
-    bool version;
-};
 
 static int add_url(const char *value, void *target, struct error *err)
 {
-    struct raw *raw = target;
+    struct raw_options *raw = target;
     if (raw->url_count == LOAD_TARGETS_MAX) {
         return error_set(err, -EINVAL, "at most %d URLs", LOAD_TARGETS_MAX);
     }
-    int n = snprintf(raw->urls[raw->url_count], URL_MAX, "%s", value);
-    if (n < 0 || n >= URL_MAX) {
+    int n = snprintf(raw->urls[raw->url_count], OPTIONS_URL_MAX, "%s", value);
+    if (n < 0 || n >= OPTIONS_URL_MAX) {
         return error_set(err, -EINVAL, "the URL is too long");
     }
     raw->url_count++;
@@ -151,8 +125,10 @@ static int to_choice(const char *name, const char *text, const char *first, cons
     return 0;
 }
 
-static int resolve_numbers(struct raw *raw, struct load_config *config, struct error *err)
+static int resolve_numbers(struct options *options, struct error *err)
 {
+    struct load_config *config = &options->config;
+    const struct raw_options *raw = &options->raw;
     bool is_json = false, is_fixed = false;
     int rc = to_number("rate", raw->rate, 0, 1e6, &config->rate, err);
     rc = rc ? rc : to_number("time-scale", raw->time_scale, 1e-6, 1e6, &config->time_scale, err);
@@ -165,7 +141,7 @@ static int resolve_numbers(struct raw *raw, struct load_config *config, struct e
     if (rc != 0) {
         return rc;
     }
-    raw->options->output = is_json ? OUTPUT_JSON : OUTPUT_TABLE;
+    options->output = is_json ? OUTPUT_JSON : OUTPUT_TABLE;
     config->arrivals = is_fixed ? LOAD_FIXED : LOAD_POISSON;
     config->duration_ns = raw->duration_ms * 1000000u;
     config->warmup_ns = raw->warmup_ms * 1000000u;
@@ -174,14 +150,14 @@ static int resolve_numbers(struct raw *raw, struct load_config *config, struct e
     config->output_max = (uint32_t)raw->output_max;
     config->share_header = slice_of_str(raw->share_header);
     config->model = slice_of_str(raw->model);
-    config->headers = strbuf_slice(&raw->options->headers);
-    config->body_extra = strbuf_slice(&raw->options->body_extra);
+    config->headers = strbuf_slice(&options->headers);
+    config->body_extra = strbuf_slice(&options->body_extra);
     config->stream = !raw->no_stream && config->api != LOAD_API_EMBEDDINGS;
     return 0;
 }
 
 // What must fit together.
-static int check(const struct raw *raw, struct load_config *config, struct error *err)
+static int check(const struct raw_options *raw, struct load_config *config, struct error *err)
 {
     if (raw->trace == NULL && config->rate <= 0 && config->concurrency == 0) {
         return error_set(err, -EINVAL,
@@ -201,8 +177,10 @@ static int check(const struct raw *raw, struct load_config *config, struct error
     return 0;
 }
 
-static int resolve(struct raw *raw, struct load_config *config, struct error *err)
+static int resolve(struct options *options, struct error *err)
 {
+    struct load_config *config = &options->config;
+    const struct raw_options *raw = &options->raw;
     if (raw->url_count == 0 || raw->model == NULL) {
         return error_set(err, -EINVAL, "--url and --model are needed (see --help)");
     }
@@ -210,17 +188,17 @@ static int resolve(struct raw *raw, struct load_config *config, struct error *er
         return error_set(err, -EINVAL, "%s: chat, completions or embeddings, not \"%s\"",
                          WHERE("api", raw->api), raw->api);
     }
-    int rc = resolve_numbers(raw, config, err);
+    int rc = resolve_numbers(options, err);
     rc = rc ? rc : check(raw, config, err);
     for (size_t i = 0; rc == 0 && i < raw->url_count; i++) {
-        struct load_target *target = &raw->options->targets[i];
+        struct load_target *target = &options->targets[i];
         rc = load_url_parse(slice_of_str(raw->urls[i]), config->api, &target->url, err);
         rc = rc ? rc : load_url_resolve(&target->url, &target->addresses, err);
     }
     config->target_count = raw->url_count;
     if (rc == 0 && raw->trace != NULL) {
-        rc = load_trace_read(raw->trace, &raw->options->trace, err);
-        config->trace = &raw->options->trace;
+        rc = load_trace_read(raw->trace, &options->trace, err);
+        config->trace = &options->trace;
     }
     return rc;
 }
@@ -238,7 +216,7 @@ static void print_help(const struct option_row *rows, size_t count)
            "2 for wrong options.\n");
 }
 
-static void set_defaults(struct options *options, struct raw *raw)
+static void set_defaults(struct options *options)
 {
     *options = (struct options){.output = OUTPUT_TABLE,
                                 .config = {.targets = options->targets,
@@ -248,107 +226,107 @@ static void set_defaults(struct options *options, struct raw *raw)
                                            .between_timeout_ms = 60000}};
     strbuf_init(&options->headers, TEXT_MAX);
     strbuf_init(&options->body_extra, TEXT_MAX);
-    *raw = (struct raw){.options = options,
-                        .api = "chat",
-                        .rate = "0",
-                        .arrivals = "poisson",
-                        .time_scale = "1",
-                        .prompt_tokens = "128",
-                        .prefix_tokens = "1024",
-                        .output_tokens = "64",
-                        .prefix_skew = "0",
-                        .share_header = "x-sim-pod",
-                        .output = "table",
-                        .drain_ms = 60000};
+    options->raw = (struct raw_options){.api = "chat",
+                                        .rate = "0",
+                                        .arrivals = "poisson",
+                                        .time_scale = "1",
+                                        .prompt_tokens = "128",
+                                        .prefix_tokens = "1024",
+                                        .output_tokens = "64",
+                                        .prefix_skew = "0",
+                                        .share_header = "x-sim-pod",
+                                        .output = "table",
+                                        .drain_ms = 60000};
 }
+
+#define FIELD(member) OPTION_FIELD(struct options, member)
+static const struct option_row rows[] = {
+    {"url", "URL", "http://host:port[/path]; several are used in turn", OPTION_CALL, FIELD(raw), 0,
+     0, add_url},
+    {"model", "NAME", "model to ask for", OPTION_STRING, FIELD(raw.model), 0, 0, NULL},
+    {"api", "API", "chat, completions or embeddings (default chat)", OPTION_STRING, FIELD(raw.api),
+     0, 0, NULL},
+    {"no-stream", "", "ask for whole answers instead of streams", OPTION_SWITCH,
+     FIELD(raw.no_stream), 0, 0, NULL},
+    {"rate", "R", "requests a second, open loop; with --trace: scale it to this mean rate",
+     OPTION_STRING, FIELD(raw.rate), 0, 0, NULL},
+    {"arrivals", "HOW", "poisson or fixed (default poisson)", OPTION_STRING, FIELD(raw.arrivals), 0,
+     0, NULL},
+    {"concurrency", "N",
+     "requests in flight at most; without a rate: exactly, closed loop (default 0, no bound)",
+     OPTION_NUMBER, FIELD(config.concurrency), 0, 1000000, NULL},
+    {"duration", "S", "send for so long (default 10, with a trace all of it)", OPTION_CALL,
+     FIELD(raw.duration_ms), 0, 0, set_seconds},
+    {"requests", "N", "send so many at most", OPTION_NUMBER, FIELD(config.requests), 0, UINT64_MAX,
+     NULL},
+    {"warmup", "S", "do not count what is sent in the first S seconds (default 0)", OPTION_CALL,
+     FIELD(raw.warmup_ms), 0, 0, set_seconds},
+    {"drain", "S", "wait so long for the last answers (default 60)", OPTION_CALL,
+     FIELD(raw.drain_ms), 0, 0, set_seconds},
+    {"trace", "FILE", "replay a trace: Mooncake JSON lines or Azure CSV", OPTION_STRING,
+     FIELD(raw.trace), 0, 0, NULL},
+    {"time-scale", "F", "multiply the trace's times: 0.5 is twice as fast (default 1)",
+     OPTION_STRING, FIELD(raw.time_scale), 0, 0, NULL},
+    {"prompt-max", "N", "cut longer prompts to N tokens", OPTION_NUMBER, FIELD(raw.prompt_max), 0,
+     LOAD_TOKENS_MAX, NULL},
+    {"output-max", "N", "ask for N output tokens at most", OPTION_NUMBER, FIELD(raw.output_max), 0,
+     LOAD_TOKENS_MAX, NULL},
+    {"prompt-tokens", "TOKENS",
+     "length of the prompt, or of the question after a prefix (default 128)", OPTION_STRING,
+     FIELD(raw.prompt_tokens), 0, 0, NULL},
+    {"question-tokens", "TOKENS", "the same", OPTION_STRING, FIELD(raw.prompt_tokens), 0, 0, NULL},
+    {"output-tokens", "TOKENS", "max_tokens of each request (default 64)", OPTION_STRING,
+     FIELD(raw.output_tokens), 0, 0, NULL},
+    {"prefix-groups", "N", "requests fall into N groups that share a prefix (default 0, none)",
+     OPTION_NUMBER, FIELD(config.prefix_groups), 0, GROUPS_MAX, NULL},
+    {"prefix-tokens", "TOKENS", "length of the shared prefixes (default 1024)", OPTION_STRING,
+     FIELD(raw.prefix_tokens), 0, 0, NULL},
+    {"prefix-skew", "S", "popularity of group i is 1/i^S (default 0, all alike)", OPTION_STRING,
+     FIELD(raw.prefix_skew), 0, 0, NULL},
+    {"ignore-eos", "", "ask engines to go on to max_tokens", OPTION_SWITCH,
+     FIELD(config.ignore_eos), 0, 0, NULL},
+    {"set", "KEY=VALUE", "another field of the body; the value is JSON or text", OPTION_CALL,
+     FIELD(body_extra), 0, 0, add_field},
+    {"header", "LINE", "another header, \"Name: value\"", OPTION_CALL, FIELD(headers), 0, 0,
+     add_header},
+    {"connect-timeout", "TIME", "(default 5s)", OPTION_DURATION, FIELD(config.connect_timeout_ms),
+     1, DAY_MS, NULL},
+    {"first-timeout", "TIME",
+     "to the first token, or the whole answer without streaming (default 5m)", OPTION_DURATION,
+     FIELD(config.first_timeout_ms), 1, DAY_MS, NULL},
+    {"between-timeout", "TIME", "between two pieces of a stream (default 60s)", OPTION_DURATION,
+     FIELD(config.between_timeout_ms), 1, DAY_MS, NULL},
+    {"timeout", "TIME", "for the whole request (default 0, none)", OPTION_DURATION,
+     FIELD(config.total_timeout_ms), 0, DAY_MS, NULL},
+    {"share-header", "NAME", "response header that names the endpoint (default x-sim-pod)",
+     OPTION_STRING, FIELD(raw.share_header), 0, 0, NULL},
+    {"seed", "N", "same seed, same requests at the same times (default 1)", OPTION_NUMBER,
+     FIELD(config.seed), 0, UINT64_MAX, NULL},
+    {"output", "FORMAT", "table or json (default table)", OPTION_STRING, FIELD(raw.output), 0, 0,
+     NULL},
+    {"fail-on-error", "", "exit 1 when any request failed", OPTION_SWITCH, FIELD(fail_on_error), 0,
+     0, NULL},
+    {"quiet", "", "no progress on stderr", OPTION_SWITCH, FIELD(quiet), 0, 0, NULL},
+    {"version", "", "print the version", OPTION_SWITCH, FIELD(raw.version), 0, 0, NULL},
+};
 
 int options_read(struct options *options, int argc, char **argv, struct error *err)
 {
-    struct raw raw;
-    set_defaults(options, &raw);
-    struct load_config *c = &options->config;
-    const struct option_row rows[] = {
-        {"url", "URL", "http://host:port[/path]; several are used in turn", OPTION_CALL, &raw, 0, 0,
-         add_url},
-        {"model", "NAME", "model to ask for", OPTION_STRING, &raw.model, 0, 0, NULL},
-        {"api", "API", "chat, completions or embeddings (default chat)", OPTION_STRING, &raw.api, 0,
-         0, NULL},
-        {"no-stream", "", "ask for whole answers instead of streams", OPTION_SWITCH,
-         &raw.no_stream, 0, 0, NULL},
-        {"rate", "R", "requests a second, open loop; with --trace: scale it to this mean rate",
-         OPTION_STRING, &raw.rate, 0, 0, NULL},
-        {"arrivals", "HOW", "poisson or fixed (default poisson)", OPTION_STRING, &raw.arrivals, 0,
-         0, NULL},
-        {"concurrency", "N", "requests in flight at most; without a rate: exactly, closed loop "
-                             "(default 0, no bound)",
-         OPTION_U64, &c->concurrency, 0, 1000000, NULL},
-        {"duration", "S", "send for so long (default 10, with a trace all of it)", OPTION_CALL,
-         &raw.duration_ms, 0, 0, set_seconds},
-        {"requests", "N", "send so many at most", OPTION_U64, &c->requests, 0, UINT64_MAX, NULL},
-        {"warmup", "S", "do not count what is sent in the first S seconds (default 0)", OPTION_CALL,
-         &raw.warmup_ms, 0, 0, set_seconds},
-        {"drain", "S", "wait so long for the last answers (default 60)", OPTION_CALL, &raw.drain_ms,
-         0, 0, set_seconds},
-        {"trace", "FILE", "replay a trace: Mooncake JSON lines or Azure CSV", OPTION_STRING,
-         &raw.trace, 0, 0, NULL},
-        {"time-scale", "F", "multiply the trace's times: 0.5 is twice as fast (default 1)",
-         OPTION_STRING, &raw.time_scale, 0, 0, NULL},
-        {"prompt-max", "N", "cut longer prompts to N tokens", OPTION_U64, &raw.prompt_max, 0,
-         LOAD_TOKENS_MAX, NULL},
-        {"output-max", "N", "ask for N output tokens at most", OPTION_U64, &raw.output_max, 0,
-         LOAD_TOKENS_MAX, NULL},
-        {"prompt-tokens", "TOKENS", "length of the prompt, or of the question after a prefix "
-                                    "(default 128)",
-         OPTION_STRING, &raw.prompt_tokens, 0, 0, NULL},
-        {"question-tokens", "TOKENS", "the same", OPTION_STRING, &raw.prompt_tokens, 0, 0, NULL},
-        {"output-tokens", "TOKENS", "max_tokens of each request (default 64)", OPTION_STRING,
-         &raw.output_tokens, 0, 0, NULL},
-        {"prefix-groups", "N", "requests fall into N groups that share a prefix (default 0, none)",
-         OPTION_U64, &c->prefix_groups, 0, GROUPS_MAX, NULL},
-        {"prefix-tokens", "TOKENS", "length of the shared prefixes (default 1024)", OPTION_STRING,
-         &raw.prefix_tokens, 0, 0, NULL},
-        {"prefix-skew", "S", "popularity of group i is 1/i^S (default 0, all alike)", OPTION_STRING,
-         &raw.prefix_skew, 0, 0, NULL},
-        {"ignore-eos", "", "ask engines to go on to max_tokens", OPTION_SWITCH, &c->ignore_eos, 0,
-         0, NULL},
-        {"set", "KEY=VALUE", "another field of the body; the value is JSON or text", OPTION_CALL,
-         &options->body_extra, 0, 0, add_field},
-        {"header", "LINE", "another header, \"Name: value\"", OPTION_CALL, &options->headers, 0, 0,
-         add_header},
-        {"connect-timeout", "TIME", "(default 5s)", OPTION_DURATION, &c->connect_timeout_ms, 1,
-         DAY_MS, NULL},
-        {"first-timeout", "TIME", "to the first token, or the whole answer without streaming "
-                                  "(default 5m)",
-         OPTION_DURATION, &c->first_timeout_ms, 1, DAY_MS, NULL},
-        {"between-timeout", "TIME", "between two pieces of a stream (default 60s)", OPTION_DURATION,
-         &c->between_timeout_ms, 1, DAY_MS, NULL},
-        {"timeout", "TIME", "for the whole request (default 0, none)", OPTION_DURATION,
-         &c->total_timeout_ms, 0, DAY_MS, NULL},
-        {"share-header", "NAME", "response header that names the endpoint (default x-sim-pod)",
-         OPTION_STRING, &raw.share_header, 0, 0, NULL},
-        {"seed", "N", "same seed, same requests at the same times (default 1)", OPTION_U64,
-         &c->seed, 0, UINT64_MAX, NULL},
-        {"output", "FORMAT", "table or json (default table)", OPTION_STRING, &raw.output, 0, 0,
-         NULL},
-        {"fail-on-error", "", "exit 1 when any request failed", OPTION_SWITCH,
-         &options->fail_on_error, 0, 0, NULL},
-        {"quiet", "", "no progress on stderr", OPTION_SWITCH, &options->quiet, 0, 0, NULL},
-        {"version", "", "print the version", OPTION_SWITCH, &raw.version, 0, 0, NULL},
-    };
+    set_defaults(options);
     int words = 0;
-    int rc = options_parse(rows, ARRAY_LEN(rows), ENV_PREFIX, argc, argv, &words, err);
+    int rc = options_parse(rows, ARRAY_LEN(rows), ENV_PREFIX, options, argc, argv, &words, err);
     if (rc == -EAGAIN) {
         print_help(rows, ARRAY_LEN(rows));
         return rc;
     }
-    if (rc == 0 && raw.version) {
+    if (rc == 0 && options->raw.version) {
         printf("headrace-bench %s\n", HEADRACE_VERSION);
         return -EAGAIN;
     }
     if (rc == 0 && words != 0) {
         return error_set(err, -EINVAL, "unexpected argument \"%s\" (see --help)", argv[0]);
     }
-    return rc != 0 ? rc : resolve(&raw, c, err);
+    return rc != 0 ? rc : resolve(options, err);
 }
 
 void options_fini(struct options *options)

@@ -121,30 +121,32 @@ static void print_help(const struct option_row *rows, size_t count)
     options_help(rows, count, "HEADRACE");
 }
 
+#define FIELD(member) OPTION_FIELD(struct explain_options, member)
+static const struct option_row rows[] = {
+    {"admin", "ADDR:PORT", "admin address of the instance (default 127.0.0.1:9090)", OPTION_STRING,
+     FIELD(admin), 0, 0, NULL},
+    {"request-id", "ID", "a request that was served: its x-request-id", OPTION_STRING,
+     FIELD(request_id), 0, 0, NULL},
+    {"host", "NAME", "host of a request to be imagined", OPTION_STRING, FIELD(host), 0, 0, NULL},
+    {"path", "PATH", "its path (default /v1/chat/completions)", OPTION_STRING, FIELD(path), 0, 0,
+     NULL},
+    {"method", "METHOD", "its method (default POST)", OPTION_STRING, FIELD(method), 0, 0, NULL},
+    {"model", "NAME", "the model that it names", OPTION_STRING, FIELD(model), 0, 0, NULL},
+    {"header", "LINE", "a header field that it has, \"Name: value\"; may be repeated", OPTION_CALL,
+     OPTION_WHOLE(struct explain_options), 0, 0, add_header},
+    {"prompt-bytes", "N", "length of its prompt (default 4096)", OPTION_STRING, FIELD(prompt_bytes),
+     0, 0, NULL},
+    {"ingress-class", "NAME", "with FILE: whose routes count (default headrace)", OPTION_STRING,
+     FIELD(ingress_class), 0, 0, NULL},
+    {"output", "FORMAT", "table or json; also -o (default table)", OPTION_STRING, FIELD(output), 0,
+     0, NULL},
+};
+
 // *ret_files: so many of argv name manifests. 0, -EINVAL, or -EAGAIN: help was asked for and given.
 static int read_options(struct explain_options *o, int argc, char **argv, int *ret_files,
                         struct error *err)
 {
-    const struct option_row rows[] = {
-        {"admin", "ADDR:PORT", "admin address of the instance (default 127.0.0.1:9090)",
-         OPTION_STRING, &o->admin, 0, 0, NULL},
-        {"request-id", "ID", "a request that was served: its x-request-id", OPTION_STRING,
-         &o->request_id, 0, 0, NULL},
-        {"host", "NAME", "host of a request to be imagined", OPTION_STRING, &o->host, 0, 0, NULL},
-        {"path", "PATH", "its path (default /v1/chat/completions)", OPTION_STRING, &o->path, 0, 0,
-         NULL},
-        {"method", "METHOD", "its method (default POST)", OPTION_STRING, &o->method, 0, 0, NULL},
-        {"model", "NAME", "the model that it names", OPTION_STRING, &o->model, 0, 0, NULL},
-        {"header", "LINE", "a header field that it has, \"Name: value\"; may be repeated",
-         OPTION_CALL, o, 0, 0, add_header},
-        {"prompt-bytes", "N", "length of its prompt (default 4096)", OPTION_STRING,
-         &o->prompt_bytes, 0, 0, NULL},
-        {"ingress-class", "NAME", "with FILE: whose routes count (default headrace)",
-         OPTION_STRING, &o->ingress_class, 0, 0, NULL},
-        {"output", "FORMAT", "table or json; also -o (default table)", OPTION_STRING, &o->output,
-         0, 0, NULL},
-    };
-    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, ret_files, err);
+    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", o, argc, argv, ret_files, err);
     if (rc == -EAGAIN) {
         print_help(rows, ARRAY_LEN(rows));
         return rc;

@@ -142,14 +142,14 @@ static int add_allowed(const char *value, void *target, struct error *err)
     return address_guard_allow(&o->guard, slice_of_str(value), err);
 }
 
-static uint64_t available_cpus(void)
+static unsigned available_cpus(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) != 0) {
         return 1;
     }
     int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : MIN_OF((uint64_t)count, (uint64_t)PROXY_MAX_WORKERS);
+    return count < 1 ? 1 : MIN_OF((unsigned)count, (unsigned)PROXY_MAX_WORKERS);
 }
 
 static void set_defaults(struct run_options *o)
@@ -163,50 +163,21 @@ static void set_defaults(struct run_options *o)
         .log_level = "info",
         .log_format = "text",
         .proxy_protocol = "off",
-        .workers = available_cpus(),
         .drain_grace_ms = 5000,
         .drain_timeout_ms = 300000,
+        .memory_limit_auto = true,
     };
     proxy_config_init(&o->proxy);
-    o->max_body_bytes = o->proxy.max_body_bytes;
-    o->max_streamed_body_bytes = o->proxy.max_streamed_body_bytes;
-    o->memory_limit_auto = true;
-    o->max_header_bytes = o->proxy.limits.max_head_bytes;
-    o->max_headers = o->proxy.limits.max_headers;
-    o->max_connections = o->proxy.max_connections;
-    o->http2_max_streams = o->proxy.http2_max_streams;
-    o->http2_upstream_streams = o->proxy.http2_upstream_streams;
-    o->header_timeout_ms = o->proxy.header_timeout_ms;
-    o->body_timeout_ms = o->proxy.body_timeout_ms;
-    o->idle_timeout_ms = o->proxy.idle_timeout_ms;
-    o->write_timeout_ms = o->proxy.write_timeout_ms;
-    o->upstream_idle_ms = o->proxy.upstream_idle_timeout_ms;
-    o->unary_timeout_ms = o->proxy.unary_timeout_ms;
-    o->tunnel_idle_ms = o->proxy.tunnel_idle_timeout_ms;
+    o->proxy.workers = available_cpus();
 }
 
-static void apply(struct run_options *o)
+// Of what is held by all workers each gets its share, which must hold one largest body, whose
+// buffer grows by doubling.
+static void share_buffers(struct run_options *o)
 {
-    o->proxy.workers = (unsigned)o->workers;
-    o->proxy.max_body_bytes = o->max_body_bytes;
-    o->proxy.max_streamed_body_bytes = o->max_streamed_body_bytes;
-    find_memory_limit(o);
-    // A worker's share must hold one largest body, whose buffer grows by doubling.
-    uint64_t least = MIN_OF(o->max_buffered_bytes, 2 * o->max_body_bytes);
-    o->proxy.max_buffered_bytes = MAX_OF(o->max_buffered_bytes / o->workers, least);
-    o->proxy.limits.max_head_bytes = (size_t)o->max_header_bytes;
-    o->proxy.limits.max_headers = (size_t)o->max_headers;
-    o->proxy.max_connections = (uint32_t)o->max_connections;
-    o->proxy.http2_max_streams = (uint32_t)o->http2_max_streams;
-    o->proxy.http2_upstream_streams = (uint32_t)o->http2_upstream_streams;
-    o->proxy.max_connections_per_address = (uint32_t)o->max_connections_per_address;
-    o->proxy.header_timeout_ms = (uint32_t)o->header_timeout_ms;
-    o->proxy.body_timeout_ms = (uint32_t)o->body_timeout_ms;
-    o->proxy.idle_timeout_ms = (uint32_t)o->idle_timeout_ms;
-    o->proxy.write_timeout_ms = (uint32_t)o->write_timeout_ms;
-    o->proxy.upstream_idle_timeout_ms = (uint32_t)o->upstream_idle_ms;
-    o->proxy.unary_timeout_ms = (uint32_t)o->unary_timeout_ms;
-    o->proxy.tunnel_idle_timeout_ms = (uint32_t)o->tunnel_idle_ms;
+    struct proxy_config *proxy = &o->proxy;
+    uint64_t least = MIN_OF(o->max_buffered_bytes, 2 * proxy->max_body_bytes);
+    proxy->max_buffered_bytes = MAX_OF(o->max_buffered_bytes / proxy->workers, least);
 }
 
 // What is more than the value of one option.
@@ -225,95 +196,99 @@ static int finish(struct run_options *o, int words, char **argv, struct error *e
     if (rc == 0 && o->config_dir != NULL && !o->guard_set) {
         rc = add_allowed("loopback", o, err);
     }
-    apply(o);
+    find_memory_limit(o);
+    share_buffers(o);
     return rc == 0 ? apply_proxy_protocol(o, err) : rc;
 }
 
 enum { DAY_MS = 86400000 };
 
+#define FIELD(member) OPTION_FIELD(struct run_options, member)
+#define WHOLE         OPTION_WHOLE(struct run_options)
+static const struct option_row rows[] = {
+    {"listen", "ADDR:PORT", "serve HTTP here; may be given several times (default :8080)",
+     OPTION_CALL, FIELD(proxy), 0, 0, add_listen},
+    {"listen-tls", "ADDR:PORT", "serve HTTPS here, with the certificates of routes; likewise",
+     OPTION_CALL, FIELD(proxy), 0, 0, add_listen_tls},
+    {"admin", "ADDR:PORT", "probes, metrics and explanations (default 127.0.0.1:9090)",
+     OPTION_STRING, FIELD(admin), 0, 0, NULL},
+    {"workers", "N", "worker threads (default: the CPUs that this process may use)", OPTION_NUMBER,
+     FIELD(proxy.workers), 1, PROXY_MAX_WORKERS, NULL},
+    {"config-dir", "DIR", "standalone: manifests from this folder, watched; no Kubernetes",
+     OPTION_STRING, FIELD(config_dir), 0, 0, NULL},
+    {"kubeconfig", "FILE",
+     "how to reach the API server (default: in-cluster, else $KUBECONFIG, ~/.kube/config)",
+     OPTION_STRING, FIELD(kubeconfig), 0, 0, NULL},
+    {"context", "NAME", "context of the kubeconfig (default: its current-context)", OPTION_STRING,
+     FIELD(context), 0, 0, NULL},
+    {"watch-namespace", "NAME", "watch only this namespace (default: all)", OPTION_STRING,
+     FIELD(watch_namespace), 0, 0, NULL},
+    {"ingress-class", "NAME", "serve AIRoutes of this ingressClassName (default headrace)",
+     OPTION_STRING, FIELD(ingress_class), 0, 0, NULL},
+    {"allow-endpoint-addresses", "LIST",
+     "endpoints may be there, too: loopback, link-local, ranges (default loopback or none)",
+     OPTION_CALL, WHOLE, 0, 0, add_allowed},
+    {"access-log", "WHERE", "one line a request: stdout, off, or a file (default stdout)",
+     OPTION_STRING, FIELD(access_log), 0, 0, NULL},
+    {"access-log-format", "FORMAT", "json or text (default json)", OPTION_STRING,
+     FIELD(access_log_format), 0, 0, NULL},
+    {"log-level", "LEVEL", "debug, info, warn or error (default info)", OPTION_STRING,
+     FIELD(log_level), 0, 0, NULL},
+    {"log-format", "FORMAT", "text or json (default text)", OPTION_STRING, FIELD(log_format), 0, 0,
+     NULL},
+    {"drain-grace", "TIME", "after SIGTERM: not ready, but still accepting (default 5s)",
+     OPTION_DURATION, FIELD(drain_grace_ms), 0, DAY_MS, NULL},
+    {"drain-timeout", "TIME", "then wait so long for running streams (default 300s)",
+     OPTION_DURATION, FIELD(drain_timeout_ms), 0, DAY_MS, NULL},
+    {"max-body-bytes", "N", "largest request body that is read first (default 33554432)",
+     OPTION_NUMBER, FIELD(proxy.max_body_bytes), 1024, UINT64_C(1) << 31, NULL},
+    {"max-streamed-body-bytes", "N",
+     "largest request body that streams through (default 1073741824)", OPTION_NUMBER,
+     FIELD(proxy.max_streamed_body_bytes), 1024, UINT64_C(1) << 50, NULL},
+    {"max-buffered-bytes", "N", "held by requests and connections (default 536870912)",
+     OPTION_NUMBER, FIELD(max_buffered_bytes), 65536, UINT64_C(1) << 40, NULL},
+    {"max-header-bytes", "N", "largest message head (default 32768)", OPTION_NUMBER,
+     FIELD(proxy.limits.max_head_bytes), 1024, 65536, NULL},
+    {"max-headers", "N", "most header fields of a message (default 100)", OPTION_NUMBER,
+     FIELD(proxy.limits.max_headers), 8, 1000, NULL},
+    {"max-connections", "N", "client connections of one worker (default 20000)", OPTION_NUMBER,
+     FIELD(proxy.max_connections), 1, 1000000, NULL},
+    {"http2-max-streams", "N", "requests at a time of one HTTP/2 connection (default 128)",
+     OPTION_NUMBER, FIELD(proxy.http2_max_streams), 1, 10000, NULL},
+    {"http2-upstream-streams", "N", "the same of one to a server (default 100)", OPTION_NUMBER,
+     FIELD(proxy.http2_upstream_streams), 1, 10000, NULL},
+    {"max-connections-per-address", "N", "or of each /64; 0: no limit (default 0)", OPTION_NUMBER,
+     FIELD(proxy.max_connections_per_address), 0, 1000000, NULL},
+    {"memory-limit", "N",
+     "refuse new work near so many bytes; off, auto: the control group's (default auto)",
+     OPTION_CALL, WHOLE, 0, 0, set_memory_limit},
+    {"header-timeout", "TIME", "for the head of a request (default 10s)", OPTION_DURATION,
+     FIELD(proxy.header_timeout_ms), 10, DAY_MS, NULL},
+    {"body-timeout", "TIME", "between two pieces of a request body (default 60s)", OPTION_DURATION,
+     FIELD(proxy.body_timeout_ms), 10, DAY_MS, NULL},
+    {"idle-timeout", "TIME", "keep-alive of clients (default 75s)", OPTION_DURATION,
+     FIELD(proxy.idle_timeout_ms), 10, DAY_MS, NULL},
+    {"write-timeout", "TIME", "drop a client that reads nothing for so long (default 60s)",
+     OPTION_DURATION, FIELD(proxy.write_timeout_ms), 10, DAY_MS, NULL},
+    {"upstream-idle-timeout", "TIME", "keep-alive to inference servers (default 4s)",
+     OPTION_DURATION, FIELD(proxy.upstream_idle_timeout_ms), 0, DAY_MS, NULL},
+    {"unary-timeout", "TIME", "longest wait for an answer that is not streamed (default 1h)",
+     OPTION_DURATION, FIELD(proxy.unary_timeout_ms), 10, DAY_MS, NULL},
+    {"trusted-proxies", "CIDR,…", "load balancers that are believed what they say of clients",
+     OPTION_CALL, FIELD(proxy.trusted_proxies), 0, 0, add_trusted},
+    {"proxy-protocol", "MODE",
+     "PROXY protocol from trusted proxies: off, optional or required (default off)", OPTION_STRING,
+     FIELD(proxy_protocol), 0, 0, NULL},
+    {"tunnel-idle-timeout", "TIME",
+     "close a WebSocket on which nothing moves for so long (default 10m)", OPTION_DURATION,
+     FIELD(proxy.tunnel_idle_timeout_ms), 10, DAY_MS, NULL},
+};
+
 int run_options_parse(struct run_options *o, int argc, char **argv, struct error *err)
 {
     set_defaults(o);
-    const struct option_row rows[] = {
-        {"listen", "ADDR:PORT", "serve HTTP here; may be given several times (default :8080)",
-         OPTION_CALL, &o->proxy, 0, 0, add_listen},
-        {"listen-tls", "ADDR:PORT", "serve HTTPS here, with the certificates of routes; likewise",
-         OPTION_CALL, &o->proxy, 0, 0, add_listen_tls},
-        {"admin", "ADDR:PORT", "probes, metrics and explanations (default 127.0.0.1:9090)",
-         OPTION_STRING, &o->admin, 0, 0, NULL},
-        {"workers", "N", "worker threads (default: the CPUs that this process may use)",
-         OPTION_U64, &o->workers, 1, PROXY_MAX_WORKERS, NULL},
-        {"config-dir", "DIR", "standalone: manifests from this folder, watched; no Kubernetes",
-         OPTION_STRING, &o->config_dir, 0, 0, NULL},
-        {"kubeconfig", "FILE",
-         "how to reach the API server (default: in-cluster, else $KUBECONFIG, ~/.kube/config)",
-         OPTION_STRING, &o->kubeconfig, 0, 0, NULL},
-        {"context", "NAME", "context of the kubeconfig (default: its current-context)",
-         OPTION_STRING, &o->context, 0, 0, NULL},
-        {"watch-namespace", "NAME", "watch only this namespace (default: all)", OPTION_STRING,
-         &o->watch_namespace, 0, 0, NULL},
-        {"ingress-class", "NAME", "serve AIRoutes of this ingressClassName (default headrace)",
-         OPTION_STRING, &o->ingress_class, 0, 0, NULL},
-        {"allow-endpoint-addresses", "LIST",
-         "endpoints may be there, too: loopback, link-local, ranges (default loopback or none)",
-         OPTION_CALL, o, 0, 0, add_allowed},
-        {"access-log", "WHERE", "one line a request: stdout, off, or a file (default stdout)",
-         OPTION_STRING, &o->access_log, 0, 0, NULL},
-        {"access-log-format", "FORMAT", "json or text (default json)", OPTION_STRING,
-         &o->access_log_format, 0, 0, NULL},
-        {"log-level", "LEVEL", "debug, info, warn or error (default info)", OPTION_STRING,
-         &o->log_level, 0, 0, NULL},
-        {"log-format", "FORMAT", "text or json (default text)", OPTION_STRING, &o->log_format, 0, 0,
-         NULL},
-        {"drain-grace", "TIME", "after SIGTERM: not ready, but still accepting (default 5s)",
-         OPTION_DURATION, &o->drain_grace_ms, 0, DAY_MS, NULL},
-        {"drain-timeout", "TIME", "then wait so long for running streams (default 300s)",
-         OPTION_DURATION, &o->drain_timeout_ms, 0, DAY_MS, NULL},
-        {"max-body-bytes", "N", "largest request body that is read first (default 33554432)",
-         OPTION_U64, &o->max_body_bytes, 1024, UINT64_C(1) << 31, NULL},
-        {"max-streamed-body-bytes", "N",
-         "largest request body that streams through (default 1073741824)", OPTION_U64,
-         &o->max_streamed_body_bytes, 1024, UINT64_C(1) << 50, NULL},
-        {"max-buffered-bytes", "N", "held by requests and connections (default 536870912)",
-         OPTION_U64, &o->max_buffered_bytes, 65536, UINT64_C(1) << 40, NULL},
-        {"max-header-bytes", "N", "largest message head (default 32768)", OPTION_U64,
-         &o->max_header_bytes, 1024, 65536, NULL},
-        {"max-headers", "N", "most header fields of a message (default 100)", OPTION_U64,
-         &o->max_headers, 8, 1000, NULL},
-        {"max-connections", "N", "client connections of one worker (default 20000)", OPTION_U64,
-         &o->max_connections, 1, 1000000, NULL},
-        {"http2-max-streams", "N", "requests at a time of one HTTP/2 connection (default 128)",
-         OPTION_U64, &o->http2_max_streams, 1, 10000, NULL},
-        {"http2-upstream-streams", "N", "the same of one to a server (default 100)", OPTION_U64,
-         &o->http2_upstream_streams, 1, 10000, NULL},
-        {"max-connections-per-address", "N", "or of each /64; 0: no limit (default 0)", OPTION_U64,
-         &o->max_connections_per_address, 0, 1000000, NULL},
-        {"memory-limit", "N",
-         "refuse new work near so many bytes; off, auto: the control group's (default auto)",
-         OPTION_CALL, o, 0, 0, set_memory_limit},
-        {"header-timeout", "TIME", "for the head of a request (default 10s)", OPTION_DURATION,
-         &o->header_timeout_ms, 10, DAY_MS, NULL},
-        {"body-timeout", "TIME", "between two pieces of a request body (default 60s)",
-         OPTION_DURATION, &o->body_timeout_ms, 10, DAY_MS, NULL},
-        {"idle-timeout", "TIME", "keep-alive of clients (default 75s)", OPTION_DURATION,
-         &o->idle_timeout_ms, 10, DAY_MS, NULL},
-        {"write-timeout", "TIME", "drop a client that reads nothing for so long (default 60s)",
-         OPTION_DURATION, &o->write_timeout_ms, 10, DAY_MS, NULL},
-        {"upstream-idle-timeout", "TIME", "keep-alive to inference servers (default 4s)",
-         OPTION_DURATION, &o->upstream_idle_ms, 0, DAY_MS, NULL},
-        {"unary-timeout", "TIME", "longest wait for an answer that is not streamed (default 1h)",
-         OPTION_DURATION, &o->unary_timeout_ms, 10, DAY_MS, NULL},
-        {"trusted-proxies", "CIDR,…", "load balancers that are believed what they say of clients",
-         OPTION_CALL, &o->proxy.trusted_proxies, 0, 0, add_trusted},
-        {"proxy-protocol", "MODE",
-         "PROXY protocol from trusted proxies: off, optional or required (default off)",
-         OPTION_STRING, &o->proxy_protocol, 0, 0, NULL},
-        {"tunnel-idle-timeout", "TIME",
-         "close a WebSocket on which nothing moves for so long (default 10m)", OPTION_DURATION,
-         &o->tunnel_idle_ms, 10, DAY_MS, NULL},
-    };
     int words = 0;
-    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, &words, err);
+    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", o, argc, argv, &words, err);
     if (rc == -EAGAIN) {
         printf("Usage: headrace run [--config-dir DIR | --kubeconfig FILE] [OPTIONS]\n\n");
         options_help(rows, ARRAY_LEN(rows), "HEADRACE");

@@ -19,27 +19,11 @@ struct run_options {
     const char *access_log_format;
     const char *log_level;
     const char *log_format;
-    uint64_t workers;
     uint64_t drain_grace_ms;
     uint64_t drain_timeout_ms;
-    uint64_t max_body_bytes;
-    uint64_t max_streamed_body_bytes;
     uint64_t max_buffered_bytes; // of all workers together
-    uint64_t max_header_bytes;
-    uint64_t max_headers;
-    uint64_t max_connections;
-    uint64_t http2_max_streams;
-    uint64_t http2_upstream_streams;
-    uint64_t max_connections_per_address;
     uint64_t memory_limit; // 0 = none
     bool memory_limit_auto;
-    uint64_t header_timeout_ms;
-    uint64_t body_timeout_ms;
-    uint64_t idle_timeout_ms;
-    uint64_t write_timeout_ms;
-    uint64_t upstream_idle_ms;
-    uint64_t unary_timeout_ms;
-    uint64_t tunnel_idle_ms;
     const char *proxy_protocol;  // off, optional or required
 };
 

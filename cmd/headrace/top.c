@@ -120,22 +120,24 @@ static int show(const struct top_options *options, struct error *err)
     return 0;
 }
 
+#define FIELD(member) OPTION_FIELD(struct top_options, member)
+static const struct option_row rows[] = {
+    {"admin", "ADDR:PORT", "admin address of the instance (default 127.0.0.1:9090)", OPTION_STRING,
+     FIELD(admin), 0, 0, NULL},
+    {"once", NULL, "print once and end", OPTION_SWITCH, FIELD(once), 0, 0, NULL},
+    {"interval", "TIME", "between two looks (default 1s)", OPTION_DURATION, FIELD(interval_ms), 100,
+     3600000, NULL},
+    {"output", "FORMAT", "table or json; also -o (default table)", OPTION_STRING, FIELD(output), 0,
+     0, NULL},
+};
+
 int cmd_top(int argc, char **argv)
 {
     struct top_options o = {.admin = "127.0.0.1:9090", .output = "table", .interval_ms = 1000};
-    const struct option_row rows[] = {
-        {"admin", "ADDR:PORT", "admin address of the instance (default 127.0.0.1:9090)",
-         OPTION_STRING, &o.admin, 0, 0, NULL},
-        {"once", NULL, "print once and end", OPTION_SWITCH, &o.once, 0, 0, NULL},
-        {"interval", "TIME", "between two looks (default 1s)", OPTION_DURATION, &o.interval_ms, 100,
-         3600000, NULL},
-        {"output", "FORMAT", "table or json; also -o (default table)", OPTION_STRING, &o.output, 0,
-         0, NULL},
-    };
     struct error err = ERROR_INIT;
     int words = 0;
     accept_short_output(argc, argv);
-    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, &words, &err);
+    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", &o, argc, argv, &words, &err);
     if (rc == -EAGAIN) {
         printf("Usage: headrace top [--admin ADDR:PORT] [--once] [-o json]\n\n");
         options_help(rows, ARRAY_LEN(rows), "HEADRACE");

@@ -14,23 +14,27 @@ static void print_problem(void *arg, const char *file, int line, const char *tex
     printf("%s:%d: %s\n", file, line, text);
 }
 
+struct validate_options {
+    const char *ingress_class;
+    bool allow_missing;
+    bool quiet;
+};
+
+#define FIELD(member) OPTION_FIELD(struct validate_options, member)
+static const struct option_row rows[] = {
+    {"ingress-class", "NAME", "routes of another class are checked by themselves only (headrace)",
+     OPTION_STRING, FIELD(ingress_class), 0, 0, NULL},
+    {"allow-missing", "", "ModelBackends that are in none of the files are no problem",
+     OPTION_SWITCH, FIELD(allow_missing), 0, 0, NULL},
+    {"quiet", "", "print problems only, no summary", OPTION_SWITCH, FIELD(quiet), 0, 0, NULL},
+};
+
 int cmd_validate(int argc, char **argv)
 {
-    const char *ingress_class = "headrace";
-    bool allow_missing = false;
-    bool quiet = false;
-    const struct option_row rows[] = {
-        {.name = "ingress-class", .metavar = "NAME", .type = OPTION_STRING,
-         .target = &ingress_class,
-         .help = "routes of another class are checked by themselves only (headrace)"},
-        {.name = "allow-missing", .metavar = "", .type = OPTION_SWITCH, .target = &allow_missing,
-         .help = "ModelBackends that are in none of the files are no problem"},
-        {.name = "quiet", .metavar = "", .type = OPTION_SWITCH, .target = &quiet,
-         .help = "print problems only, no summary"},
-    };
+    struct validate_options o = {.ingress_class = "headrace"};
     struct error err = ERROR_INIT;
     int count = 0;
-    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", argc, argv, &count, &err);
+    int rc = options_parse(rows, ARRAY_LEN(rows), "HEADRACE", &o, argc, argv, &count, &err);
     if (rc == -EAGAIN) {
         printf("Usage: headrace validate [OPTIONS] FILE...\n\nChecks manifests offline: FILE is a "
                "file, a folder of files, or - for stdin.\nPrints FILE:LINE: PROBLEM for each; exit "
@@ -47,8 +51,8 @@ int cmd_validate(int argc, char **argv)
         rc = manifest_files_add(&files, argv[i]);
     }
     if (rc == 0) {
-        struct check_options options = {.ingress_class = slice_of_str(ingress_class),
-                                        .allow_missing = allow_missing};
+        struct check_options options = {.ingress_class = slice_of_str(o.ingress_class),
+                                        .allow_missing = o.allow_missing};
         size_t problems = 0;
         rc = check_manifests(files.manifests.items, files.manifests.len, &options,
                              print_problem, NULL, &problems);
@@ -56,7 +60,7 @@ int cmd_validate(int argc, char **argv)
     }
     if (rc < 0) {
         fprintf(stderr, "headrace validate: out of memory\n");
-    } else if (!quiet) {
+    } else if (!o.quiet) {
         fprintf(stderr, "%zu object%s, %zu problem%s\n", files.objects,
                 files.objects == 1 ? "" : "s", files.problems,
                 files.problems == 1 ? "" : "s");

@@ -37,45 +37,64 @@ int options_duration_ms(struct slice text, uint64_t *ret_ms)
     return -EINVAL;
 }
 
-static int set_number(const struct option_row *row, const char *value, struct error *err)
+static void *member_of(const struct option_row *row, void *target)
+{
+    return (char *)target + row->offset;
+}
+
+static void store_number(const struct option_row *row, void *target, uint64_t number)
+{
+    uint32_t small = (uint32_t)number;
+    bool is_small = row->size == sizeof(small);
+    BUG_ON(!is_small && row->size != sizeof(number));
+    memcpy(member_of(row, target), is_small ? (const void *)&small : &number, row->size);
+}
+
+static int set_number(const struct option_row *row, void *target, const char *value,
+                      struct error *err)
 {
     uint64_t number;
     bool duration = row->type == OPTION_DURATION;
     struct slice text = slice_of_str(value);
     int rc = duration ? options_duration_ms(text, &number) : slice_to_u64(text, &number);
-    if (rc == 0 && (number < row->min || (row->max != 0 && number > row->max))) {
+    uint64_t max = row->max != 0                    ? row->max
+                   : row->size == sizeof(uint32_t) ? UINT32_MAX
+                                                   : UINT64_MAX;
+    if (rc == 0 && (number < row->min || number > max)) {
         rc = -ERANGE;
     }
     const char *unit = duration ? " ms" : "";
     if (rc == -ERANGE) {
         return error_set(err, -EINVAL, "--%s %s: must be %llu to %llu%s", row->name, value,
-                         (unsigned long long)row->min, (unsigned long long)row->max, unit);
+                         (unsigned long long)row->min, (unsigned long long)max, unit);
     }
     if (rc != 0) {
         return error_set(err, -EINVAL, "--%s %s: %s", row->name, value,
                          duration ? "not a duration (say 200ms, 2s, 10m, 1h)" : "not a number");
     }
-    *(uint64_t *)row->target = number;
+    store_number(row, target, number);
     return 0;
 }
 
-static int set_option(const struct option_row *row, const char *value, struct error *err)
+static int set_option(const struct option_row *row, void *target, const char *value,
+                      struct error *err)
 {
+    void *member = member_of(row, target);
     switch (row->type) {
     case OPTION_SWITCH:
         if (value != NULL && strcmp(value, "true") != 0 && strcmp(value, "false") != 0) {
             return error_set(err, -EINVAL, "--%s: true or false, not \"%s\"", row->name, value);
         }
-        *(bool *)row->target = value == NULL || strcmp(value, "true") == 0;
+        *(bool *)member = value == NULL || strcmp(value, "true") == 0;
         return 0;
     case OPTION_STRING:
-        *(const char **)row->target = value;
+        *(const char **)member = value;
         return 0;
-    case OPTION_U64:
+    case OPTION_NUMBER:
     case OPTION_DURATION:
-        return set_number(row, value, err);
+        return set_number(row, target, value, err);
     case OPTION_CALL: {
-        int rc = row->set(value, row->target, err);
+        int rc = row->set(value, member, err);
         return rc != 0 ? error_prefix(err, -EINVAL, "--%s %s", row->name, value) : 0;
     }
     }
@@ -94,7 +113,8 @@ static void env_name(const char *prefix, const char *name, char out[ENV_NAME_MAX
     }
 }
 
-static int set_list_from_env(const struct option_row *row, const char *value, struct error *err)
+static int set_list_from_env(const struct option_row *row, void *target, const char *value,
+                             struct error *err)
 {
     char item[ENV_VALUE_MAX];
     struct slice rest = slice_of_str(value);
@@ -105,7 +125,7 @@ static int set_list_from_env(const struct option_row *row, const char *value, st
         }
         memcpy(item, part.ptr, part.len);
         item[part.len] = '\0';
-        int rc = set_option(row, item, err);
+        int rc = set_option(row, target, item, err);
         if (rc != 0) {
             return rc;
         }
@@ -114,7 +134,7 @@ static int set_list_from_env(const struct option_row *row, const char *value, st
 }
 
 static int read_environment(const struct option_row *rows, size_t count, const char *prefix,
-                            struct error *err)
+                            void *target, struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
         char name[ENV_NAME_MAX];
@@ -123,8 +143,8 @@ static int read_environment(const struct option_row *rows, size_t count, const c
         if (value == NULL || value[0] == '\0') {
             continue;
         }
-        int rc = rows[i].type == OPTION_CALL ? set_list_from_env(&rows[i], value, err)
-                                             : set_option(&rows[i], value, err);
+        int rc = rows[i].type == OPTION_CALL ? set_list_from_env(&rows[i], target, value, err)
+                                             : set_option(&rows[i], target, value, err);
         if (rc != 0) {
             return error_prefix(err, rc, "environment variable %s", name);
         }
@@ -144,8 +164,8 @@ static const struct option_row *find_row(const struct option_row *rows, size_t c
 }
 
 // argv[*at] is an option; moves *at to its last word.
-static int read_option(const struct option_row *rows, size_t count, int argc, char **argv, int *at,
-                       struct error *err)
+static int read_option(const struct option_row *rows, size_t count, void *target, int argc,
+                       char **argv, int *at, struct error *err)
 {
     struct slice text = slice_skip(slice_of_str(argv[*at]), 2);
     ptrdiff_t equals = slice_find_byte(text, '=');
@@ -161,15 +181,15 @@ static int read_option(const struct option_row *rows, size_t count, int argc, ch
         }
         value = argv[++*at];
     }
-    return set_option(row, value, err);
+    return set_option(row, target, value, err);
 }
 
-int options_parse(const struct option_row *rows, size_t count, const char *env_prefix, int argc,
-                  char **argv, int *ret_count, struct error *err)
+int options_parse(const struct option_row *rows, size_t count, const char *env_prefix, void *target,
+                  int argc, char **argv, int *ret_count, struct error *err)
 {
     int kept = 0;
     bool ended = false;
-    int rc = read_environment(rows, count, env_prefix, err);
+    int rc = read_environment(rows, count, env_prefix, target, err);
     for (int i = 0; i < argc && rc == 0; i++) {
         if (!ended && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
             return -EAGAIN;
@@ -177,7 +197,7 @@ int options_parse(const struct option_row *rows, size_t count, const char *env_p
         if (!ended && strcmp(argv[i], "--") == 0) {
             ended = true;
         } else if (!ended && strncmp(argv[i], "--", 2) == 0) {
-            rc = read_option(rows, count, argc, argv, &i, err);
+            rc = read_option(rows, count, target, argc, argv, &i, err);
         } else if (!ended && argv[i][0] == '-' && argv[i][1] != '\0') {
             rc = error_set(err, -EINVAL, "unknown option %s (options are long: --name VALUE)",
                            argv[i]);

@@ -11,6 +11,7 @@
 
 struct values {
     uint64_t number;
+    uint32_t small;
     const char *text;
     size_t calls;
 };
@@ -27,10 +28,12 @@ static int count_call(const char *value, void *target, struct error *err)
 
 static int parse(struct values *values, const char *const *words, struct error *err)
 {
-    const struct option_row rows[] = {
-        {"a-number", "N", "", OPTION_U64, &values->number, 1, 9, NULL},
-        {"text", "TEXT", "", OPTION_STRING, &values->text, 0, 0, NULL},
-        {"call", "X", "", OPTION_CALL, &values->calls, 0, 0, count_call},
+#define FIELD(member) OPTION_FIELD(struct values, member)
+    static const struct option_row rows[] = {
+        {"a-number", "N", "", OPTION_NUMBER, FIELD(number), 1, 9, NULL},
+        {"small", "N", "", OPTION_NUMBER, FIELD(small), 0, 0, NULL},
+        {"text", "TEXT", "", OPTION_STRING, FIELD(text), 0, 0, NULL},
+        {"call", "X", "", OPTION_CALL, FIELD(calls), 0, 0, count_call},
     };
     char *argv[8];
     int argc = 0;
@@ -38,7 +41,7 @@ static int parse(struct values *values, const char *const *words, struct error *
     for (; words[argc] != NULL; argc++) {
         argv[argc] = (char *)(uintptr_t)words[argc];
     }
-    return options_parse(rows, ARRAY_LEN(rows), "TEST_OPTIONS", argc, argv, &kept, err);
+    return options_parse(rows, ARRAY_LEN(rows), "TEST_OPTIONS", values, argc, argv, &kept, err);
 }
 
 static int clear_environment(void **state)
@@ -81,6 +84,18 @@ static void a_wrong_value_is_told_by_where_it_came_from(void **state)
     assert_non_null(strstr(err.text, "environment variable TEST_OPTIONS_A_NUMBER"));
 }
 
+static void a_number_fits_its_member(void **state)
+{
+    struct values values = {.number = 5};
+    struct error err = ERROR_INIT;
+    (void)state;
+    assert_int_equal(parse(&values, (const char *[]){"--small", "4294967295", NULL}, &err), 0);
+    assert_true(values.small == UINT32_MAX && values.number == 5 && values.text == NULL);
+    assert_int_equal(parse(&values, (const char *[]){"--small", "4294967296", NULL}, &err),
+                     -EINVAL);
+    assert_string_equal(err.text, "--small 4294967296: must be 0 to 4294967295");
+}
+
 static void what_is_checked_later_is_told_by_where_it_came_from_too(void **state)
 {
     char where[OPTIONS_WHERE_MAX];
@@ -102,6 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(flags_go_before_the_environment),
         CASE(a_wrong_value_is_told_by_where_it_came_from),
+        CASE(a_number_fits_its_member),
         CASE(what_is_checked_later_is_told_by_where_it_came_from_too),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
