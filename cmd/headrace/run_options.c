@@ -214,6 +214,8 @@ static const struct option_row rows[] = {
      OPTION_STRING, FIELD(admin), 0, 0, NULL},
     {"workers", "N", "worker threads (default: the CPUs that this process may use)", OPTION_NUMBER,
      FIELD(proxy.workers), 1, PROXY_MAX_WORKERS, NULL},
+    {"busy-poll-us", "N", "where waits are short, look so long before sleeping (default 0)",
+     OPTION_NUMBER, FIELD(proxy.busy_poll_us), 0, 1000, NULL},
     {"config-dir", "DIR", "standalone: manifests from this folder, watched; no Kubernetes",
      OPTION_STRING, FIELD(config_dir), 0, 0, NULL},
     {"kubeconfig", "FILE",

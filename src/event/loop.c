@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "event/busy_poll.h"
 
 enum { LOOP_BATCH = 256 };
 
@@ -32,6 +33,7 @@ struct loop {
     atomic_bool stopping;
     loop_sleep_hook *sleep_hook;
     void *sleep_arg;
+    struct busy_poll busy_poll;
     // Posted work. Rare (control messages), so a mutex is fine; workers take it only when woken.
     pthread_mutex_t post_lock;
     struct posted *post_head;
@@ -235,6 +237,26 @@ static int loop_wait_ms(const struct loop *loop, int max_wait_ms)
     return next > 60000 ? 60000 : (int)next;
 }
 
+static int wait_for_events(struct loop *loop, int wait_ms)
+{
+    if (loop->busy_poll.limit_ns == 0 || wait_ms == 0) {
+        return epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, wait_ms);
+    }
+    uint64_t began = clock_mono_ns();
+    uint64_t waited = 0;
+    int n = 0;
+    while (n == 0 && waited < loop->busy_poll.limit_ns && busy_poll_pays(&loop->busy_poll)) {
+        n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, 0);
+        waited = clock_mono_ns() - began;
+    }
+    if (n == 0) {
+        n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, wait_ms);
+        waited = clock_mono_ns() - began;
+    }
+    busy_poll_note(&loop->busy_poll, waited);
+    return n;
+}
+
 void loop_turn(struct loop *loop, int max_wait_ms)
 {
     int wait = loop_wait_ms(loop, max_wait_ms);
@@ -243,7 +265,7 @@ void loop_turn(struct loop *loop, int max_wait_ms)
     if (loop->sleep_hook != NULL) {
         loop->sleep_hook(loop->sleep_arg, true);
     }
-    int n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, wait);
+    int n = wait_for_events(loop, wait);
     if (loop->sleep_hook != NULL) {
         loop->sleep_hook(loop->sleep_arg, false);
     }
@@ -291,6 +313,11 @@ int loop_post(struct loop *loop, loop_post_fn *fn, void *arg)
     pthread_mutex_unlock(&loop->post_lock);
     loop_wake(loop);
     return 0;
+}
+
+void loop_set_busy_poll(struct loop *loop, uint64_t limit_us)
+{
+    loop->busy_poll.limit_ns = limit_us * 1000;
 }
 
 void loop_set_sleep_hook(struct loop *loop, loop_sleep_hook *hook, void *arg)

@@ -78,6 +78,10 @@ void loop_task_cancel(struct loop *loop, struct task *task);
 typedef void loop_post_fn(void *arg);
 MUST_CHECK int loop_post(struct loop *loop, loop_post_fn *fn, void *arg);
 
+// Where waits are short, looks again for at most so many microseconds before it sleeps (see
+// event/busy_poll.h); 0, the default: never.
+void loop_set_busy_poll(struct loop *loop, uint64_t limit_us);
+
 // Called with true right before the thread may sleep and with false right after it woke, so that a
 // reader of shared state can say that it holds nothing meanwhile (see event/epoch.h).
 typedef void loop_sleep_hook(void *arg, bool sleeping);

@@ -331,6 +331,7 @@ static int worker_init(struct worker *worker, const struct proxy_config *config,
     if (rc != 0) {
         return rc;
     }
+    loop_set_busy_poll(worker->loop, config->busy_poll_us);
     rc = epoch_add_reader(config->epoch, &worker->reader);
     if (rc != 0) {
         return error_set(err, rc, "too many workers");
