@@ -7,6 +7,8 @@
 //   load PORT CONNECTIONS FILE requests|streams
 //                         opens connections to the proxy; each sends the bytes of FILE; with
 //                         "requests" again and again, with "streams" once, reading events for ever
+//   rate N                ("requests") each connection waits for its turn: N a second in all,
+//                         evenly spaced; 0: the next request follows the answer at once
 //   pace MS               the backend sends an event to each stream every MS milliseconds
 //   count                 what was seen since the last reset
 //   reset | stop | quit
@@ -60,9 +62,10 @@ struct conn {
     bool in_body;
     char last;
     size_t body_left;
-    uint64_t sent_ns;
+    uint64_t sent_ns; // streams: when bytes last came
     size_t sent; // of the request
     struct conn *next_client;
+    struct conn *next_idle; // waits for its turn
 };
 
 static struct {
@@ -77,12 +80,17 @@ static struct {
     char *request;
     size_t request_len;
     bool streams;
+    unsigned rate;
+    uint64_t due_ns; // when the next turn is
+    struct conn *idle;
     uint64_t requests;
     uint64_t served; // by the backend, pages of metrics aside
     uint64_t events;
     uint64_t errors;
     uint64_t skipped;
     uint64_t open;
+    uint64_t streaming; // of the backend's connections
+    uint64_t pause_ns; // the longest that a stream waited for bytes
     uint32_t latency_us[LATENCY_MAX_US + 1];
 } peer;
 
@@ -181,6 +189,7 @@ static void conn_close(struct conn *conn)
     }
     close(conn->fd);
     conn->fd = -1;
+    peer.streaming -= conn->streaming;
     if (conn->link != NULL) {
         *conn->link = conn->next_in_slot;
         if (conn->next_in_slot != NULL) {
@@ -221,6 +230,7 @@ static bool send_all(int fd, const char *data, size_t len)
 static void stream_start(struct conn *conn)
 {
     conn->streaming = true;
+    peer.streaming++;
     struct conn **slot = &peer.slots[peer.next_slot++ % peer.pace_ms];
     conn->next_in_slot = *slot;
     conn->link = slot;
@@ -353,6 +363,12 @@ static void backend_listen(const char *port)
 
 static void client_fail(struct conn *conn)
 {
+    for (struct conn **at = &peer.idle; *at != NULL; at = &(*at)->next_idle) {
+        if (*at == conn) {
+            *at = conn->next_idle;
+            break;
+        }
+    }
     peer.errors++;
     peer.open--;
     conn_close(conn);
@@ -377,11 +393,33 @@ static void client_send_rest(struct conn *conn)
     }
 }
 
-static void client_send(struct conn *conn)
+static void client_send(struct conn *conn, uint64_t due_ns)
 {
-    conn->sent_ns = now_ns();
+    conn->sent_ns = due_ns;
     conn->sent = 0;
     client_send_rest(conn);
+}
+
+static void client_next(struct conn *conn)
+{
+    if (peer.rate == 0 || peer.streams) {
+        client_send(conn, now_ns());
+        return;
+    }
+    conn->next_idle = peer.idle;
+    peer.idle = conn;
+}
+
+// Who is due sends; when nobody is free, the wait counts.
+static void clients_tick(void)
+{
+    uint64_t now = now_ns();
+    while (peer.idle != NULL && peer.due_ns <= now) {
+        struct conn *conn = peer.idle;
+        peer.idle = conn->next_idle;
+        client_send(conn, peer.due_ns);
+        peer.due_ns += 1000000000u / peer.rate;
+    }
 }
 
 static void client_open(void)
@@ -407,7 +445,7 @@ static void client_answered(struct conn *conn)
     peer.requests++;
     conn->in_body = false;
     conn->len = 0;
-    client_send(conn);
+    client_next(conn);
 }
 
 // Everything that came of a response with a length; false when it is not one that we asked for.
@@ -446,6 +484,11 @@ static bool client_response(struct conn *conn, size_t n)
 // Counts ends of events.
 static bool client_events(struct conn *conn, size_t n)
 {
+    uint64_t now = now_ns();
+    if (conn->in_body && now - conn->sent_ns > peer.pause_ns) {
+        peer.pause_ns = now - conn->sent_ns;
+    }
+    conn->sent_ns = now;
     if (!conn->in_body) {
         conn->in_body = true;
         if (n < 12 || memcmp(conn->buf, "HTTP/1.1 200", 12) != 0) {
@@ -477,7 +520,7 @@ static void client_ready(struct conn *conn, uint32_t events)
         if (epoll_ctl(peer.epoll_fd, EPOLL_CTL_MOD, conn->fd, &ev) != 0) {
             die("epoll_ctl");
         }
-        client_send(conn);
+        client_next(conn);
         return;
     }
     if (conn->sent < peer.request_len && (events & EPOLLOUT) != 0) {
@@ -516,6 +559,7 @@ static void request_read(const char *path)
 static void counters_reset(void)
 {
     peer.requests = peer.served = peer.events = peer.errors = peer.skipped = 0;
+    peer.pause_ns = 0;
     memset(peer.latency_us, 0, sizeof(peer.latency_us));
 }
 
@@ -542,6 +586,10 @@ static void command(char *line)
                                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         peer.streams = strcmp(what, "streams") == 0;
         peer.to_open = n;
+        peer.idle = NULL;
+        peer.due_ns = now_ns();
+    } else if (sscanf(line, "rate %u", &n) == 1) {
+        peer.rate = n;
     } else if (sscanf(line, "pace %u", &n) == 1 && n >= 1 && n <= PACE_MAX) {
         peer.pace_ms = n;
     } else if (strcmp(line, "reset") == 0) {
@@ -552,6 +600,7 @@ static void command(char *line)
             conn_close(conn); // the memory goes after this batch of events
         }
         peer.open = 0;
+        peer.idle = NULL;
     } else if (strcmp(line, "quit") == 0) {
         exit(0);
     } else if (strcmp(line, "count") != 0) {
@@ -559,13 +608,22 @@ static void command(char *line)
         fflush(stdout);
         return;
     }
-    printf("{\"at_ns\":%llu,\"requests\":%llu,\"served\":%llu,\"events\":%llu,"
-           "\"errors\":%llu,\"skipped\":%llu,\"open\":%llu,\"p50_us\":%u,\"p99_us\":%u}\n",
-           (unsigned long long)now_ns(), (unsigned long long)peer.requests,
-           (unsigned long long)peer.served, (unsigned long long)peer.events,
-           (unsigned long long)peer.errors,
-           (unsigned long long)peer.skipped, (unsigned long long)peer.open, latency_quantile(0.5),
-           latency_quantile(0.99));
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {
+        {"at_ns", now_ns()},          {"requests", peer.requests},
+        {"served", peer.served},      {"events", peer.events},
+        {"errors", peer.errors},      {"skipped", peer.skipped},
+        {"open", peer.open},          {"streaming", peer.streaming},
+        {"p50_us", latency_quantile(0.5)}, {"p99_us", latency_quantile(0.99)},
+        {"pause_ms", peer.pause_ns / 1000000},
+    };
+    for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
+        printf("%s\"%s\":%llu", i == 0 ? "{" : ",", figures[i].name,
+               (unsigned long long)figures[i].value);
+    }
+    printf("}\n");
     fflush(stdout);
 }
 
@@ -597,6 +655,7 @@ static void tick_ready(struct conn *conn)
     for (n = n > 20 ? 20 : n; n > 0; n--) {
         stream_tick();
     }
+    clients_tick();
     for (unsigned i = 0; i < CONNECTS_A_TICK && peer.to_open > 0; i++, peer.to_open--) {
         client_open();
     }

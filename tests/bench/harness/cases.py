@@ -1,7 +1,9 @@
 """What is measured. Each case gives {metric: value} for one proxy and one round."""
 
+import json
 import os
 import re
+import resource
 import subprocess
 import time
 
@@ -131,33 +133,64 @@ class Handshakes:
 
 
 class Latency:
-    """What a proxy adds at one connection: its percentile less that of a pod asked directly."""
+    """What a proxy adds: its percentile less that of a pod asked directly. At one connection, or
+    (rate) so many requests a second over eight."""
 
-    def __init__(self, name, title, text, percentile, seconds):
+    def __init__(self, name, title, text, percentile, seconds, rate=0):
         self.name = name
         self.title = title
         self.text = text
         self.percentile = percentile
         self.seconds = seconds
+        self.rate = rate
         self.unit = "us added"
 
-    def measure(self, peer, port):
-        peer.load(port, 1, self.text, "requests")
+    def measure(self, peer, port, pids=()):
+        """The percentile, and CPU time of `pids` per request."""
+        peer.command(f"rate {self.rate}")
+        peer.load(port, 8 if self.rate else 1, self.text, "requests")
         try:
             time.sleep(0.3)
             peer.command("reset")
+            cpu = procs.cpu_seconds(pids)
             time.sleep(self.seconds)
             after = peer.command("count")
+            cpu = procs.cpu_seconds(pids) - cpu
         finally:
             peer.command("stop")
+            peer.command("rate 0")
         if after["errors"] or not after["requests"]:
             raise Failed(f"{after['errors']} errors, {after['requests']} requests")
-        return after[self.percentile]
+        return after[self.percentile], cpu * 1e6 / after["requests"]
 
     def run(self, peer, proxy, profile=None):
-        direct = self.measure(peer, proxy.pods[0])
-        through = self.measure(peer, proxy.port)
-        return {"value": max(through - direct, 0), "direct_us": direct, "through_us": through}
+        direct, _ = self.measure(peer, proxy.pods[0])
+        through, cpu = self.measure(peer, proxy.port, procs.tree(proxy.proc.pid))
+        return {"value": max(through - direct, 0), "direct_us": direct, "through_us": through,
+                "cpu_us": cpu}
+
+
+class Scan:
+    """The scanner of request bodies alone (tests/bench/scan.c): plain text; the other kinds are in
+    the details."""
+
+    def __init__(self, name, title):
+        self.name = name
+        self.title = title
+        self.unit = "us"
+        self.rounds = 1
+        self.proxy = "headrace"
+
+    def run(self, peer, proxy, profile=None):
+        binary = os.path.join(peer.dir, "scan")
+        source = os.path.join(os.path.dirname(__file__), "..", "scan.c")
+        root = os.path.join(os.path.dirname(__file__), "..", "..", "..")
+        library = os.path.join(peer.dir, "..", "libheadrace.a")
+        subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu17", "-O2", "-D_GNU_SOURCE", "-Wall",
+                        "-I", os.path.join(root, "src"), "-o", binary, source, library], check=True)
+        kinds = json.loads(subprocess.run([binary], stdout=subprocess.PIPE, check=True).stdout)
+        return {"value": kinds["text"]["us"],
+                "gb_per_s": {name: kind["gb_per_s"] for name, kind in kinds.items()}}
 
 
 class Syscalls:
@@ -271,8 +304,91 @@ class Memory:
         }
 
 
-def _wait_open(peer, streams):
-    deadline = time.monotonic() + 20
+class Many:
+    """What a proxy needs for very many streams at once: a fresh one, an event a second on each."""
+
+    def __init__(self, name, title, streams, seconds):
+        self.name = name
+        self.title = title
+        self.streams = streams
+        self.seconds = seconds
+        self.unit = "MB"
+        self.rounds = 1
+        self.fresh = True
+
+    def run(self, peer, proxy, profile=None):
+        # Two files a stream, and a proxy may keep some back.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        streams = min(self.streams, int(files * 0.74 - 200) // 2)
+        peer.command("pace 1000")
+        pids = procs.tree(proxy.proc.pid)
+        try:
+            peer.load(proxy.port, streams, STREAM, "streams")
+            _wait_open(peer, streams, 60)
+            time.sleep(1.5)
+            peer.command("reset")
+            cpu = procs.cpu_seconds(pids)
+            if profile:
+                profile(pids, self.seconds)
+            else:
+                time.sleep(self.seconds)
+            cpu = procs.cpu_seconds(pids) - cpu
+            after = peer.command("count")
+            rss = procs.rss_bytes(pids)
+        finally:
+            peer.command("stop")
+            peer.command("pace 10")
+            time.sleep(1.0)
+        if after["errors"] or after["open"] != streams or \
+                after["events"] < 0.7 * streams * self.seconds:
+            raise Failed(f"{after['errors']} errors, {after['open']} of {streams} streams, "
+                         f"{after['events']} events in {self.seconds} s")
+        return {"value": rss / 1024 / 1024, "streams": streams, "pause_ms": after["pause_ms"],
+                "events": after["events"], "busy": cpu / self.seconds}
+
+
+class ManyHttp2(Many):
+    """The same streams over 100 HTTP/2 connections of h2load: half the files."""
+
+    def run(self, peer, proxy, profile=None):
+        peer.command("pace 1000")
+        pids = procs.tree(proxy.proc.pid)
+        body = os.path.join(peer.dir, "body.json")
+        with open(body, "w", encoding="utf-8") as out:
+            out.write(chat_body(0, True))
+        connections = self.streams // 100
+        load = subprocess.Popen(
+            ["taskset", "-c", str(peer.cpu), "h2load", "-c", str(connections), "-m", "100", "-n",
+             str(self.streams), "-r", str(connections // 10), "-d", body,
+             "-H", "content-type: application/json", "-H", ":authority: bench.example.com",
+             f"http://127.0.0.1:{proxy.ports['h2c']}/v1/chat/completions"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 60
+            while peer.command("count")["streaming"] < self.streams:
+                if time.monotonic() > deadline or load.poll() is not None:
+                    raise Failed(f"only {peer.command('count')['streaming']} streams opened")
+                time.sleep(0.2)
+            time.sleep(1.5)
+            peer.command("reset")
+            cpu = procs.cpu_seconds(pids)
+            time.sleep(self.seconds)
+            cpu = procs.cpu_seconds(pids) - cpu
+            after = peer.command("count")
+            rss = procs.rss_bytes(pids)
+        finally:
+            load.kill()
+            load.wait(10)
+            peer.command("pace 10")
+            time.sleep(1.0)
+        if after["streaming"] != self.streams or after["skipped"]:
+            raise Failed(f"{after['streaming']} of {self.streams} streams, {after['skipped']} "
+                         "events that the proxy did not take")
+        return {"value": rss / 1024 / 1024, "streams": self.streams, "busy": cpu / self.seconds}
+
+
+def _wait_open(peer, streams, seconds=20):
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         now = peer.command("count")
         if now["open"] >= streams:
@@ -286,6 +402,12 @@ def _wait_open(peer, streams):
 
 def all_cases(quick):
     seconds = 1.5 if quick else 2.0
+    many = [Many("streams", "RSS with 10,000 streams", 10000, 5 if quick else 10),
+            ManyHttp2("h2-streams", "RSS with 10,000 streams of HTTP/2 clients", 10000,
+                      5 if quick else 10)]
+    if quick:  # they take long to open
+        for case in many:
+            case.proxy = "headrace"
     return [
         Requests("get", "CPU per 1 KB GET", GET, seconds),
         Requests("post", "CPU per 3.7 KB chat POST", POST, seconds),
@@ -296,9 +418,12 @@ def all_cases(quick):
         Handshakes("handshake", "CPU per full TLS handshake", seconds),
         Latency("latency-p50", "Latency added at one connection, p50", GET, "p50_us", seconds),
         Latency("latency-p99", "Latency added at one connection, p99", GET, "p99_us", seconds),
-        Latency("prompt-p99", "Latency added to a 400 KB prompt, p99", PROMPT, "p99_us", seconds),
+        Latency("prompt-p99", "Latency added to a 400 KB prompt, 100/s, p99", PROMPT, "p99_us",
+                2 * seconds, 100),
+        Scan("scan", "Scan of a 400 KB prompt"),
         Events("event", "CPU per relayed SSE event", seconds),
         Memory("memory", "RSS per active stream", 1000 if quick else 2000),
+        *many,
         Syscalls("get-syscalls", "System calls per GET", GET, 5.0 if quick else 10.0),
         Syscalls("post-syscalls", "System calls per chat POST", POST, 5.0 if quick else 10.0),
     ]

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ daemon off;
 worker_processes 1;
 pid {dir}/nginx.pid;
 error_log {dir}/nginx.log warn;
-events {{ worker_connections 10000; }}
+events {{ worker_connections 25000; }}
 http {{
     access_log off;
     client_body_temp_path {dir}/body;
@@ -53,7 +54,7 @@ http {{
 HAPROXY = """
 global
     nbthread 1
-    maxconn 9000
+    maxconn {connections}
     stats socket {dir}/haproxy.sock
 defaults
     mode http
@@ -82,6 +83,9 @@ static_resources:
   - name: pods
     type: STATIC
     connect_timeout: 5s
+    circuit_breakers:
+      thresholds:
+      - {{max_connections: 20000, max_pending_requests: 20000, max_requests: 20000}}
     lb_policy: ROUND_ROBIN
     load_assignment:
       cluster_name: pods
@@ -304,8 +308,11 @@ class HAProxy(Proxy):
 
     def command(self):
         servers = "\n".join(f"    server p{p} 127.0.0.1:{p}" for p in self.pods)
+        # Two files a connection; it does not start with more than it may have.
+        most = min(12000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] * 9 // 20)
         conf = self.write("haproxy.cfg", HAPROXY.format(dir=self.dir, pem=self.pem,
-                                                        servers=servers, **self.ports))
+                                                        connections=most, servers=servers,
+                                                        **self.ports))
         return [self.program(), "-db", "-f", conf]
 
 

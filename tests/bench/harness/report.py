@@ -74,11 +74,19 @@ def details(cases, proxies, results):
             if "p50_us" in best:
                 parts.append(f"p50 {best['p50_us']} µs, p99 {best['p99_us']} µs")
             if "direct_us" in best:
-                parts.append(f"direct {best['direct_us']} µs, through {best['through_us']} µs")
+                parts.append(f"direct {best['direct_us']} µs, through {best['through_us']} µs, "
+                             f"CPU {best['cpu_us']:.1f} µs a request")
             if "events_per_s" in best:
                 parts.append(f"{best['events_per_s']:.0f} events/s")
             if "busy" in best:
                 parts.append(f"core busy {best['busy'] * 100:.0f} %")
+            if "streams" in best:
+                parts.append(f"{best['streams']} streams")
+            if "pause_ms" in best:
+                parts.append(f"longest pause {best['pause_ms']} ms")
+            if "gb_per_s" in best:
+                parts.append("GB/s: " + ", ".join(f"{n} {v:g}"
+                                                  for n, v in best["gb_per_s"].items()))
             if "calls" in best:
                 parts.append(", ".join(f"{n} {v:g}" for n, v in best["calls"].items()))
             if "idle_kb" in best:
