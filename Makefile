@@ -163,7 +163,7 @@ check: lint test asan tsan fuzz ## what CI runs, but for e2e
 bench: all ## CPU, latency, system calls and memory beside other proxies, in one run
 	$(Q)BUILD=$(BUILD) tests/bench/run $(BENCH_ARGS)
 
-test-clients: all ## the official OpenAI client against Headrace (node and npm; no root)
+test-clients: all ## the official OpenAI client and h2spec against Headrace (node, npm, Go; no root)
 	$(Q)BUILD=$(BUILD) tests/e2e/run --tier clients
 .PHONY: test-clients
 

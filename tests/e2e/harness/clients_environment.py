@@ -1,9 +1,12 @@
-"""The client tier: official SDKs against Headrace with a folder of manifests; no root needed."""
+"""The client tier: official SDKs and conformance tests against Headrace with a folder of manifests;
+no root needed."""
 
 import hashlib
 import os
+import re
 import shutil
 import socket
+import subprocess
 import urllib.request
 
 from .processes import Process, run, wait_until
@@ -42,6 +45,27 @@ spec:
     backends: [{{name: river}}]
   - name: empty
     backends: [{{name: empty}}]
+---
+apiVersion: headrace.dev/v1alpha1
+kind: ModelBackend
+metadata:
+  name: slow
+spec:
+  static:
+    endpoints:
+    - address: 127.0.0.1
+      port: {slow}
+---
+apiVersion: headrace.dev/v1alpha1
+kind: AIRoute
+metadata:
+  name: conformance
+spec:
+  hostnames: [127.0.0.1]
+  rules:
+  - name: any
+    matches: [{{path: {{value: /conformance}}}}]
+    backends: [{{name: slow}}]
 """
 
 
@@ -59,27 +83,33 @@ def free_ports(count):
 class ClientsEnvironment:
     """Three simulated pods, Headrace from a folder, and node with the SDK's packages."""
 
-    def __init__(self, directory, build, root):
+    def __init__(self, directory, h2spec, build, root):
         self._directory = directory
+        self._h2spec = h2spec
         self._build = build
         self._clients = os.path.join(root, "tests", "clients")
         self._processes = []
         self._admin = None
         self.url = None
+        self._port = None
         self._packages = None
         self.headrace = None
 
     def start(self):
         self._packages = self._install_packages()
-        listen, admin, closed, *pods = free_ports(6)
+        listen, admin, closed, slow, *pods = free_ports(7)
         for number, port in enumerate(pods):
             self._start("sim-%d" % number, "headrace-sim", "--listen", f"127.0.0.1:{port}",
                         "--engine", "vllm", "--model", "river", "--seed", str(number + 1))
+        # It answers late, so that what is said wrong is said before the answer.
+        self._start("sim-slow", "headrace-sim", "--listen", f"127.0.0.1:{slow}",
+                    "--fault", "delay=300ms")
         config = os.path.join(self._directory, "config")
         os.makedirs(config)
         endpoints = "\n".join(f"    - {{address: 127.0.0.1, port: {port}}}" for port in pods)
         with open(os.path.join(config, "all.yaml"), "w", encoding="utf-8") as out:
-            out.write(MANIFESTS.format(endpoints=endpoints, closed=closed))
+            out.write(MANIFESTS.format(endpoints=endpoints, closed=closed, slow=slow))
+        self._port = listen
         self._admin = admin
         self.headrace = self._start(
             "headrace", "headrace", "run", "--config-dir", config, "--listen",
@@ -117,6 +147,18 @@ class ClientsEnvironment:
         """Runs one case of tests/clients/openai.cjs; its assertion is in the error."""
         run(["node", os.path.join(self._clients, "openai.cjs"), self.url, case], timeout=60,
             env=dict(os.environ, CLIENTS=self._packages))
+
+    def h2spec(self):
+        """(how many tests ran, the names of those that failed)"""
+        result = subprocess.run([self._h2spec, "-h", "127.0.0.1", "-p", str(self._port), "-P",
+                                 "/conformance", "-o", "5"], stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, timeout=240, check=False)
+        counts = re.search(r"(\d+) tests, \d+ passed, (\d+) skipped, (\d+) failed", result.stdout)
+        if not counts or int(counts.group(2)):
+            raise AssertionError(result.stdout[-2000:])
+        # Each is told while it runs, and again, with what was seen, in the summary.
+        summary = result.stdout.rpartition("Failures:")[2]
+        return int(counts.group(1)), set(re.findall(r"× \d+: (.+)", summary))
 
     def stop(self):
         for process in self._processes:
