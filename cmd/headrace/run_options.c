@@ -152,6 +152,8 @@ static unsigned available_cpus(void)
     return count < 1 ? 1 : MIN_OF((unsigned)count, (unsigned)PROXY_MAX_WORKERS);
 }
 
+enum { DAY_MS = 86400000, DRAIN_WINDOW_MS = 10000, DRAIN_WINDOW_AUTO = DAY_MS + 1 };
+
 static void set_defaults(struct run_options *o)
 {
     *o = (struct run_options){
@@ -165,6 +167,7 @@ static void set_defaults(struct run_options *o)
         .proxy_protocol = "off",
         .drain_grace_ms = 5000,
         .drain_timeout_ms = 300000,
+        .drain_window_ms = DRAIN_WINDOW_AUTO,
         .memory_limit_auto = true,
     };
     proxy_config_init(&o->proxy);
@@ -178,6 +181,19 @@ static void share_buffers(struct run_options *o)
     struct proxy_config *proxy = &o->proxy;
     uint64_t least = MIN_OF(o->max_buffered_bytes, 2 * proxy->max_body_bytes);
     proxy->max_buffered_bytes = MAX_OF(o->max_buffered_bytes / proxy->workers, least);
+}
+
+static int apply_drain_window(struct run_options *o, struct error *err)
+{
+    uint64_t most = o->drain_timeout_ms;
+    if (o->drain_window_ms == DRAIN_WINDOW_AUTO) {
+        o->drain_window_ms = MIN_OF((uint64_t)DRAIN_WINDOW_MS, most / 2);
+    }
+    o->proxy.drain_window_ms = (uint32_t)o->drain_window_ms;
+    return o->drain_window_ms <= most
+               ? 0
+               : error_set(err, -EINVAL, "--drain-window is longer than --drain-timeout, when all "
+                                         "that is left is cut");
 }
 
 // What is more than the value of one option.
@@ -198,10 +214,12 @@ static int finish(struct run_options *o, int words, char **argv, struct error *e
     }
     find_memory_limit(o);
     share_buffers(o);
+    if (rc == 0) {
+        rc = apply_drain_window(o, err);
+    }
     return rc == 0 ? apply_proxy_protocol(o, err) : rc;
 }
 
-enum { DAY_MS = 86400000 };
 
 #define FIELD(member) OPTION_FIELD(struct run_options, member)
 #define WHOLE         OPTION_WHOLE(struct run_options)
@@ -242,6 +260,9 @@ static const struct option_row rows[] = {
      OPTION_DURATION, FIELD(drain_grace_ms), 0, DAY_MS, NULL},
     {"drain-timeout", "TIME", "then wait so long for running streams (default 300s)",
      OPTION_DURATION, FIELD(drain_timeout_ms), 0, DAY_MS, NULL},
+    {"drain-window", "TIME",
+     "within that, connections are closed or told to end one by one (default 10s)",
+     OPTION_DURATION, FIELD(drain_window_ms), 0, DAY_MS, NULL},
     {"max-body-bytes", "N", "largest request body that is read first (default 33554432)",
      OPTION_NUMBER, FIELD(proxy.max_body_bytes), 1024, UINT64_C(1) << 31, NULL},
     {"max-streamed-body-bytes", "N",

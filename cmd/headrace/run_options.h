@@ -21,6 +21,7 @@ struct run_options {
     const char *log_format;
     uint64_t drain_grace_ms;
     uint64_t drain_timeout_ms;
+    uint64_t drain_window_ms;
     uint64_t max_buffered_bytes; // of all workers together
     uint64_t memory_limit; // 0 = none
     bool memory_limit_auto;

@@ -145,6 +145,7 @@ void downstream_close(struct downstream *down)
     strbuf_fini(&down->out);
     strbuf_fini(&down->trailers);
     (void)downstream_charge(down);
+    drain_skip(worker, down);
     list_remove(&down->node);
     // Callers up the stack may still look at `closed`: the memory goes at the end of the turn.
     list_push_back(&worker->closed_downstreams, &down->node);

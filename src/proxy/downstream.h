@@ -41,7 +41,7 @@ struct downstream_protocol {
     void (*on_broken)(struct downstream *down);
     // The time that downstream_set_deadline gave is over.
     void (*on_deadline)(struct downstream *down);
-    // Drain: closes now when idle, else after what is running.
+    // Its turn in a drain: closes now when idle, else after what is running.
     void (*drain)(struct downstream *down);
     // The end of the worker: closes now, whatever is running.
     void (*cut)(struct downstream *down);
@@ -63,6 +63,7 @@ struct downstream {
     uint64_t charged;     // bytes of `in` and `out` in the worker's sum
     uint32_t address_slot; // proxy/admit.h
     bool hung_up;         // the peer has closed its side
+    bool draining;        // its turn in a drain has come (proxy/drain.h)
     bool readable;        // data may wait in the socket (edge seen, not read)
     char peer[46];        // address as text
     struct snap_client client; // what TLS told of it

@@ -92,9 +92,8 @@ static void h1_done(struct stream *stream, bool keep_alive, bool unread)
     // In a drain, too, when the answer began before it and so did not say that this is the end: the
     // client may be sending its next request, and shall not find the connection closed on it. That
     // answer says so.
-    const struct worker *worker = down->stream.worker;
-    downstream_set_deadline(down, worker->draining ? DOWNSTREAM_DRAIN_LAST_MS
-                                                   : worker->config->idle_timeout_ms);
+    downstream_set_deadline(down, down->draining ? DOWNSTREAM_DRAIN_LAST_MS
+                                                 : down->stream.worker->config->idle_timeout_ms);
     if (down->in.len != 0 || down->readable) {
         loop_task_set(down->stream.worker->loop, &down->resume, on_resume, down);
     } else {

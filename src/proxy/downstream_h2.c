@@ -593,6 +593,9 @@ bool downstream_h2_start(struct downstream *down, const char *data, size_t len)
         return false;
     }
     down->readable = true; // there may be more, and its edge was seen
+    if (down->draining) {
+        h2_server_say_goodbye(server);
+    }
     h2_server_schedule(server);
     return true;
 }

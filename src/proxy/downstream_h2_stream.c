@@ -326,9 +326,6 @@ static void h2_done(struct stream *stream, bool keep_alive, bool unread)
             h2_server_must(st->server, nghttp2_session_resume_data(st->server->session, st->id));
         }
     }
-    if (stream->worker->leaving) {
-        h2_server_say_goodbye(st->server);
-    }
     h2_server_schedule(st->server);
 }
 

@@ -20,14 +20,12 @@ static void go_on(struct downstream *down)
     down->client.is_tls = true;
     down->client.is_verified = tls_conn_verified(conn, down->client.trust_digest);
     if (tls_conn_alpn(conn) == TLS_ALPN_H2) {
-        if (downstream_h2_start(down, NULL, 0) && worker->draining) {
-            down->protocol->drain(down);
-        }
+        (void)downstream_h2_start(down, NULL, 0);
         return;
     }
     down->protocol = &downstream_h1;
     downstream_set_deadline(down, worker->config->idle_timeout_ms);
-    if (worker->draining) {
+    if (down->draining) {
         down->protocol->drain(down); // reads as well
     } else {
         // A request may have come with the last bytes of the handshake: no event tells of it.

@@ -57,6 +57,7 @@ struct proxy_config {
     uint32_t header_timeout_ms;        // first byte of a request to the end of its head
     uint32_t body_timeout_ms;          // between two reads of a request body
     uint32_t idle_timeout_ms;          // client keep-alive
+    uint32_t drain_window_ms;          // over which client connections get their turn to end
     uint32_t write_timeout_ms;         // a client that takes nothing for so long is dropped
     uint32_t upstream_idle_timeout_ms; // below the 5 s of uvicorn, so that we close first
     uint32_t max_idle_per_endpoint;    // per worker
@@ -86,7 +87,7 @@ uint16_t proxy_port(const struct proxy *proxy, size_t index);
 void proxy_leave(struct proxy *proxy);
 
 // Drain: closes the listeners, lets running requests end, closes each connection after an answer
-// that said so.
+// that said so, or when its turn has come within the window and nothing runs on it.
 void proxy_drain(struct proxy *proxy);
 
 // Open client connections of all workers; 0 means drained.

@@ -159,7 +159,7 @@ static void upstream_release(struct exchange *exchange, bool whole)
                up->out_chunked != up->out_last;
     bool removed = atomic_load_explicit(&up->endpoint->removed, memory_order_relaxed);
     if (cut || !up->keep_alive || !up->body_done || up->framing_odd || up->more_unread ||
-        up->hung_up || removed || worker->draining) {
+        up->hung_up || removed) {
         upstream_close(up);
         return;
     }

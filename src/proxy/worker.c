@@ -216,10 +216,7 @@ static void drain_now(void *arg)
     worker->leaving = true;
     worker->draining = true;
     close_listeners(worker);
-    list_for_each(&worker->downstreams, node) {
-        struct downstream *down = container_of(node, struct downstream, node);
-        down->protocol->drain(down);
-    }
+    drain_start(worker);
 }
 
 void worker_drain(struct worker *worker)
@@ -231,6 +228,7 @@ void worker_drain(struct worker *worker)
 
 static void cut_everything(struct worker *worker)
 {
+    drain_stop(worker);
     while (!list_empty(&worker->downstreams)) {
         struct downstream *down = list_first(&worker->downstreams, struct downstream, node);
         down->protocol->cut(down);

@@ -9,6 +9,7 @@
 #include "base/rand.h"
 #include "base/strbuf.h"
 #include "event/loop.h"
+#include "proxy/drain.h"
 #include "proxy/endpoint_lists.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
@@ -77,6 +78,7 @@ struct worker {
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
     bool leaving;  // answers say that their connection closes
     bool draining; // and nobody new is let in
+    struct drain drain;
     uint64_t request_id_seed[2];
     struct worker_tls tls;
     struct metrics_worker *metrics;

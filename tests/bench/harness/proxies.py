@@ -387,7 +387,8 @@ class Headrace(Proxy):
                 "--listen", f"127.0.0.1:{self.h2c}",
                 "--listen-tls", f"127.0.0.1:{self.tls}",
                 "--admin", f"127.0.0.1:{free_port()}", "--workers", "1", "--access-log", "off",
-                "--drain-grace", "0", "--config-dir", folder]
+                "--drain-grace", "0", "--drain-window", "0",
+                "--config-dir", folder]
 
 
 ALL = [Headrace, Nginx, HAProxy, Nghttpx, Envoy]

@@ -15,7 +15,7 @@ PROXY = ("127.0.0.1", 8080)
 ADMIN = "127.0.0.1:9090"
 POD_PORT = 8000
 # Short, so that a scenario that stops Headrace takes seconds, but long enough for a busy machine.
-DRAIN_FLAGS = ["--drain-grace", "4s", "--drain-timeout", "20s"]
+DRAIN_FLAGS = ["--drain-grace", "4s", "--drain-timeout", "20s", "--drain-window", "2s"]
 
 
 class Pod:

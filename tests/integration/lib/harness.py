@@ -254,7 +254,7 @@ class Headrace(Process):
         self.admin_port = free_port()
         argv = [program(binary), "run", "--listen", "127.0.0.1:%d" % self.port,
                 "--admin", "127.0.0.1:%d" % self.admin_port, "--workers", "2",
-                "--drain-grace", "0s", "--drain-timeout", "2s",
+                "--drain-grace", "0s", "--drain-timeout", "2s", "--drain-window", "0s",
                 "--config-dir", self.config_dir] + list(args)
         super().__init__(argv, folder, "headrace", env=env, log=log)
         if wait_ready:

@@ -9,6 +9,8 @@ import time
 
 from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route,
                     serve_all, setup, upstream)
+import http2  # noqa: E402
+from harness import SLOW, program  # noqa: E402
 
 
 def endpoints(t, headrace):
@@ -211,6 +213,109 @@ def test_drain_timeout_and_second_signal_end_it(t):
                            what="the first is seen")
             headrace.signal(signal.SIGTERM)
         eq(headrace.wait(10), 0)
+
+
+def idle_clients(t, headrace, count, h2_count):
+    """Connections that were used and wait for what comes next: ([Connection], [http2.Conn])."""
+    ones = [t.connect(headrace.port) for _ in range(count)]
+    twos = [http2.connect(headrace.port) for _ in range(h2_count)]
+    for one in ones:
+        eq(one.request("GET", "/v1/models").status, 200)
+    for two in twos:
+        t.defer(two.close)
+        eq(two.request(path="/v1/models").wait_end() != b"", True)
+    return ones, twos
+
+
+def is_closed(sock):
+    sock.setblocking(False)
+    try:
+        return sock.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+
+
+def when_told(ones, twos):
+    """The moments, in order, at which each is closed or has its first GOAWAY."""
+    left = [lambda one=one: is_closed(one.sock) for one in ones]
+    left += [lambda two=two: bool(two.goaways) for two in twos]
+    told = []
+
+    def look():
+        for check in list(left):
+            if check():
+                left.remove(check)
+                told.append(time.monotonic())
+        return not left
+
+    eventually(look, WINDOW + 10, "all are told", interval=0.01)
+    return told
+
+
+WINDOW = 4 * SLOW
+
+
+def test_a_drain_is_spread_over_its_window(t):
+    """Idle connections are told one after another, and meanwhile no request fails."""
+    headrace, _ = setup(t, [serve_all(ok_either)], args=[
+        "--drain-grace", "500ms", "--drain-timeout", "100s",
+        "--drain-window", "%dms" % (WINDOW * 1000)])
+    ones, twos = idle_clients(t, headrace, 60, 40)
+    served, errors = [0], []
+
+    def busy():
+        conn = http2.connect(headrace.port)
+        try:
+            while not conn.goaways:
+                stream = conn.request("POST", "/v1/chat/completions",
+                                      body=json.dumps(t.chat_body(model="m")).encode())
+                eq(stream.wait_head().get(":status"), "200")
+                stream.wait_end()
+                served[0] += 1
+            conn.wait_closed()
+        except Exception as error:
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=busy, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: served[0] > 10, what="requests are served")
+    headrace.signal(signal.SIGTERM)
+    told = when_told(ones, twos)
+    for thread in threads:
+        thread.join()
+    eq(errors, [])
+    # Even, but for chance and for a machine that was busy elsewhere for some of it.
+    slices = [0, 0, 0, 0]
+    for at in told:
+        slices[min(int((at - told[0]) / (WINDOW / 4)), 3)] += 1
+    eq(max(slices) <= 60 and sum(1 for n in slices if n >= 8) >= 3, True, "by quarter %r" % slices)
+    eq(headrace.wait(20), 0)
+
+
+def test_a_connection_is_served_until_its_turn_in_the_window(t):
+    headrace, _ = setup(t, [serve_all(ok_either)], args=[
+        "--drain-window", "100s", "--drain-timeout", "100s"])
+    ones, twos = idle_clients(t, headrace, 50, 10)
+    headrace.signal(signal.SIGTERM)
+    eventually(lambda: any(is_closed(one.sock) for one in ones), 40, "the first is closed")
+    for one in ones:
+        if not is_closed(one.sock):
+            answer = one.request("GET", "/v1/models")
+            eq((answer.status, answer.headers.get("connection")), (200, "close"))
+            break
+    two = next(two for two in twos if not two.goaways)
+    eq(two.request(path="/v1/models").wait_end() != b"", True)
+    headrace.signal(signal.SIGTERM)  # the second one waits for nobody
+    eq(headrace.wait(10), 0)
+    contains(headrace.stderr, "second signal")
+
+
+def test_a_window_longer_than_the_drain_is_refused(t):
+    process = t.process([program("headrace"), "run", "--config-dir", t.folder,
+                         "--drain-timeout", "2s", "--drain-window", "3s"])
+    eq(process.wait(), 2)
+    contains(process.stderr, "--drain-window")
 
 
 def test_models_are_listed(t):
