@@ -21,16 +21,6 @@ enum {
     LAST_FRAMES_MS = 1000, // for a GOAWAY to be read before the connection closes
 };
 
-// Frames that move no request on are paid from an allowance that requests fill: floods of them
-// (CVE-2019-9511 and its kin, CVE-2023-44487) end the connection with ENHANCE_YOUR_CALM.
-enum {
-    H2_CALM_A_SECOND = 100,
-    H2_CALM_A_REQUEST = 2, // earned by one that was answered; H2_CALM_A_FRAME by a DATA frame
-    H2_CALM_FRAME = 1,     // cost of a PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA …
-    H2_CALM_CONTINUATION = 4,
-    H2_CALM_RESET = 5, // of a stream that the client gives up
-};
-
 // ---- life ---------------------------------------------------------------------------------------
 
 // Ends what runs on the connection; the connection itself stays.
@@ -116,56 +106,14 @@ void h2_server_schedule(struct h2_server *server)
 
 // ---- receiving ----------------------------------------------------------------------------------
 
-// False: the allowance is used up.
-static bool stay_calm(struct h2_server *server, int cost)
-{
-    struct worker *worker = server->down->stream.worker;
-    uint64_t now = worker_now_ms(worker);
-    if (server->flooded) {
-        return false;
-    }
-    if (now != server->calm_ms) {
-        int64_t fill = (int64_t)MIN_OF(now - server->calm_ms, (uint64_t)60000) *
-                       H2_CALM_A_SECOND / 1000;
-        if (fill > 0) {
-            server->calm = MIN_OF(server->calm + fill, (int64_t)H2_CALM_MAX);
-            server->calm_ms = now;
-        }
-    }
-    server->calm -= cost;
-    if (server->calm >= 0) {
-        return true;
-    }
-    server->flooded = true;
-    server->leaving = true;
-    metrics_add(worker->metrics, METRIC_HTTP2_FLOODS, 1);
-    warn_flood(worker, server->down->peer);
-    return nghttp2_session_terminate_session(server->session, NGHTTP2_ENHANCE_YOUR_CALM) != 0;
-}
-
+// Of the frames that make up messages, those that nghttp2 lets in.
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
     (void)session;
-    struct h2_server *server = arg;
-    switch (hd->type) {
-    case NGHTTP2_HEADERS:
-        return 0;
-    case NGHTTP2_DATA:
-        if (hd->length != 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-            return 0;
-        }
-        (void)stay_calm(server, H2_CALM_FRAME);
-        return 0;
-    case NGHTTP2_CONTINUATION:
-        (void)stay_calm(server, H2_CALM_CONTINUATION);
-        return 0;
-    case NGHTTP2_RST_STREAM:
-        (void)stay_calm(server, H2_CALM_RESET);
-        return 0;
-    default:
-        (void)stay_calm(server, H2_CALM_FRAME);
-        return 0;
+    if (hd->type == NGHTTP2_DATA && h2_calm_is_message(hd->type, hd->flags, hd->length)) {
+        h2_calm_taken(arg);
     }
+    return 0;
 }
 
 static struct h2_stream *find_stream(struct h2_server *server, int32_t id)
@@ -177,6 +125,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct h2_server *server = arg;
     bool request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    h2_calm_taken(server);
     server->head_since_ms = worker_now_ms(server->down->stream.worker);
     h2_head_reset(&server->head, request ? H2_REQUEST : H2_TRAILERS);
     if (!request) {
@@ -289,6 +238,10 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_HEADERS) {
         server->head_since_ms = 0;
     }
+    if (frame->hd.type == NGHTTP2_DATA && !end && frame->hd.length != 0 &&
+        frame->hd.length == frame->data.padlen) {
+        h2_calm_spend(server, H2_CALM_PADDING);
+    }
     if (st == NULL) {
         return 0;
     }
@@ -346,7 +299,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     st->closing = true;
     bool broken = breaks_rules(error);
     if (broken) {
-        (void)stay_calm(server, H2_CALM_RESET); // as if the client had reset it
+        h2_calm_spend(server, H2_CALM_RESET); // as if the client had reset it
     }
     if (st->stream.request != NULL) {
         // The client gave it up, or broke the rules of its framing.
@@ -355,7 +308,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
         return 0;
     }
     if (!broken) {
-        h2_server_earn(server, H2_CALM_A_REQUEST);
+        h2_calm_earn(server, H2_CALM_A_REQUEST);
     }
     h2_stream_free(st);
     return 0;
@@ -365,10 +318,14 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 static bool take_bytes(struct h2_server *server, const char *data, size_t len)
 {
     metrics_add(server->down->stream.worker->metrics, METRIC_BYTES_IN, len);
+    if (!h2_calm_before(server, data, len)) {
+        return true; // nothing more is taken; what is said of it is in the queue
+    }
     server->receiving = true;
     ssize_t n = nghttp2_session_mem_recv(server->session, (const uint8_t *)data, len);
     server->receiving = false;
     if (n >= 0) {
+        h2_calm_after(server);
         return true; // what is wrong with a frame has put a GOAWAY in the queue
     }
     // Whatever it is, the session is at its end: no preface, no memory, a flood of answers to
@@ -388,7 +345,7 @@ static void server_read(struct h2_server *server)
     char *data = worker_receive_buffer(down->stream.worker);
     down->readable = false;
     for (int i = 0;; i++) {
-        if (i == READS_A_TURN || down->out.len != 0) {
+        if (i == READS_A_TURN || down->out.len != 0 || server->flooded) {
             // Others wait; or the client does not take what it is told: it shall not say more.
             down->readable = true;
             break;
@@ -575,9 +532,8 @@ bool downstream_h2_start(struct downstream *down, const char *data, size_t len)
         return false;
     }
     server->down = down;
-    server->calm = H2_CALM_MAX;
-    server->calm_ms = worker_now_ms(worker);
-    server->idle_since_ms = server->calm_ms;
+    server->idle_since_ms = worker_now_ms(worker);
+    h2_calm_init(&server->calm, server->idle_since_ms);
     list_init(&server->streams);
     h2_head_init(&server->head, &worker->config->limits);
     loop_task_cancel(worker->loop, &down->resume);

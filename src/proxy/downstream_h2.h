@@ -4,7 +4,7 @@
 // Flow control is coupled end to end: a stream's window opens again when its body went on towards
 // the server; what is to be sent to a client that does not read waits in the stream, which is then
 // blocked. What a connection may cost is bounded: streams, unsent bytes, header bytes, and frames
-// that move no request on (see H2_CALM_*).
+// that move no request on (downstream_h2_calm.c).
 #pragma once
 
 #include "proxy/downstream.h"

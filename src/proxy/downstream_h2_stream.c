@@ -31,11 +31,6 @@ void downstream_h2_reap(struct worker *worker)
     }
 }
 
-void h2_server_earn(struct h2_server *server, int amount)
-{
-    server->calm = MIN_OF(server->calm + amount, (int64_t)H2_CALM_MAX);
-}
-
 void h2_server_must(struct h2_server *server, int rc)
 {
     server->failed = server->failed || rc == NGHTTP2_ERR_NOMEM;
@@ -143,7 +138,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     // Clients may open both windows again for each frame. One that dribbles (CVE-2019-9511) makes
     // frames small that need not be: those earn nothing.
     if (length >= EARNING_MIN || st->out.len == 0) {
-        h2_server_earn(server, H2_CALM_A_FRAME);
+        h2_calm_earn(server, H2_CALM_A_FRAME);
     }
     st->stream.progress_ms = worker_now_ms(worker);
     if (st->out.len == 0 && st->out.cap > OUT_LOW) {

@@ -2,8 +2,17 @@
 // two files that make up such a connection.
 #pragma once
 
+#include "http/h2_frames.h"
 #include "http/h2_head.h"
 #include "proxy/downstream_h2.h"
+
+// See downstream_h2_calm.c.
+struct h2_calm {
+    int64_t left;
+    uint64_t filled_ms; // when the allowance was last filled up
+    struct h2_frames frames;
+    int64_t skipped; // frames of messages that arrived, less those that nghttp2 has let in
+};
 
 struct h2_server {
     struct downstream *down;
@@ -13,8 +22,7 @@ struct h2_server {
     struct h2_head head;       // being received
     uint64_t head_since_ms;    // 0: none is
     uint64_t idle_since_ms;    // without a stream
-    uint64_t calm_ms;          // when the allowance was last filled up
-    int64_t calm;
+    struct h2_calm calm;
     bool flooded;
     bool failed; // see h2_server_must
     bool receiving; // inside nghttp2: nothing is sent and nothing is freed
@@ -56,9 +64,30 @@ MUST_CHECK int h2_stream_send_batch(struct h2_server *server);
 // Streams that were full and have room again go on.
 void h2_stream_wake(struct h2_server *server);
 
-// The client may send so many more frames that move no request on (see downstream_h2.c).
-enum { H2_CALM_MAX = 1000, H2_CALM_A_FRAME = 2 };
-void h2_server_earn(struct h2_server *server, int amount);
+// How much the client may say that moves no request on (downstream_h2_calm.c): at most so much at a
+// time. What is earned by a request that was answered, and by a DATA frame; what it costs when the
+// client gives up a stream, or sends a DATA frame of padding alone.
+enum {
+    H2_CALM_MAX = 1000,
+    H2_CALM_A_REQUEST = 2,
+    H2_CALM_A_FRAME = 2,
+    H2_CALM_RESET = 5,
+    H2_CALM_PADDING = 1,
+};
+void h2_calm_init(struct h2_calm *calm, uint64_t now_ms);
+void h2_calm_earn(struct h2_server *server, int amount);
+
+// When the allowance is used up: server->flooded is set, and GOAWAY is in the queue.
+void h2_calm_spend(struct h2_server *server, int64_t cost);
+
+// A frame of a message: it costs nothing, unless nghttp2 skips it (its stream is closed).
+bool h2_calm_is_message(uint8_t type, uint8_t flags, size_t length);
+
+// Around what is given to nghttp2, and for each frame of a message that it tells of. False: a
+// flood; nghttp2 is not to see it.
+bool h2_calm_before(struct h2_server *server, const char *data, size_t len);
+void h2_calm_taken(struct h2_server *server);
+void h2_calm_after(struct h2_server *server);
 
 // For what nghttp2 must take lest the client wait for ever: when it has no memory for it (rc), the
 // connection ends.
