@@ -1,6 +1,5 @@
 #include "net/address_count.h"
 
-#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -44,19 +43,11 @@ void address_count_free(struct address_count *count)
     free(count);
 }
 
-static uint64_t hash_of(const struct sockaddr_storage *address)
+static uint64_t hash_of(const struct ip *address)
 {
-    char key[9] = {0};
-    if (address->ss_family == AF_INET) {
-        memcpy(key, &((const struct sockaddr_in *)address)->sin_addr, 4);
-        return hash_bytes(slice_of(key, 4));
-    }
-    const struct in6_addr *ip = &((const struct sockaddr_in6 *)address)->sin6_addr;
-    if (IN6_IS_ADDR_V4MAPPED(ip)) {
-        return hash_bytes(slice_of((const char *)ip->s6_addr + 12, 4));
-    }
-    memcpy(key, ip, 8);
-    return hash_bytes(slice_of(key, sizeof(key))); // one byte longer: never an IPv4 one's
+    const char *bytes = (const char *)address->bytes;
+    // Of different lengths: the one is never the other's.
+    return hash_bytes(ip_is_v4(address) ? slice_of(bytes + 12, 4) : slice_of(bytes, 8));
 }
 
 // A slot of the place that the address has or may have; -1 when all are others'.
@@ -74,8 +65,7 @@ static int find_slot(_Atomic uint64_t *place, uint64_t tag)
     return unused;
 }
 
-uint32_t address_count_enter(struct address_count *count, const struct sockaddr_storage *address,
-                             uint32_t max)
+uint32_t address_count_enter(struct address_count *count, const struct ip *address, uint32_t max)
 {
     uint64_t hash = hash_of(address);
     uint64_t tag = hash >> COUNT_BITS;

@@ -9,9 +9,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
-#include "base/macros.h"
+#include "net/ip.h"
 
 struct address_count;
 
@@ -24,6 +23,6 @@ void address_count_free(struct address_count *count);
 // One more connection. ADDRESS_COUNT_REFUSED: the address has `max` already, or more. Else what
 // address_count_leave wants to have when the connection is gone. Two first connections of an
 // address at the very same moment may be counted apart, so that it gets up to max of each.
-MUST_CHECK uint32_t address_count_enter(struct address_count *count,
-                                        const struct sockaddr_storage *address, uint32_t max);
+MUST_CHECK uint32_t address_count_enter(struct address_count *count, const struct ip *address,
+                                        uint32_t max);
 void address_count_leave(struct address_count *count, uint32_t slot);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -10,7 +9,9 @@
 #include "net/address_count.h"
 #include "net/ip.h"
 #include "observe/metrics.h"
+#include "proxy/downstream.h"
 #include "proxy/overload.h"
+#include "proxy/preface.h"
 #include "proxy/warn.h"
 #include "proxy/worker.h"
 
@@ -43,8 +44,8 @@ static const char TLS_ANSWER[] = "\x15\x03\x01\x00\x02\x02\x50";
 
 // What has arrived is read, once: unread bytes would turn the close into a reset, which may destroy
 // the answer on its way.
-static void send_away(struct worker *worker, int fd, const char *client,
-                      const struct refusal *refusal, bool tls)
+static void tell(struct worker *worker, int fd, const char *client, const struct refusal *refusal,
+                 bool tls)
 {
     struct slice answer = tls ? slice_of(TLS_ANSWER, sizeof(TLS_ANSWER) - 1)
                               : slice_of_str(refusal->answer);
@@ -53,20 +54,29 @@ static void send_away(struct worker *worker, int fd, const char *client,
     (void)!recv(fd, worker_receive_buffer(worker), SCRATCH_SIZE, MSG_DONTWAIT);
     (void)!send(fd, answer.ptr, answer.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
+}
+
+static void send_away(struct worker *worker, int fd, const char *client,
+                      const struct refusal *refusal, bool tls)
+{
+    tell(worker, fd, client, refusal, tls);
     close(fd);
 }
 
-// A proxy that is trusted brings many clients from one address.
-static bool is_counted(const struct proxy_config *config, const struct sockaddr_storage *address)
+// What admit_gone wants to have, or ADDRESS_COUNT_REFUSED. A proxy that is trusted brings many
+// clients from one address.
+static uint32_t count(const struct proxy_config *config, const char *client)
 {
     struct ip ip;
-    return config->address_count != NULL &&
-           (ip_of_sockaddr((const struct sockaddr *)address, &ip) != 0 ||
-            !cidr_list_contains(&config->trusted_proxies, &ip));
+    if (config->address_count == NULL || ip_parse(slice_of_str(client), &ip) != 0 ||
+        cidr_list_contains(&config->trusted_proxies, &ip)) {
+        return ADDRESS_COUNT_UNCOUNTED;
+    }
+    return address_count_enter(config->address_count, &ip, config->max_connections_per_address);
 }
 
-bool admit_connection(struct worker *worker, int fd, const struct sockaddr_storage *address,
-                      const char *client, bool tls, uint32_t *ret_slot)
+bool admit_connection(struct worker *worker, int fd, const char *client, bool tls,
+                      uint32_t *ret_slot)
 {
     const struct proxy_config *config = worker->config;
     if (config->overload != NULL && overload_now(config->overload) >= OVERLOAD_CONNECTIONS) {
@@ -77,13 +87,22 @@ bool admit_connection(struct worker *worker, int fd, const struct sockaddr_stora
         send_away(worker, fd, client, &no_files, tls);
         return false;
     }
-    *ret_slot = ADDRESS_COUNT_UNCOUNTED;
-    if (is_counted(config, address)) {
-        *ret_slot = address_count_enter(config->address_count, address,
-                                        config->max_connections_per_address);
-    }
+    // Who is about to be named counts then: before, all clients of a load balancer would be one.
+    bool later = preface_of(config, client) == PREFACE_WAIT;
+    *ret_slot = later ? ADDRESS_COUNT_UNCOUNTED : count(config, client);
     if (*ret_slot == ADDRESS_COUNT_REFUSED) {
         send_away(worker, fd, client, &too_many, tls);
+        return false;
+    }
+    return true;
+}
+
+bool admit_named(struct downstream *down)
+{
+    struct worker *worker = down->stream.worker;
+    down->address_slot = count(worker->config, down->peer);
+    if (down->address_slot == ADDRESS_COUNT_REFUSED) {
+        tell(worker, down->transport.fd, down->peer, &too_many, down->transport.tls != NULL);
         return false;
     }
     return true;

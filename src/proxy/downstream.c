@@ -84,7 +84,7 @@ void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t
         downstream_close(down);
         return;
     }
-    switch (preface_of(down)) {
+    switch (preface_of(worker->config, down->peer)) {
     case PREFACE_NONE:
         downstream_begin(down);
         break;

@@ -4,18 +4,18 @@
 
 #include "net/proxy_protocol.h"
 #include "observe/metrics.h"
+#include "proxy/admit.h"
 #include "proxy/worker.h"
 
-enum preface preface_of(const struct downstream *down)
+enum preface preface_of(const struct proxy_config *config, const char *peer)
 {
-    const struct proxy_config *config = down->stream.worker->config;
     const struct cidr_list *trusted = &config->trusted_proxies;
-    struct ip peer;
+    struct ip ip;
     if (config->proxy_protocol == PROXY_PROTOCOL_OFF) {
         return PREFACE_NONE;
     }
-    bool believed = trusted->count == 0 || (ip_parse(slice_of_str(down->peer), &peer) == 0 &&
-                                            cidr_list_contains(trusted, &peer));
+    bool believed = trusted->count == 0 || (ip_parse(slice_of_str(peer), &ip) == 0 &&
+                                            cidr_list_contains(trusted, &ip));
     if (believed) {
         return PREFACE_WAIT;
     }
@@ -30,6 +30,10 @@ static void refuse(struct downstream *down)
 
 static void hand_over(struct downstream *down, uint32_t events)
 {
+    if (!admit_named(down)) {
+        downstream_close(down);
+        return;
+    }
     downstream_begin(down);
     down->protocol->on_readable(down, events);
 }

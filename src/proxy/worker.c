@@ -100,7 +100,7 @@ static void on_accept(struct io *io, uint32_t events, void *arg)
         char peer[46];
         peer_text(&address, peer, sizeof(peer));
         uint32_t slot;
-        if (!admit_connection(worker, fd, &address, peer, listener->tls, &slot)) {
+        if (!admit_connection(worker, fd, peer, listener->tls, &slot)) {
             continue;
         }
         int one = 1;

@@ -80,6 +80,38 @@ def test_trusted_proxies_are_not_counted(t):
         contains(sock.recv(65536), b"200 OK")
 
 
+def test_who_is_named_by_a_proxy_is_counted(t):
+    """Of a load balancer that speaks the PROXY protocol not its own address counts, but those of
+    its clients, and its own where it names none."""
+    for trusted in (["--trusted-proxies", "127.0.0.3"], []):
+        headrace, _ = setup(t, [serve_all(ok_either)],
+                            args=["--max-connections-per-address", "2", "--workers", "1",
+                                  "--proxy-protocol", "required"] + trusted)
+
+        def one(client, line=b"PROXY TCP4 %s 198.51.100.2 1234 80\r\n"):
+            sock = raw_connect(headrace.port, "127.0.0.3")
+            sock.sendall((line % client if client else b"PROXY UNKNOWN\r\n") + POST)
+            return sock
+
+        def is_served(sock):
+            return b"200 OK" in sock.recv(65536)
+
+        held = [raw_connect(headrace.port, "127.0.0.3") for _ in range(5)]  # not named yet
+        held += [one(b"192.0.2.%d" % (i % 10)) for i in range(20)]
+        eq([is_served(sock) for sock in held[5:]], [True] * 20)
+        for i in range(3):
+            answer = read_all(one(b"192.0.2.%d" % i))
+            contains(answer, b"429 Too Many Requests\r\n")
+        eq(refused(headrace, "address_limit"), 3)
+        headrace.wait_output(LOG_LINE % "address_limit" + ".*client=192.0.2.0")
+        held[5].close()  # makes room for its client only
+        eventually(lambda: is_served(one(b"192.0.2.0")), what="there is room again")
+        eq(b"429" in read_all(one(b"192.0.2.1")), True)
+        own = [one(None) for _ in range(2)]
+        eq([is_served(sock) for sock in own], [True] * 2)
+        eq(is_served(one(None)), bool(trusted))
+
+
 def test_connections_of_one_address_come_and_go(t):
     """Every way in which a connection ends gives its place back."""
     headrace, _ = setup(t, [serve_all(ok_either)],

@@ -1,8 +1,6 @@
 // Connections of each client address.
 #include "net/address_count.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,23 +9,11 @@
 
 #include <cmocka.h>
 
-static struct sockaddr_storage at(const char *ip)
+static uint32_t enter(struct address_count *count, const char *text, uint32_t max)
 {
-    struct sockaddr_storage out;
-    memset(&out, 0, sizeof(out));
-    if (inet_pton(AF_INET, ip, &((struct sockaddr_in *)&out)->sin_addr) == 1) {
-        out.ss_family = AF_INET;
-        return out;
-    }
-    assert_int_equal(inet_pton(AF_INET6, ip, &((struct sockaddr_in6 *)&out)->sin6_addr), 1);
-    out.ss_family = AF_INET6;
-    return out;
-}
-
-static uint32_t enter(struct address_count *count, const char *ip, uint32_t max)
-{
-    struct sockaddr_storage address = at(ip);
-    return address_count_enter(count, &address, max);
+    struct ip ip;
+    assert_int_equal(ip_parse(slice_of_str(text), &ip), 0);
+    return address_count_enter(count, &ip, max);
 }
 
 static void test_each_address_has_its_own(void **state)
