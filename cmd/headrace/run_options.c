@@ -105,6 +105,13 @@ static int apply_proxy_protocol(struct run_options *o, struct error *err)
     return 0;
 }
 
+static int set_switch(const char *value, void *target, struct error *err)
+{
+    bool *is_on = target;
+    *is_on = strcmp(value, "on") == 0;
+    return *is_on || strcmp(value, "off") == 0 ? 0 : error_set(err, -EINVAL, "want on or off");
+}
+
 // "auto", "off" or a number.
 static int set_memory_limit(const char *value, void *target, struct error *err)
 {
@@ -276,6 +283,8 @@ static const struct option_row rows[] = {
      FIELD(proxy.limits.max_headers), 8, 1000, NULL},
     {"max-connections", "N", "client connections of one worker (default 20000)", OPTION_NUMBER,
      FIELD(proxy.max_connections), 1, 1000000, NULL},
+    {"http2", "SWITCH", "HTTP/2 for clients: on or off (default on)", OPTION_CALL,
+     FIELD(proxy.http2), 0, 0, set_switch},
     {"http2-max-streams", "N", "requests at a time of one HTTP/2 connection (default 128)",
      OPTION_NUMBER, FIELD(proxy.http2_max_streams), 1, 10000, NULL},
     {"http2-upstream-streams", "N", "the same of one to a server (default 100)", OPTION_NUMBER,

@@ -53,7 +53,8 @@ void downstream_begin(struct downstream *down)
 void downstream_accept(struct worker *worker, int fd, const char *peer, uint32_t address_slot,
                        bool tls)
 {
-    struct tls_conn *conn = tls ? tls_server_accept(worker->tls.server, fd, true) : NULL;
+    bool http2 = worker->config->http2;
+    struct tls_conn *conn = tls ? tls_server_accept(worker->tls.server, fd, http2) : NULL;
     struct downstream *down = !tls || conn != NULL ? downstream_alloc(worker) : NULL;
     if (down == NULL) {
         tls_conn_free(conn);

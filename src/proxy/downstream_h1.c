@@ -214,7 +214,8 @@ static ptrdiff_t take_request(struct downstream *down, char *buf, size_t len, si
     struct worker *worker = down->stream.worker;
     struct http_request head;
     // HTTP/2 with prior knowledge (RFC 9113 section 3.3).
-    size_t preface = down->requests == 0 ? downstream_h2_preface(buf, len) : 0;
+    bool may_be_h2 = worker->config->http2 && down->requests == 0;
+    size_t preface = may_be_h2 ? downstream_h2_preface(buf, len) : 0;
     if (preface == H2_PREFACE_LEN) {
         (void)downstream_h2_start(down, buf, len);
         return -1;

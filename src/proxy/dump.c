@@ -384,7 +384,7 @@ void dump_limits(const struct proxy *proxy, struct strbuf *out)
         {"body_bytes", config->max_body_bytes},
         {"header_bytes", config->limits.max_head_bytes},
         {"headers", config->limits.max_headers},
-        {"http2_streams_per_connection", config->http2_max_streams},
+        {"http2_streams_per_connection", config->http2 ? config->http2_max_streams : 0},
         {"http2_streams_per_upstream", config->http2_upstream_streams},
         {"idle_upstreams_per_endpoint_and_worker", config->max_idle_per_endpoint},
         {"header_timeout_ms", config->header_timeout_ms},

@@ -34,6 +34,7 @@ void proxy_config_init(struct proxy_config *config)
         .write_timeout_ms = 60000,
         .upstream_idle_timeout_ms = 4000,
         .max_idle_per_endpoint = 128,
+        .http2 = true,
         .http2_max_streams = 128,
         .http2_upstream_streams = 100,
         .tunnel_idle_timeout_ms = 600000,

@@ -62,6 +62,7 @@ struct proxy_config {
     uint32_t upstream_idle_timeout_ms; // below the 5 s of uvicorn, so that we close first
     uint32_t max_idle_per_endpoint;    // per worker
     uint32_t busy_poll_us;             // look for events so long before sleeping; 0 = never
+    bool http2;                        // clients may speak it
     uint32_t http2_max_streams;        // of one client connection, at a time
     uint32_t http2_upstream_streams;   // on one connection to an endpoint, at a time
     struct cidr_list trusted_proxies;  // the maker's; what their headers say of clients is believed

@@ -12,6 +12,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import certs  # noqa: E402
+import frames  # noqa: E402
 from harness import HttpError, contains, eq, eventually, free_port, main  # noqa: E402
 from upstream import Upstream, ok_either, ok_json, serve_all  # noqa: E402
 
@@ -145,6 +146,25 @@ def test_http2_or_http1_is_agreed_on(t):
         raise AssertionError("the handshake succeeded")
     except ssl.SSLError as error:
         contains(str(error).lower(), "no application protocol")
+
+
+def test_http2_can_be_turned_off(t):
+    """On both kinds of listeners: it is not agreed on, and not taken from who begins with it."""
+    headrace, port, _, root = simple(t, args=["--http2", "off"])
+    code, out, err = curl(root, port, "--http2", "-o", os.devnull, "-w",
+                          "%{http_version} %{http_code}")
+    eq((code, out), (0, "1.1 200"), err)
+    try:
+        get(t, port, certs.client(root, alpn=("h2",)))
+        raise AssertionError("the handshake succeeded")
+    except ssl.SSLError as error:
+        contains(str(error).lower(), "no application protocol")
+    tls = {"tls": certs.client(root), "server_name": "a.example.com"}
+    for conn in (t.connect(headrace.port), t.connect(port, **tls)):
+        conn.send(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0))
+        eq(conn.read_response().status, 505)
+        eq(conn.is_closed(), True)
+    eq(counter(headrace, "headrace_http2_connections_total"), 0)
 
 
 def test_many_requests_of_one_http2_connection(t):
