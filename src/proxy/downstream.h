@@ -23,7 +23,7 @@ enum downstream_state {
     DOWNSTREAM_IDLE,    // between requests
     DOWNSTREAM_HEAD,    // part of a head has arrived
     DOWNSTREAM_REQUEST, // a request is running (its body may still be arriving)
-    DOWNSTREAM_LINGER,  // answered and shut for writing; discards what still comes, then closes
+    DOWNSTREAM_LINGER,  // the last answer was given (proxy/linger.h)
 };
 
 enum {
@@ -68,13 +68,12 @@ struct downstream {
     char peer[46];        // address as text
     struct snap_client client; // what TLS told of it
     struct h2_server *h2; // NULL: HTTP/1
+    uint64_t lingered;    // bytes thrown away (proxy/linger.h)
 
     // HTTP/1.
     enum downstream_state state;
-    bool close_after; // close when `out` is sent
     bool surplus;     // more came than the current request; set where the request begins
     size_t head_seen;
-    uint64_t lingered;
     uint64_t body_left;        // of the request, by Content-Length
     struct h1_chunked chunked; // of the request
     struct strbuf trailers;    // of the request

@@ -7,11 +7,12 @@
 #include "observe/metrics.h"
 #include "proxy/body.h"
 #include "proxy/downstream_h2.h"
+#include "proxy/linger.h"
 #include "proxy/request.h"
 #include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
-enum { READS_A_TURN = 16, REQUESTS_A_TURN = 16, LINGER_MS = 2000, LINGER_BYTES = 4 * 1024 * 1024 };
+enum { READS_A_TURN = 16, REQUESTS_A_TURN = 16 };
 
 static bool h1_read(struct downstream *down);
 
@@ -20,16 +21,10 @@ static struct downstream *downstream_of(struct stream *stream)
     return container_of(stream, struct downstream, stream);
 }
 
-// Answered and nothing more to send: shut for writing, then wait for the client to stop, so that
-// unread bytes do not turn into a reset that destroys the answer (RFC 9112 section 9.6).
-static void start_linger(struct downstream *down)
+// Closed, or another protocol's business by now: nothing more is to be read here.
+static bool is_over(const struct downstream *down)
 {
-    down->state = DOWNSTREAM_LINGER;
-    down->lingered = 0;
-    strbuf_fini(&down->in);
-    (void)downstream_charge(down);
-    transport_shutdown(&down->transport);
-    downstream_set_deadline(down, LINGER_MS);
+    return down->stream.closed || down->protocol != &downstream_h1;
 }
 
 // The next request, when its bytes are here already. Called with none running.
@@ -39,7 +34,7 @@ static void next_request(struct downstream *down);
 // pile up here.
 static bool answer_pending(const struct downstream *down)
 {
-    return down->out.len != 0 && down->state != DOWNSTREAM_LINGER;
+    return down->out.len != 0;
 }
 
 // `in` holds more than the beginning of a head: it comes first, before more is read.
@@ -77,12 +72,8 @@ static void h1_done(struct stream *stream, bool keep_alive, bool unread)
     down->stream.bytes_in = 0;
     down->stream.bytes_out = 0;
     if (!keep_alive || down->hung_up) {
-        down->close_after = true;
-        if (down->out.len != 0) {
-            down->state = DOWNSTREAM_LINGER; // sends first; see h1_on_writable
-            downstream_set_deadline(down, down->stream.worker->config->write_timeout_ms);
-        } else if ((unread || down->surplus || down->readable) && !down->hung_up) {
-            start_linger(down);
+        if (down->out.len != 0 || ((unread || down->surplus || down->readable) && !down->hung_up)) {
+            linger_start(down);
         } else {
             downstream_close(down);
         }
@@ -137,7 +128,7 @@ static ptrdiff_t take_body(struct downstream *down, const char *data, size_t len
             return -1;
         }
         body_added(request, false);
-        return down->stream.closed ? -1 : (ptrdiff_t)len;
+        return is_over(down) ? -1 : (ptrdiff_t)len;
     }
     if (request->head.framing == HTTP_FRAMING_CHUNKED) {
         while (used < len && !down->chunked.done) {
@@ -165,7 +156,7 @@ static ptrdiff_t take_body(struct downstream *down, const char *data, size_t len
         }
     }
     body_added(request, end);
-    return down->stream.closed ? -1 : (ptrdiff_t)used;
+    return is_over(down) ? -1 : (ptrdiff_t)used;
 }
 
 // A head of head_len bytes was parsed at the start of buf[0..len). Returns as take_request does.
@@ -189,14 +180,14 @@ static ptrdiff_t begin_request(struct downstream *down, struct http_request *hea
     down->chunked = (struct h1_chunked){.trailers = &down->trailers};
     request_begin(&down->stream, head, buf, head_len, used - head_len, whole);
     struct request *request = down->stream.request;
-    if (!down->stream.closed && request != NULL && !whole && len > head_len) {
+    if (!is_over(down) && request != NULL && !whole && len > head_len) {
         // body bytes that came with the head; the rest goes the way of all later ones
         ptrdiff_t taken = request_wants_body(request) ? take_body(down, buf + head_len,
                                                                   len - head_len)
                                                       : 0;
         used += taken > 0 ? (size_t)taken : 0;
     }
-    return down->stream.closed ? -1 : (ptrdiff_t)used;
+    return is_over(down) ? -1 : (ptrdiff_t)used;
 }
 
 static void expect_more_of_head(struct downstream *down)
@@ -240,14 +231,6 @@ static ptrdiff_t take_request(struct downstream *down, char *buf, size_t len, si
 // Gives bytes to whatever is going on. Returns how many were used, or -1: stop.
 static ptrdiff_t feed(struct downstream *down, char *data, size_t len, size_t seen)
 {
-    if (down->state == DOWNSTREAM_LINGER) {
-        down->lingered += len;
-        if (down->lingered > LINGER_BYTES && down->out.len == 0) {
-            downstream_close(down);
-            return -1;
-        }
-        return (ptrdiff_t)len;
-    }
     if (down->stream.request == NULL) {
         return answer_pending(down) ? 0 : take_request(down, data, len, seen);
     }
@@ -255,7 +238,7 @@ static ptrdiff_t feed(struct downstream *down, char *data, size_t len, size_t se
         return 0; // pipelined: waits its turn
     }
     ptrdiff_t used = take_body(down, data, len);
-    return down->stream.closed ? -1 : used;
+    return is_over(down) ? -1 : used;
 }
 
 // One request at a time from what `in` holds; those that are answered at once (errors, the list of
@@ -351,9 +334,8 @@ static void on_hang_up(struct downstream *down)
         request_abort(down->stream.request, FAULT_CLIENT_ABORT);
     } else if (down->out.len == 0) {
         downstream_close(down);
-    } else if (down->state != DOWNSTREAM_LINGER) {
-        down->state = DOWNSTREAM_LINGER; // its last answer is complete: the rest of it is sent
-        downstream_set_deadline(down, down->stream.worker->config->write_timeout_ms);
+    } else {
+        linger_start(down); // its last answer is complete: the rest of it is sent
     }
 }
 
@@ -400,7 +382,6 @@ static void h1_on_deadline(struct downstream *down)
         request_refuse(&down->stream, HTTP_REJECT_NONE, FAULT_HEADER_TIMEOUT);
         break;
     case DOWNSTREAM_IDLE:
-    case DOWNSTREAM_LINGER:
         if (down->out.len != 0 && downstream_progressed_lately(down)) {
             downstream_set_deadline(down, down->stream.worker->config->write_timeout_ms);
             break;
@@ -408,6 +389,7 @@ static void h1_on_deadline(struct downstream *down)
         downstream_close(down);
         break;
     case DOWNSTREAM_REQUEST: // the request has its own timer
+    case DOWNSTREAM_LINGER:  // not here
         break;
     }
 }
@@ -418,15 +400,14 @@ static void h1_drain(struct downstream *down)
     if (down->state == DOWNSTREAM_IDLE && !h1_read(down)) {
         return;
     }
-    if (down->state != DOWNSTREAM_IDLE || down->stream.closed) {
+    if (down->state != DOWNSTREAM_IDLE || is_over(down)) {
         return;
     }
     if (down->requests == 0) {
         // Just accepted: its first request is on the way, and is its last.
         downstream_set_deadline(down, down->stream.worker->config->header_timeout_ms);
     } else if (down->out.len != 0) {
-        down->state = DOWNSTREAM_LINGER; // sends the rest of its last answer first
-        downstream_set_deadline(down, down->stream.worker->config->write_timeout_ms);
+        linger_start(down); // sends the rest of its last answer first
     } else {
         downstream_close(down);
     }
@@ -447,9 +428,7 @@ static void h1_on_readable(struct downstream *down, uint32_t events)
 
 static void h1_on_writable(struct downstream *down)
 {
-    if (down->state == DOWNSTREAM_LINGER) {
-        start_linger(down);
-    } else if (down->stream.request != NULL) {
+    if (down->stream.request != NULL) {
         request_on_writable(down->stream.request);
     } else if (down->in.len != 0 || down->readable) {
         loop_task_set(down->stream.worker->loop, &down->resume, on_resume, down);

@@ -54,7 +54,6 @@ static void server_finish(struct h2_server *server)
     struct downstream *down = server->down;
     bool unwelcome = down->hung_up || server->flooded; // a flood is not read any further
     server_end(server, FAULT_CLIENT_ABORT);
-    loop_task_cancel(down->stream.worker->loop, &down->resume);
     if (unwelcome) {
         downstream_close(down);
     } else {
