@@ -6,7 +6,7 @@
 
 // Every field of a head costs more in HTTP/1 text than in its section: colon, space, line end.
 // TEXT_EXTRA: besides the fields, whose sum is checked as they come; so only memory can be short.
-enum { START_LINE_EXTRA = 64, FIELD_EXTRA = 4, TEXT_EXTRA = 256 };
+enum { START_LINE_EXTRA = 64, FIELD_EXTRA = 4, TEXT_EXTRA = 256, KEPT = 4096 };
 
 void h2_head_init(struct h2_head *head, const struct h1_limits *limits)
 {
@@ -38,6 +38,16 @@ void h2_head_reset(struct h2_head *head, enum h2_section section)
     strbuf_reset(&head->pseudo);
     strbuf_reset(&head->text);
     strbuf_reset(&head->cookie);
+}
+
+void h2_head_release(struct h2_head *head)
+{
+    struct strbuf *const parts[] = {&head->pseudo, &head->text, &head->cookie};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (parts[i]->cap > KEPT) {
+            strbuf_fini(parts[i]);
+        }
+    }
 }
 
 static struct slice pseudo_of(const struct h2_head *head, const struct slice_at *at)

@@ -37,7 +37,10 @@ struct h2_head {
 void h2_head_init(struct h2_head *head, const struct h1_limits *limits);
 void h2_head_fini(struct h2_head *head);
 
-// Starts a new section; the memory stays.
+// The section was read: gives back the memory, unless it is little.
+void h2_head_release(struct h2_head *head);
+
+// Starts a new section.
 void h2_head_reset(struct h2_head *head, enum h2_section section);
 
 // One field, in the order received. Never fails: see `reject`. The text of trailers is their lines,

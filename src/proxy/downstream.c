@@ -104,6 +104,9 @@ bool downstream_charge(struct downstream *down)
 {
     struct worker *worker = down->stream.worker;
     uint64_t holds = down->in.cap + down->out.cap;
+    if (down->h2 != NULL) {
+        holds += downstream_h2_holds(down->h2);
+    }
     worker->buffered_bytes += holds - down->charged;
     down->charged = holds;
     return worker->buffered_bytes <= worker->config->max_buffered_bytes;

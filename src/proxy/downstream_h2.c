@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/h2_memory.h"
+#include "http/h2_session.h"
 #include "http/trailers.h"
 #include "observe/metrics.h"
 #include "proxy/body.h"
@@ -73,6 +73,7 @@ static void flush(struct h2_server *server)
         server_close(server, ours ? FAULT_INTERNAL : FAULT_CLIENT_ABORT);
         return;
     }
+    (void)downstream_charge(down);
     bool over = !nghttp2_session_want_read(server->session) &&
                 !nghttp2_session_want_write(server->session);
     if ((over || (server->leaving && server->stream_count == 0)) && down->out.len == 0) {
@@ -113,6 +114,12 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
         h2_calm_taken(arg);
     }
     return 0;
+}
+
+uint64_t downstream_h2_holds(const struct h2_server *server)
+{
+    size_t used = server->memory.used;
+    return server->held + (used > H2_SESSION_BASE ? used - H2_SESSION_BASE : 0);
 }
 
 static struct h2_stream *find_stream(struct h2_server *server, int32_t id)
@@ -227,27 +234,35 @@ static void end_body(struct h2_server *server, struct h2_stream *st, bool by_tra
     }
 }
 
-static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+static void take_frame(struct h2_server *server, const nghttp2_frame *frame)
 {
-    (void)session;
-    struct h2_server *server = arg;
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     struct h2_stream *st =
         frame->hd.stream_id != 0 ? find_stream(server, frame->hd.stream_id) : NULL;
-    if (frame->hd.type == NGHTTP2_HEADERS) {
-        server->head_since_ms = 0;
-    }
     if (frame->hd.type == NGHTTP2_DATA && !end && frame->hd.length != 0 &&
         frame->hd.length == frame->data.padlen) {
         h2_calm_spend(server, H2_CALM_PADDING);
     }
     if (st == NULL) {
-        return 0;
+        return;
     }
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         begin_request(server, st, end);
     } else if (end && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)) {
         end_body(server, st, frame->hd.type == NGHTTP2_HEADERS);
+    }
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    (void)session;
+    struct h2_server *server = arg;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        server->head_since_ms = 0;
+    }
+    take_frame(server, frame);
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        h2_head_release(&server->head);
     }
     return 0;
 }
@@ -473,18 +488,8 @@ const struct downstream_protocol downstream_h2 = {
 
 // ---- start --------------------------------------------------------------------------------------
 
-static int set_up_session(struct h2_server *server)
+static void set_callbacks(nghttp2_session_callbacks *callbacks)
 {
-    const struct proxy_config *config = server->down->stream.worker->config;
-    nghttp2_session_callbacks *callbacks;
-    nghttp2_option *option;
-    if (nghttp2_session_callbacks_new(&callbacks) != 0) {
-        return -ENOMEM;
-    }
-    if (nghttp2_option_new(&option) != 0) {
-        nghttp2_session_callbacks_del(callbacks);
-        return -ENOMEM;
-    }
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
@@ -494,26 +499,34 @@ static int set_up_session(struct h2_server *server)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     h2_stream_set_callbacks(callbacks);
-    nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_mem memory = h2_memory();
-    int rc = nghttp2_session_server_new3(&server->session, callbacks, server, option, &memory);
-    nghttp2_option_del(option);
-    nghttp2_session_callbacks_del(callbacks);
-    if (rc != 0) {
-        return -ENOMEM;
-    }
+}
+
+// Each stream may have the head of its answer waiting.
+static size_t memory_limit(const struct proxy_config *config)
+{
+    return H2_SESSION_BASE +
+           config->http2_max_streams * (config->limits.max_head_bytes + H2_SESSION_A_STREAM);
+}
+
+static int set_up_session(struct h2_server *server)
+{
+    const struct proxy_config *config = server->down->stream.worker->config;
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, config->http2_max_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, REQUEST_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)config->limits.max_head_bytes},
     };
-    rc = nghttp2_submit_settings(server->session, NGHTTP2_FLAG_NONE, settings,
-                                 ARRAY_LEN(settings));
-    if (rc == 0) {
-        rc = nghttp2_session_set_local_window_size(server->session, NGHTTP2_FLAG_NONE, 0,
-                                                   CONNECTION_WINDOW);
-    }
-    return rc == 0 ? 0 : -ENOMEM;
+    server->memory.max = memory_limit(config);
+    const struct h2_session_config session = {
+        .is_server = true,
+        .set_callbacks = set_callbacks,
+        .arg = server,
+        .memory = &server->memory,
+        .settings = settings,
+        .setting_count = ARRAY_LEN(settings),
+        .window = CONNECTION_WINDOW,
+    };
+    return h2_session_new(&session, &server->session);
 }
 
 size_t downstream_h2_preface(const char *data, size_t len)

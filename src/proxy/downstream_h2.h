@@ -18,5 +18,9 @@ bool downstream_h2_start(struct downstream *down, const char *data, size_t len);
 enum { H2_PREFACE_LEN = 24 };
 size_t downstream_h2_preface(const char *data, size_t len);
 
+// Bytes that the connection holds beside `in` and `out`: what waits in its streams and in its
+// session.
+uint64_t downstream_h2_holds(const struct h2_server *server);
+
 // Frees the streams that were closed in this turn.
 void downstream_h2_reap(struct worker *worker);

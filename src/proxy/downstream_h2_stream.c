@@ -13,6 +13,7 @@ enum {
     BATCH = 64 * 1024,    // bytes that are sent at once
     FIELDS_MAX = 256,
     EARNING_MIN = 1024,
+    INTERIM_QUEUE_MAX = 16, // frames that wait before them
 };
 
 static const struct stream_ops h2_stream_ops;
@@ -34,6 +35,13 @@ void downstream_h2_reap(struct worker *worker)
 void h2_server_must(struct h2_server *server, int rc)
 {
     server->failed = server->failed || rc == NGHTTP2_ERR_NOMEM;
+}
+
+static void count_held(struct h2_stream *st)
+{
+    uint64_t holds = st->out.cap + st->trailers.cap;
+    st->server->held += holds - st->held;
+    st->held = holds;
 }
 
 struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
@@ -68,6 +76,7 @@ void h2_stream_free(struct h2_stream *st)
     strbuf_fini(&st->trailers);
     list_remove(&st->node);
     if (st->server != NULL) {
+        count_held(st);
         st->server->stream_count--;
         st->server->idle_since_ms = worker_now_ms(worker);
         nghttp2_session_set_stream_user_data(st->server->session, st->id, NULL);
@@ -143,6 +152,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     st->stream.progress_ms = worker_now_ms(worker);
     if (st->out.len == 0 && st->out.cap > OUT_LOW) {
         strbuf_fini(&st->out);
+        count_held(st);
     }
     return 0;
 }
@@ -249,6 +259,7 @@ static int h2_send(struct stream *stream, const struct stream_output *output)
             h1_write_header(&st->trailers, output->trailers[i].name, output->trailers[i].value);
         }
     }
+    count_held(st);
     st->end = output->end;
     st->full = st->full || st->out.len >= OUT_HIGH;
     stream->bytes_out += output->head.len + output->first.len + output->len;
@@ -272,6 +283,9 @@ static int h2_send_interim(struct stream *stream, struct slice head)
     nghttp2_nv fields[FIELDS_MAX];
     if (st->server == NULL) {
         return -ECONNRESET;
+    }
+    if (nghttp2_session_get_outbound_queue_size(st->server->session) > INTERIM_QUEUE_MAX) {
+        return 0; // as when the stream is blocked
     }
     struct slice text = arena_dup(&stream->request->arena, head); // names are changed in place
     size_t count = text.ptr != NULL ? h2_fields_of_response((char *)(uintptr_t)text.ptr, text.len,

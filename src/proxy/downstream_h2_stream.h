@@ -4,7 +4,12 @@
 
 #include "http/h2_frames.h"
 #include "http/h2_head.h"
+#include "http/h2_memory.h"
 #include "proxy/downstream_h2.h"
+
+// Memory of a session: of a connection without streams (it counts as part of that, no more), and of
+// each stream beside the heads of its messages.
+enum { H2_SESSION_BASE = 256 * 1024, H2_SESSION_A_STREAM = 4096 };
 
 // See downstream_h2_calm.c.
 struct h2_calm {
@@ -17,6 +22,8 @@ struct h2_calm {
 struct h2_server {
     struct downstream *down;
     nghttp2_session *session;
+    struct h2_memory memory; // of the session
+    uint64_t held;           // bytes of answers, by all streams
     struct list_node streams;
     size_t stream_count;
     struct h2_head head;       // being received
@@ -37,6 +44,7 @@ struct h2_stream {
     int32_t id;
     struct strbuf out;
     struct strbuf trailers; // lines that end the answer behind `out`
+    uint64_t held;       // bytes of both, in the connection's sum
     size_t unconsumed;   // bytes of the request's body whose window is not open again yet
     bool body_ended;     // the client has sent everything
     bool answering;      // the head was handed over

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/h2_memory.h"
+#include "http/h2_session.h"
 #include "http/trailers.h"
 #include "proxy/attempt.h"
 #include "proxy/body.h"
@@ -14,6 +14,7 @@
 enum {
     STREAM_WINDOW = 256 * 1024,
     CONNECTION_WINDOW = 4 * 1024 * 1024,
+    MEMORY_BASE = 256 * 1024,
     FIELDS_MAX = 256,
     PIECES_MAX = 8,
     INTERIMS_MAX = 1000, // as with HTTP/1
@@ -261,10 +262,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (ex == NULL) {
         return 0;
     }
-    if (frame->hd.type == NGHTTP2_HEADERS && !ex->head_done) {
-        take_head(client, ex, end);
-    } else if (frame->hd.type == NGHTTP2_HEADERS) {
-        take_trailers(client, ex, end);
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        if (!ex->head_done) {
+            take_head(client, ex, end);
+        } else {
+            take_trailers(client, ex, end);
+        }
+        h2_head_release(&client->head);
     } else if (frame->hd.type == NGHTTP2_DATA && end) {
         end_answer(ex);
     }
@@ -314,44 +318,35 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     return 0;
 }
 
-int h2_client_set_up(struct h2_client *client)
+static void set_callbacks(nghttp2_session_callbacks *callbacks)
 {
-    nghttp2_session_callbacks *callbacks;
-    nghttp2_option *option;
-    if (nghttp2_session_callbacks_new(&callbacks) != 0) {
-        return -ENOMEM;
-    }
-    if (nghttp2_option_new(&option) != 0) {
-        nghttp2_session_callbacks_del(callbacks);
-        return -ENOMEM;
-    }
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-    nghttp2_option_set_no_auto_window_update(option, 1);
-    // The others wait for its SETTINGS: what comes before them it might have to refuse.
-    nghttp2_option_set_peer_max_concurrent_streams(option, 1);
-    nghttp2_mem memory = h2_memory();
-    int rc = nghttp2_session_client_new3(&client->session, callbacks, client, option, &memory);
-    nghttp2_option_del(option);
-    nghttp2_session_callbacks_del(callbacks);
-    if (rc != 0) {
-        return -ENOMEM;
-    }
+}
+
+int h2_client_set_up(struct h2_client *client)
+{
+    const struct proxy_config *config = client->worker->config;
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
-         (uint32_t)client->worker->config->limits.max_head_bytes},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)config->limits.max_head_bytes},
     };
-    rc = nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, settings,
-                                 ARRAY_LEN(settings));
-    if (rc == 0) {
-        rc = nghttp2_session_set_local_window_size(client->session, NGHTTP2_FLAG_NONE, 0,
-                                                   CONNECTION_WINDOW);
-    }
-    return rc == 0 ? 0 : -ENOMEM;
+    // Each exchange may have a head waiting, to which we have added.
+    client->memory.max = MEMORY_BASE + (size_t)config->http2_upstream_streams * WORKER_HEAD_MAX;
+    const struct h2_session_config session = {
+        .set_callbacks = set_callbacks,
+        .arg = client,
+        .memory = &client->memory,
+        .settings = settings,
+        .setting_count = ARRAY_LEN(settings),
+        .window = CONNECTION_WINDOW,
+        // The others wait for its SETTINGS: what comes before them it might have to refuse.
+        .streams_at_first = 1,
+    };
+    return h2_session_new(&session, &client->session);
 }

@@ -6,6 +6,7 @@
 #include "endpoint/endpoint.h"
 #include "event/loop.h"
 #include "http/h2_head.h"
+#include "http/h2_memory.h"
 #include "net/transport.h"
 #include "proxy/exchange.h"
 #include "proxy/fault.h"
@@ -22,6 +23,7 @@ struct h2_client {
     struct worker *worker;
     struct endpoint *endpoint; // referenced
     nghttp2_session *session;
+    struct h2_memory memory;    // of the session
     struct list_node node;      // among those of the endpoint
     struct list_node all_node;  // among all of the worker
     struct list_node exchanges;

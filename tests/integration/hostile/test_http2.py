@@ -163,6 +163,52 @@ def test_connection_window_that_stays_shut(t):
     stalled(t, setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff), b"")
 
 
+MANY = frames.frame(frames.WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0")
+NEVER_READS = [
+    ("PING", lambda i: frame(frames.PING, 0, 0, b"12345678")),
+    ("SETTINGS", lambda i: frame(frames.SETTINGS, 0, 0, setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff - i % 2))),
+    ("requests", lambda i: headers(2 * i + 1001, LARGE, end=True)),
+    ("requests for which there is no route",
+     lambda i: headers(2 * i + 1001, GET[:2] + [(b":path", b"/none")] + GET[3:],
+                       frames.END_STREAM)),
+]
+
+
+def test_a_client_that_never_reads(t):
+    """Whatever it goes on to say is not read either, and what waits for it is bounded."""
+    headrace, _ = setup(t, [serve_all(large)], args=FAST, models=())
+    with Growth(headrace, 64 * MEGABYTE):
+        for what, make in NEVER_READS:
+            t.log("row: %s" % what)
+            with Bystander(headrace):
+                client = BareClient(t, headrace.port, setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff))
+                client.send(MANY + b"".join(headers(2 * i + 1, LARGE, end=True)
+                                                 for i in range(100)))
+                flood(client, make, 20000)
+            eventually(lambda: metric(headrace, "headrace_connections_open") == 0, 30,
+                       "%s: the connection is ended" % what)
+            client.close()
+
+
+def test_hints_for_a_client_that_never_reads(t):
+    """A server and a client who work together: interim answers, which no window holds back."""
+    hint = b"HTTP/1.1 103 Early Hints\r\nlink: %s\r\n\r\n" % (b"x" * 16000)
+    sent = []
+
+    def hints(peer, request):
+        if request.target == "/v1/x":
+            for _ in range(50):
+                peer.send(hint * 10)
+            sent.append(1)
+        ok_either(peer, request)
+    headrace, _ = setup(t, [serve_all(hints)], args=FAST, models=())
+    with Bystander(headrace), Growth(headrace, 48 * MEGABYTE):
+        client = BareClient(t, headrace.port)
+        client.send(b"".join(headers(2 * i + 1, GET, end=True) for i in range(40)))
+        eventually(lambda: len(sent) == 40, 30, "all hints are taken from the server")
+    client.close()
+
+
 def test_head_that_never_ends(t):
     headrace, (server,) = setup(t, [serve_all(ok_either)], args=FAST)
     clients = [BareClient(t, headrace.port) for _ in range(50)]
