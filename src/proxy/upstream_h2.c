@@ -76,21 +76,30 @@ static void client_close(struct h2_client *client, enum fault fault, int connect
 
 // ---- sending ------------------------------------------------------------------------------------
 
-// Moves what nghttp2 has to say to `out`, and sends it. False: the connection is gone.
+// Moves a batch of what nghttp2 has to say to `out`. (It may also tell of streams that have ended,
+// whose requests go on elsewhere, and for that sweep what idles: not this one while it is here.)
+static void fill_batch(struct h2_client *client)
+{
+    client->receiving = true;
+    while (client->out.len < BATCH) {
+        const uint8_t *data;
+        ssize_t n = nghttp2_session_mem_send(client->session, &data);
+        if (n <= 0) {
+            client->out.failed = client->out.failed || n < 0;
+            break;
+        }
+        strbuf_add(&client->out, slice_of((const char *)data, (size_t)n));
+    }
+    client->receiving = false;
+}
+
+// Sends what nghttp2 has to say. False: the connection is gone.
 static bool flush(struct h2_client *client)
 {
     for (;;) {
-        while (client->out.len < BATCH) {
-            const uint8_t *data;
-            ssize_t n = nghttp2_session_mem_send(client->session, &data);
-            if (n <= 0) {
-                client->out.failed = client->out.failed || n < 0;
-                break;
-            }
-            strbuf_add(&client->out, slice_of((const char *)data, (size_t)n));
-        }
+        fill_batch(client);
         if (client->out.failed || client->doomed != FAULT_NONE) {
-            client_close(client, FAULT_INTERNAL, 0);
+            client_close(client, client->out.failed ? FAULT_INTERNAL : client->doomed, 0);
             return false;
         }
         if (client->out.len == 0) {
