@@ -29,11 +29,13 @@ void h2_head_reset(struct h2_head *head, enum h2_section section)
     static const struct slice_at none = {0};
     head->section = section;
     head->reject = HTTP_REJECT_NONE;
-    head->method = head->scheme = head->authority = head->path = head->status = none;
+    head->method = head->scheme = head->authority = head->path = none;
+    head->protocol = head->status = none;
     head->count = 0;
     head->begun = false;
     head->has_length = false;
     head->has_cookie = false;
+    head->connects = false;
     head->no_memory = false;
     strbuf_reset(&head->pseudo);
     strbuf_reset(&head->text);
@@ -91,6 +93,8 @@ static void add_pseudo(struct h2_head *head, struct slice name, struct slice val
         set_pseudo(head, &head->authority, value);
     } else if (head->section == H2_REQUEST && slice_eq(name, SLICE(":path"))) {
         set_pseudo(head, &head->path, value);
+    } else if (head->section == H2_REQUEST && slice_eq(name, SLICE(":protocol"))) {
+        set_pseudo(head, &head->protocol, value);
     } else if (head->section == H2_RESPONSE && slice_eq(name, SLICE(":status"))) {
         set_pseudo(head, &head->status, value);
     } else {
@@ -118,14 +122,35 @@ static enum http_reject check_path(struct slice path)
     return HTTP_REJECT_NONE;
 }
 
+// RFC 8441 section 4. Without :protocol it would be a tunnel to wherever :authority says.
+static enum http_reject check_connect(const struct h2_head *head)
+{
+    struct slice protocol = pseudo_of(head, &head->protocol);
+    struct slice path = pseudo_of(head, &head->path);
+    if (!slice_eq(pseudo_of(head, &head->method), SLICE("CONNECT"))) {
+        return protocol.ptr != NULL ? HTTP_REJECT_REQUEST_LINE : HTTP_REJECT_NONE;
+    }
+    if (protocol.ptr == NULL) {
+        return HTTP_REJECT_UPGRADE_UNSUPPORTED;
+    }
+    if (!slice_ieq(protocol, SLICE("websocket"))) {
+        return HTTP_REJECT_PROTOCOL_UNSUPPORTED;
+    }
+    if (!head->authority.present) {
+        return HTTP_REJECT_HOST_MISSING;
+    }
+    return slice_eq(path, SLICE("*")) ? HTTP_REJECT_TARGET : HTTP_REJECT_NONE;
+}
+
 static enum http_reject begin_request(struct h2_head *head)
 {
     struct slice method = pseudo_of(head, &head->method);
     struct slice scheme = pseudo_of(head, &head->scheme);
     struct slice authority = pseudo_of(head, &head->authority);
     struct slice path = pseudo_of(head, &head->path);
-    if (slice_eq(method, SLICE("CONNECT"))) {
-        return HTTP_REJECT_UPGRADE_UNSUPPORTED;
+    enum http_reject reject = check_connect(head);
+    if (reject != HTTP_REJECT_NONE) {
+        return reject;
     }
     if (method.len == 0 || scheme.ptr == NULL || path.ptr == NULL) {
         return HTTP_REJECT_REQUEST_LINE;
@@ -136,14 +161,15 @@ static enum http_reject begin_request(struct h2_head *head)
     if (!slice_eq(scheme, SLICE("http")) && !slice_eq(scheme, SLICE("https"))) {
         return HTTP_REJECT_TARGET;
     }
-    enum http_reject reject = check_path(path);
+    reject = check_path(path);
     if (reject == HTTP_REJECT_NONE && authority.ptr != NULL && !is_clean(authority)) {
         reject = HTTP_REJECT_HOST_INVALID;
     }
     if (reject != HTTP_REJECT_NONE) {
         return reject;
     }
-    strbuf_add(&head->text, method);
+    head->connects = head->protocol.present;
+    strbuf_add(&head->text, head->connects ? SLICE("GET") : method);
     strbuf_add_char(&head->text, ' ');
     strbuf_add(&head->text, path);
     strbuf_add_str(&head->text, " HTTP/1.1\r\n");
@@ -183,6 +209,14 @@ static void add_cookie(struct h2_head *head, struct slice value)
     }
     head->has_cookie = true;
     strbuf_add(&head->cookie, value);
+}
+
+// With an extended CONNECT they mean nothing (RFC 8441 section 5), and as HTTP/1 they would: the
+// key towards a server is ours.
+static bool is_of_the_handshake(struct slice name)
+{
+    return slice_eq(name, SLICE("sec-websocket-key")) ||
+           slice_eq(name, SLICE("sec-websocket-accept"));
 }
 
 // RFC 9113 section 8.2.2: these do not exist in HTTP/2. As HTTP/1 they would be framing.
@@ -240,9 +274,11 @@ static void add_regular(struct h2_head *head, struct slice name, struct slice va
         head->reject = slice_ieq(value, pseudo_of(head, &head->authority))
                            ? HTTP_REJECT_NONE
                            : HTTP_REJECT_HOST_INVALID;
+    } else if (head->connects && token == HTTP_TOKEN_CONTENT_LENGTH) {
+        head->reject = HTTP_REJECT_CONTENT_LENGTH;
     } else if (cookie) {
         add_cookie(head, value);
-    } else {
+    } else if (!head->connects || !is_of_the_handshake(name)) {
         head->has_length = head->has_length || token == HTTP_TOKEN_CONTENT_LENGTH;
         h1_write_header(&head->text, name, value);
     }
@@ -277,7 +313,7 @@ static enum http_reject finish_text(struct h2_head *head, bool end)
     if (head->has_cookie) {
         h1_write_header(&head->text, SLICE("cookie"), strbuf_slice(&head->cookie));
     }
-    if (!end && !head->has_length) {
+    if (!end && !head->has_length && !head->connects) {
         h1_write_header(&head->text, SLICE("transfer-encoding"), SLICE("chunked"));
     }
     h1_write_end(&head->text);
@@ -308,6 +344,10 @@ enum http_reject h2_head_request(struct h2_head *head, bool end, struct http_hea
     }
     if ((size_t)n != head->text.len) {
         return HTTP_REJECT_HEADER_SYNTAX; // cannot be: nothing in it ends a head early
+    }
+    if (head->connects) {
+        ret_request->upgrade = SLICE("websocket");
+        return end ? HTTP_REJECT_HTTP2_MESSAGE : HTTP_REJECT_NONE; // of no use to a WebSocket
     }
     // A length that is announced where nothing follows.
     return end && ret_request->content_length != 0 ? HTTP_REJECT_CONTENT_LENGTH : HTTP_REJECT_NONE;
@@ -403,14 +443,27 @@ static bool take_fields(char *at, char *end, nghttp2_nv *fields, size_t *count, 
     return true;
 }
 
-size_t h2_fields_of_request(char *text, size_t len, struct slice scheme, nghttp2_nv *fields,
-                            size_t max)
+// HTTP/2 has no such handshake. Returns the new count.
+static size_t drop_handshake(nghttp2_nv *fields, size_t first, size_t count)
+{
+    size_t kept = first;
+    for (size_t i = first; i < count; i++) {
+        if (!is_of_the_handshake(slice_of((const char *)fields[i].name, fields[i].namelen))) {
+            fields[kept++] = fields[i];
+        }
+    }
+    return kept;
+}
+
+size_t h2_fields_of_request(char *text, size_t len, struct slice scheme, struct slice protocol,
+                            nghttp2_nv *fields, size_t max)
 {
     char *at = text;
     char *end = text + len;
     struct slice line = take_line(&at, end);
     ptrdiff_t first = slice_find_byte(line, ' ');
-    if (first < 0 || max < 4) {
+    bool connects = protocol.ptr != NULL;
+    if (first < 0 || max < (connects ? 5 : 4)) {
         return 0;
     }
     struct slice method = slice_first(line, (size_t)first);
@@ -420,14 +473,18 @@ size_t h2_fields_of_request(char *text, size_t len, struct slice scheme, nghttp2
         return 0;
     }
     struct slice host = SLICE("");
-    size_t count = 4;
+    size_t count = connects ? 5 : 4;
     if (!take_fields(at, end, fields, &count, max, &host)) {
         return 0;
     }
-    fields[0] = field_of(SLICE(":method"), method);
+    fields[0] = field_of(SLICE(":method"), connects ? SLICE("CONNECT") : method);
     fields[1] = field_of(SLICE(":scheme"), scheme);
     fields[2] = field_of(SLICE(":authority"), host);
     fields[3] = field_of(SLICE(":path"), slice_first(rest, (size_t)second));
+    if (connects) {
+        fields[4] = field_of(SLICE(":protocol"), protocol);
+        count = drop_handshake(fields, 5, count);
+    }
     return count;
 }
 

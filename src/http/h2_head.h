@@ -4,6 +4,9 @@
 // parser decides what a message means, and a message that was HTTP/2 can say nothing that an HTTP/1
 // client or server could not have said. What HTTP/1 cannot express is refused here: line ends in
 // values, a second authority, connection-specific fields, an absolute :path.
+//
+// An extended CONNECT for a WebSocket (RFC 8441) is the GET that asks for the same upgrade in
+// HTTP/1.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -23,13 +26,14 @@ struct h2_head {
         uint32_t at;
         uint32_t len;
         bool present;
-    } method, scheme, authority, path, status;
+    } method, scheme, authority, path, protocol, status;
     struct strbuf text;   // the HTTP/1 head
     struct strbuf cookie; // crumbs that become one field (RFC 9113 section 8.2.3)
     size_t count;         // of fields
     bool begun;           // the start line is in `text`
     bool has_length;
     bool has_cookie;
+    bool connects; // an extended CONNECT
     bool no_memory; // that is why it was refused, whatever `reject` says
 };
 
@@ -50,6 +54,10 @@ void h2_head_add(struct h2_head *head, struct slice name, struct slice value);
 // All fields are there; `end`: no payload follows. Completes the text and parses it; slices of the
 // result point into `text`. Without content-length and with payload to follow the framing is
 // HTTP_FRAMING_CHUNKED, which means that the length is unknown. HTTP_REJECT_NONE, or why not.
+//
+// An extended CONNECT gives a request with `upgrade` (as no other request does) and without
+// payload: what follows belongs to the tunnel, if there comes to be one. It must not end the
+// stream.
 MUST_CHECK enum http_reject h2_head_request(struct h2_head *head, bool end,
                                             struct http_header *headers,
                                             struct http_request *ret_request);
@@ -60,9 +68,10 @@ MUST_CHECK enum http_reject h2_head_response(struct h2_head *head, bool end,
 
 // Fields of an HTTP/1 head that h1_write_* made, as HTTP/2 sends them: pseudo-header fields first,
 // names in lower case (changed in place), without those that belong to the connection. The values
-// point into `text`. Returns the count, at most `max`; 0: it does not fit.
-size_t h2_fields_of_request(char *text, size_t len, struct slice scheme, nghttp2_nv *fields,
-                            size_t max);
+// point into `text`. Returns the count, at most `max`; 0: it does not fit. protocol: of the upgrade
+// that the request asks for, which makes it an extended CONNECT; ptr NULL: none.
+size_t h2_fields_of_request(char *text, size_t len, struct slice scheme, struct slice protocol,
+                            nghttp2_nv *fields, size_t max);
 size_t h2_fields_of_response(char *text, size_t len, nghttp2_nv *fields, size_t max);
 
 // The same for trailer lines, which have no start line.

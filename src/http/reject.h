@@ -36,7 +36,9 @@
     X(TRAILER, 400, "trailer", "malformed or too large trailer section")                          \
     X(HTTP2_MESSAGE, 400, "http2_message", "malformed HTTP/2 message")                            \
     X(EXPECT, 417, "expect", "only 100-continue can be expected")                                 \
-    X(UPGRADE_UNSUPPORTED, 400, "upgrade_unsupported", "CONNECT and upgrades are not supported")
+    X(UPGRADE_UNSUPPORTED, 400, "upgrade_unsupported", "CONNECT and upgrades are not supported")  \
+    X(PROTOCOL_UNSUPPORTED, 501, "protocol_unsupported",                                          \
+      "CONNECT can ask for the protocol websocket only")
 
 enum http_reject {
 #define X(name, status, label, text) HTTP_REJECT_##name,

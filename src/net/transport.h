@@ -98,6 +98,15 @@ static inline void transport_shutdown(struct transport *transport)
     }
 }
 
+// The peer is to see that what it got is not all: transport_close resets the connection.
+static inline void transport_spoil(struct transport *transport)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    tls_conn_free(transport->tls); // announces nothing
+    transport->tls = NULL;
+    (void)setsockopt(transport->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 // Closes at once, telling the peer as far as the socket takes it. Idempotent.
 static inline void transport_close(struct transport *transport)
 {

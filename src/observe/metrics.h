@@ -49,7 +49,8 @@
       "Bytes received from inference servers")                                                    \
     X(UPSTREAM_BYTES_OUT, "headrace_upstream_sent_bytes_total", "",                               \
       "Bytes sent to inference servers")                                                          \
-    X(UPGRADES, "headrace_upgrades_total", "", "Connections that became tunnels (WebSocket)")     \
+    X(UPGRADES, "headrace_upgrades_total", "",                                                    \
+      "Connections, or streams of HTTP/2, that became tunnels (WebSocket)")                       \
     X(RETRIES_CONNECT, "headrace_retries_total", "reason=\"connect_failure\"",                    \
       "Further attempts before the first byte to the client, by what failed before")              \
     X(RETRIES_RESET, "headrace_retries_total", "reason=\"reset\"", "")                            \

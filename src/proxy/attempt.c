@@ -13,6 +13,7 @@
 #include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
@@ -52,6 +53,7 @@ static void write_connection(const struct request *request, struct strbuf *out)
     if (request->head.upgrade.ptr != NULL) {
         h1_write_header(out, SLICE("connection"), SLICE("upgrade"));
         h1_write_header(out, SLICE("upgrade"), request->head.upgrade);
+        tunnel_write_key(request, out);
     } else if (asks_for_trailers(request)) {
         h1_write_header(out, SLICE("connection"), SLICE("te"));
         h1_write_header(out, SLICE("te"), SLICE("trailers"));
@@ -299,10 +301,35 @@ void attempt_report(struct request *request, enum health_report report)
                   worker_now_ms(request->worker));
 }
 
+// The server is as well as ever: it only cannot have this request.
+static bool is_no_fault(int error)
+{
+    return error == EPROTONOSUPPORT || error == EBADMSG;
+}
+
 void attempt_report_connect(struct request *request, int error)
 {
+    if (is_no_fault(error)) {
+        return;
+    }
     attempt_report(request, error == ECONNREFUSED ? HEALTH_REPORT_REFUSED
                                                   : HEALTH_REPORT_UNREACHED);
+}
+
+enum fault attempt_connect_fault(int error)
+{
+    switch (error) {
+    case EACCES:
+        return FAULT_ENDPOINT_FORBIDDEN;
+    case EPROTO:
+        return FAULT_UPSTREAM_TLS;
+    case EPROTONOSUPPORT:
+        return FAULT_UPGRADE_DECLINED;
+    case EBADMSG:
+        return FAULT_WEBSOCKET_KEY;
+    default:
+        return FAULT_CONNECT_FAILED;
+    }
 }
 
 bool attempt_is_our_failure(int error)
@@ -317,6 +344,10 @@ static int connect_reserved(struct request *request, bool fresh_connection)
     struct endpoint *endpoint = request->reservation.endpoint;
     request->attempts++;
     request->up_sent = 0;
+    int unfit = tunnel_prepare(request);
+    if (unfit != 0) {
+        return unfit;
+    }
     request->endpoint_text = arena_dup(&request->arena, slice_of_str(endpoint->text));
     if (!render_head(request)) {
         return ENOMEM;
@@ -337,14 +368,6 @@ static int connect_reserved(struct request *request, bool fresh_connection)
     return 0;
 }
 
-// What it counts as that a connection could not even be started.
-static enum fault connect_fault(int error)
-{
-    return error == EACCES   ? FAULT_ENDPOINT_FORBIDDEN
-           : error == EPROTO ? FAULT_UPSTREAM_TLS
-                             : FAULT_CONNECT_FAILED;
-}
-
 static void connect_or_advance(struct request *request)
 {
     for (;;) {
@@ -358,7 +381,7 @@ static void connect_or_advance(struct request *request)
         }
         attempt_report_connect(request, error);
         if (!advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
-            reply_fault(request, connect_fault(error), SLICE(""));
+            reply_fault(request, attempt_connect_fault(error), SLICE(""));
             return;
         }
     }

@@ -34,6 +34,9 @@ void attempt_move(struct request *request);
 // An errno of connecting that says something about us, not about the server.
 bool attempt_is_our_failure(int error);
 
+// What the request ends as after such an error.
+enum fault attempt_connect_fault(int error);
+
 // The pieces of head and body from `offset` on; returns how many iovecs were filled (0: nothing
 // to send now).
 int attempt_pieces(const struct request *request, uint64_t offset, struct iovec *iov, int max);

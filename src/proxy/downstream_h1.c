@@ -324,11 +324,12 @@ static bool take_read(struct downstream *down, char *data, size_t len)
 }
 
 // The peer closed its side. A client that does so while it waits has gone (as nginx and HAProxy
-// with abortonclose see it); nothing it would still read is produced for it.
-static void on_hang_up(struct downstream *down)
+// with abortonclose see it); nothing it would still read is produced for it. In a tunnel it may
+// have said all that it has to say.
+static void on_hang_up(struct downstream *down, bool error)
 {
     down->hung_up = true;
-    if (down->stream.request != NULL && down->stream.request->tunnel) {
+    if (down->stream.request != NULL && down->stream.request->tunnel && !error) {
         tunnel_client_ended(down->stream.request);
     } else if (down->stream.request != NULL) {
         request_abort(down->stream.request, FAULT_CLIENT_ABORT);
@@ -337,6 +338,14 @@ static void on_hang_up(struct downstream *down)
     } else {
         linger_start(down); // its last answer is complete: the rest of it is sent
     }
+}
+
+// The end of a tunnel's client comes behind its bytes, some of which wait in `in` while the server
+// takes none: it is read again when they have gone on.
+static bool end_is_early(const struct downstream *down)
+{
+    const struct request *request = down->stream.request;
+    return down->in.len != 0 && request != NULL && request->tunnel;
 }
 
 // Reads until the socket is empty or nobody wants more. False: stop.
@@ -358,8 +367,12 @@ static bool h1_read(struct downstream *down)
             down->readable = false;
             return true;
         }
+        if (n == 0 && end_is_early(down)) {
+            down->readable = true;
+            return true;
+        }
         if (n <= 0) {
-            on_hang_up(down);
+            on_hang_up(down, n < 0);
             return false;
         }
         if (!take_read(down, data, (size_t)n)) {
@@ -419,7 +432,7 @@ static void h1_on_readable(struct downstream *down, uint32_t events)
         down->hung_up = true;
         const struct request *request = down->stream.request;
         if (request != NULL && !request_wants_body(request) && !request->tunnel) {
-            on_hang_up(down);
+            on_hang_up(down, false);
             return;
         }
     }
@@ -541,7 +554,11 @@ static bool h1_blocked(const struct stream *stream)
 
 static void h1_close(struct stream *stream)
 {
-    downstream_close(downstream_of(stream));
+    struct downstream *down = downstream_of(stream);
+    if (stream->reset) {
+        transport_spoil(&down->transport);
+    }
+    downstream_close(down);
 }
 
 const struct stream_ops downstream_h1_stream = {

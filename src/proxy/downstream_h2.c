@@ -206,7 +206,9 @@ static void begin_request(struct h2_server *server, struct h2_stream *st, bool e
         return;
     }
     st->stream.bytes_in = server->head.text.len;
-    request_begin(&st->stream, &head, server->head.text.ptr, server->head.text.len, 0, end);
+    st->connects = head.upgrade.ptr != NULL;
+    request_begin(&st->stream, &head, server->head.text.ptr, server->head.text.len, 0,
+                  end || st->connects);
 }
 
 // False: the request was answered because of them.
@@ -228,6 +230,10 @@ static void end_body(struct h2_server *server, struct h2_stream *st, bool by_tra
 {
     st->body_ended = true;
     struct request *request = st->stream.request;
+    if (st->connects && request != NULL) {
+        h2_stream_add_tunnel(st, SLICE_NULL, true);
+        return;
+    }
     if (request != NULL && request_wants_more(request) &&
         (!by_trailers || take_trailers(server, request))) {
         body_added(request, true);
@@ -248,6 +254,10 @@ static void take_frame(struct h2_server *server, const nghttp2_frame *frame)
     }
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         begin_request(server, st, end);
+    } else if (frame->hd.type == NGHTTP2_HEADERS && st->connects) {
+        // RFC 9113 section 8.5: nothing but DATA.
+        h2_server_must(server, nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE,
+                                                         st->id, NGHTTP2_PROTOCOL_ERROR));
     } else if (end && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)) {
         end_body(server, st, frame->hd.type == NGHTTP2_HEADERS);
     }
@@ -280,14 +290,15 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     }
     struct request *request = st->stream.request;
     st->stream.bytes_in += len;
-    if (request == NULL || !request_wants_more(request)) {
+    if (request == NULL || !(st->connects || request_wants_more(request))) {
         return 0; // answered already: the window stays shut
     }
     st->unconsumed += len;
-    if (!body_add(request, slice_of((const char *)data, len))) {
-        return 0;
+    if (st->connects) {
+        h2_stream_add_tunnel(st, slice_of((const char *)data, len), false);
+    } else if (body_add(request, slice_of((const char *)data, len))) {
+        body_added(request, false);
     }
-    body_added(request, false);
     if (st->stream.request != NULL && request_wants_body(st->stream.request)) {
         rc = nghttp2_session_consume_stream(session, id, st->unconsumed);
         st->unconsumed = 0;
@@ -515,6 +526,7 @@ static int set_up_session(struct h2_server *server)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, config->http2_max_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, REQUEST_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)config->limits.max_head_bytes},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
     };
     server->memory.max = memory_limit(config);
     const struct h2_session_config session = {

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/body.h"
+#include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
 enum {
@@ -14,6 +17,7 @@ enum {
     FIELDS_MAX = 256,
     EARNING_MIN = 1024,
     INTERIM_QUEUE_MAX = 16, // frames that wait before them
+    EARLY_MAX = 16 * 1024, // for a tunnel that is not open
 };
 
 static const struct stream_ops h2_stream_ops;
@@ -39,7 +43,7 @@ void h2_server_must(struct h2_server *server, int rc)
 
 static void count_held(struct h2_stream *st)
 {
-    uint64_t holds = st->out.cap + st->trailers.cap;
+    uint64_t holds = st->out.cap + st->trailers.cap + st->early.cap;
     st->server->held += holds - st->held;
     st->held = holds;
 }
@@ -60,6 +64,7 @@ struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
     st->id = id;
     strbuf_init(&st->out, DOWNSTREAM_OUT_MAX);
     strbuf_init(&st->trailers, WORKER_HEAD_MAX);
+    strbuf_init(&st->early, EARLY_MAX);
     list_push_back(&server->streams, &st->node);
     server->stream_count++;
     return st;
@@ -74,6 +79,7 @@ void h2_stream_free(struct h2_stream *st)
     st->stream.closed = true;
     strbuf_fini(&st->out);
     strbuf_fini(&st->trailers);
+    strbuf_fini(&st->early);
     list_remove(&st->node);
     if (st->server != NULL) {
         count_held(st);
@@ -199,12 +205,53 @@ int h2_stream_send_batch(struct h2_server *server)
     return rc < 0 ? rc : 1;
 }
 
+// ---- tunnels ------------------------------------------------------------------------------------
+
+void h2_stream_add_tunnel(struct h2_stream *st, struct slice data, bool end)
+{
+    struct request *request = st->stream.request;
+    if (!request->tunnel || st->early_came) {
+        st->early_came = true;
+        bool fits = st->early.len + data.len <= EARLY_MAX;
+        strbuf_add(&st->early, data);
+        count_held(st);
+        if (st->early.failed) {
+            reply_fault(request, fits ? FAULT_INTERNAL : FAULT_BODY_TOO_LARGE,
+                        fits ? SLICE("") : SLICE("the tunnel is not open yet"));
+        }
+        return;
+    }
+    if (data.len != 0) {
+        if (!body_add(request, data)) {
+            return;
+        }
+        body_added(request, false);
+    }
+    if (end && st->stream.request == request) {
+        tunnel_client_ended(request);
+    }
+}
+
+// The tunnel is open: it gets what has come for it.
+static void release_early(struct h2_stream *st)
+{
+    struct strbuf early = st->early;
+    strbuf_init(&st->early, EARLY_MAX);
+    st->early_came = false;
+    count_held(st);
+    h2_stream_add_tunnel(st, strbuf_slice(&early), st->body_ended);
+    strbuf_fini(&early);
+}
+
 // Streams that had been full and have room again go on. (What they do may close others, so each is
 // looked for anew; a stream is full at most once a round.)
 void h2_stream_wake(struct h2_server *server)
 {
     list_for_each(&server->streams, node) {
         struct h2_stream *st = container_of(node, struct h2_stream, node);
+        if (st->early_came && st->stream.request != NULL && st->stream.request->tunnel) {
+            release_early(st);
+        }
         if (st->full && st->out.len < OUT_LOW) {
             st->full = false;
             if (st->stream.request != NULL) {
@@ -233,9 +280,10 @@ static int submit_head(struct h2_stream *st, const struct stream_output *output)
     size_t count = h2_fields_of_response((char *)(uintptr_t)output->head.ptr, output->head.len,
                                          fields, FIELDS_MAX);
     nghttp2_data_provider provider = {.read_callback = on_read_data};
+    bool opens = output->head.len > 9 && output->head.ptr[9] == '2';
     bool empty = output->end && output->first.len + output->len + st->trailers.len == 0;
-    if (count == 0) {
-        return -ENOBUFS;
+    if (count == 0 || (st->connects && opens && !st->stream.request->tunnel)) {
+        return -ENOBUFS; // the client would take it for its tunnel
     }
     st->answering = true;
     int rc = nghttp2_submit_response(st->server->session, st->id, fields, count,
@@ -308,7 +356,7 @@ static bool h2_blocked(const struct stream *stream)
 static void h2_want_body(struct stream *stream)
 {
     struct h2_stream *st = h2_of(stream);
-    if (st->server == NULL || st->unconsumed == 0) {
+    if (st->server == NULL || (st->unconsumed == 0 && !st->early_came)) {
         return;
     }
     h2_server_must(st->server, nghttp2_session_consume_stream(st->server->session, st->id,
@@ -344,9 +392,10 @@ static void h2_close(struct stream *stream)
     stream->request = NULL;
     if (st->server != NULL) {
         struct h2_server *server = st->server;
+        uint32_t error = stream->reset ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR;
         if (!st->closing) {
             h2_server_must(server, nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE,
-                                                             st->id, NGHTTP2_INTERNAL_ERROR));
+                                                             st->id, error));
         }
         h2_stream_free(st);
         h2_server_schedule(server);

@@ -44,9 +44,12 @@ struct h2_stream {
     int32_t id;
     struct strbuf out;
     struct strbuf trailers; // lines that end the answer behind `out`
-    uint64_t held;       // bytes of both, in the connection's sum
+    struct strbuf early;    // bytes for a tunnel that is not open yet
+    uint64_t held;       // bytes of these three, in the connection's sum
     size_t unconsumed;   // bytes of the request's body whose window is not open again yet
     bool body_ended;     // the client has sent everything
+    bool connects;       // an extended CONNECT: what follows its head is for a tunnel
+    bool early_came;     // some of that (its end, perhaps) came before it was open
     bool answering;      // the head was handed over
     bool end;            // nothing follows `out`
     bool cut;            // the answer is not complete: the stream is reset behind `out`
@@ -69,7 +72,10 @@ void h2_stream_set_callbacks(nghttp2_session_callbacks *callbacks);
 // was all; negative: the connection is unusable.
 MUST_CHECK int h2_stream_send_batch(struct h2_server *server);
 
-// Streams that were full and have room again go on.
+// Payload for a tunnel (`connects`), and its end; kept until there is one. May end the request.
+void h2_stream_add_tunnel(struct h2_stream *st, struct slice data, bool end);
+
+// Streams that were full and have room again go on, and so do tunnels that are open now.
 void h2_stream_wake(struct h2_server *server);
 
 // How much the client may say that moves no request on (downstream_h2_calm.c): at most so much at a

@@ -26,6 +26,8 @@
       "this can be had with TLS and a client certificate only")                                   \
     X(MISDIRECTED, 421, "misdirected", "invalid_request_error",                                   \
       "this connection was made for another host: connect for this one, with a certificate")      \
+    X(WEBSOCKET_KEY, 400, "websocket_key", "invalid_request_error",                               \
+      "Sec-WebSocket-Key must be there once, with 16 bytes in base64")                            \
     X(BODY_TOO_LARGE, 413, "body_too_large", "invalid_request_error",                             \
       "the request body is larger than this gateway accepts")                                     \
     X(HEADER_TIMEOUT, 408, "header_timeout", "invalid_request_error",                             \
@@ -52,6 +54,8 @@
       "the inference server sent a malformed answer")                                             \
     X(UPSTREAM_ERROR, 502, "upstream_error", "upstream_error",                                    \
       "the inference server answered with an error")                                              \
+    X(UPGRADE_DECLINED, 502, "upgrade_declined", "upstream_error",                                \
+      "what answers here opens no WebSocket; a server of HTTP/2 must announce RFC 8441 for that") \
     X(CONNECT_TIMEOUT, 504, "connect_timeout", "timeout_error",                                   \
       "the inference server did not accept the connection in time")                               \
     X(FIRST_TOKEN_TIMEOUT, 504, "first_token_timeout", "timeout_error",                           \

@@ -178,8 +178,8 @@ static void on_timer(struct timer *timer, void *arg)
         request->phase_ms = request->client->progress_ms;
         request->phase_limit_ms = worker->config->write_timeout_ms;
     } else if (request->phase == REQUEST_RELAY) {
-        request->phase_limit_ms = request->tunnel ? worker->config->tunnel_idle_timeout_ms
-                                                  : between_tokens_limit(request);
+        request->phase_limit_ms =
+            request->tunnel ? tunnel_limit(request) : between_tokens_limit(request);
     } else if (move_from_leaving(request)) {
         return;
     }
@@ -206,7 +206,7 @@ void relay_on_connect_failed(struct request *request, int error)
         return;
     }
     attempt_report_connect(request, error);
-    attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, FAULT_CONNECT_FAILED);
+    attempt_failed(request, SNAP_RETRY_CONNECT_FAILURE, attempt_connect_fault(error));
 }
 
 void relay_on_tls_failed(struct request *request)
@@ -334,6 +334,10 @@ bool relay_on_head(struct request *request, const struct http_response *response
     }
     if (response->status == 101) {
         return tunnel_open(request, response);
+    }
+    if (UNLIKELY(request_connects(request)) && response->status < 300) {
+        reply_fault(request, FAULT_UPGRADE_DECLINED, SLICE(""));
+        return false;
     }
     request->status = response->status;
     request->sse = sse;

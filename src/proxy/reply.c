@@ -51,6 +51,10 @@ static void write_head(struct request *request, const struct reply *reply)
 void reply_with(struct request *request, const struct reply *reply)
 {
     struct strbuf *head = &request->worker->head;
+    if (UNLIKELY(request_connects(request)) && reply->status < 300) {
+        reply_fault(request, FAULT_UPGRADE_DECLINED, SLICE(""));
+        return;
+    }
     request_drop_upstream(request);
     reservation_release(&request->reservation); // who has its answer finds the books settled
     request->status = reply->status;
@@ -128,6 +132,11 @@ static void cut_answer(struct request *request, enum fault fault)
     request_drop_upstream(request);
     reservation_release(&request->reservation);
     request->client_keep_alive = false;
+    if (request->tunnel) {
+        request->client->reset = true;
+        request_abort(request, fault);
+        return;
+    }
     if (request->grpc && reply_grpc_cut(request, fault) != 0) {
         request_abort(request, fault);
         return;

@@ -238,7 +238,7 @@ static bool takes_trailers(const struct stream *stream, const struct http_reques
 static bool is_grpc(const struct stream *stream, const struct http_request *head)
 {
     const struct http_header *type =
-        stream->version == STREAM_HTTP2
+        stream->version == STREAM_HTTP2 && head->upgrade.ptr == NULL
             ? http_header_find(head->headers, head->header_count, HTTP_TOKEN_CONTENT_TYPE)
             : NULL;
     return type != NULL && grpc_content_type(type->value);
@@ -344,7 +344,7 @@ static bool answer_locally(struct request *request)
 {
     const struct http_request *head = &request->head;
     if ((head->method != HTTP_METHOD_GET && head->method != HTTP_METHOD_HEAD) ||
-        head->framing != HTTP_FRAMING_NONE) {
+        request_connects(request) || head->framing != HTTP_FRAMING_NONE) {
         return false;
     }
     struct slice models = SLICE("/v1/models");

@@ -127,6 +127,7 @@ struct request {
     struct strbuf up_head;       // rendered request head of the current attempt
     uint64_t up_sent;            // of head + body of the current attempt
     bool up_chunked;             // the body is streamed and of unknown length
+    struct slice websocket_key;  // ours towards the server, in the arena (proxy/tunnel.h)
     struct slice endpoint_text;  // last endpoint, for the log
 
     // Response.
@@ -163,6 +164,13 @@ struct request {
     uint32_t phase_limit_ms;    // 0 = none
     enum fault fault;
 };
+
+// It came as an extended CONNECT (RFC 8441): a 2xx would tell the client that its tunnel is open.
+// To be asked before there is one.
+static inline bool request_connects(const struct request *request)
+{
+    return request->head.upgrade.ptr != NULL && request->client->version == STREAM_HTTP2;
+}
 
 // A parsed head: copies buf[0..head_len), which the slices of *head point into, and the body_len
 // body bytes behind it. whole: they are all of the body (framing none, or the whole length);

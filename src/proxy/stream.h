@@ -62,6 +62,7 @@ struct stream {
     uint64_t bytes_out;
     uint64_t progress_ms; // when the client last took bytes, while some wait
     enum stream_version version;
+    bool reset;  // set before it is closed: the client is to see that this was no proper end
     bool closed; // closed in this turn; only the memory is still there
 };
 

@@ -7,7 +7,7 @@
 #include "proxy/upstream_h2.h"
 #include "proxy/worker.h"
 
-static bool speaks_http2(const struct request *request)
+bool upstream_speaks_http2(const struct request *request)
 {
     return request->target->backend->protocol == SNAP_PROTOCOL_HTTP2;
 }
@@ -15,8 +15,8 @@ static bool speaks_http2(const struct request *request)
 static struct exchange *open_any(struct worker *worker, struct endpoint *endpoint,
                                  struct request *request, int *ret_errno)
 {
-    return speaks_http2(request) ? upstream_h2_open(worker, endpoint, request, ret_errno)
-                                 : upstream_h1_open(worker, endpoint, request, ret_errno);
+    return upstream_speaks_http2(request) ? upstream_h2_open(worker, endpoint, request, ret_errno)
+                                          : upstream_h1_open(worker, endpoint, request, ret_errno);
 }
 
 struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
@@ -39,8 +39,8 @@ struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
 struct exchange *upstream_reuse(struct worker *worker, const struct endpoint *endpoint,
                                 struct request *request)
 {
-    return speaks_http2(request) ? upstream_h2_reuse(worker, endpoint, request)
-                                 : upstream_h1_reuse(worker, endpoint, request);
+    return upstream_speaks_http2(request) ? upstream_h2_reuse(worker, endpoint, request)
+                                          : upstream_h1_reuse(worker, endpoint, request);
 }
 
 void upstream_sweep_idle(struct worker *worker, bool all)

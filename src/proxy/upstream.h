@@ -8,8 +8,11 @@
 
 struct worker;
 
+// The backend of the request's target does.
+bool upstream_speaks_http2(const struct request *request);
+
 // Opens a connection for the request (which then gets events through relay_*). NULL: could not even
-// start (*ret_errno; EACCES: nobody may connect there).
+// start (*ret_errno; EACCES: nobody may connect there; EPROTONOSUPPORT: it would open no tunnel).
 struct exchange *upstream_open(struct worker *worker, struct endpoint *endpoint,
                                struct request *request, int *ret_errno);
 

@@ -310,6 +310,17 @@ static void note_sent(struct upstream *up, size_t n, size_t head)
     attempt_sent(request, of_head + of_body);
 }
 
+// A client that has said all ends its half of a tunnel; the server goes on as it likes.
+static void end_tunnel(struct upstream *up)
+{
+    const struct request *request = up->exchange.request;
+    if (request->tunnel && request->body_complete) {
+        int rc = transport_flush(&up->transport);
+        (void)rc; // what is wrong is found by reading
+        transport_shutdown(&up->transport);
+    }
+}
+
 static void upstream_send(struct exchange *exchange)
 {
     struct upstream *up = upstream_of(exchange);
@@ -322,6 +333,7 @@ static void upstream_send(struct exchange *exchange)
         int count = next_pieces(up, iov, &head);
         size_t want = sum_of(iov, count);
         if (want == 0) {
+            end_tunnel(up);
             return;
         }
         ssize_t n = transport_send(&up->transport, iov, count);
@@ -631,7 +643,11 @@ static void upstream_on_io(struct io *io, uint32_t events, void *arg)
 
 static void upstream_give_up(struct exchange *exchange)
 {
-    upstream_close(upstream_of(exchange));
+    struct upstream *up = upstream_of(exchange);
+    if (exchange->request->tunnel) {
+        transport_spoil(&up->transport); // neither side has ended it
+    }
+    upstream_close(up);
 }
 
 static const struct exchange_ops upstream_h1_exchange = {

@@ -234,6 +234,25 @@ static size_t capacity(const struct h2_client *client)
     return MIN_OF(cap, (size_t)allowed);
 }
 
+// Whether this request can be said on it.
+static bool suits(const struct h2_client *client, const struct request *request)
+{
+    return client->state != H2_CLIENT_OPEN || request->head.upgrade.ptr == NULL ||
+           h2_client_takes_tunnels(client);
+}
+
+// A server that takes no tunnels has said so on a connection that is there.
+static bool is_known_to_decline(struct list_node *siblings, const struct request *request)
+{
+    list_for_each(siblings, node) {
+        const struct h2_client *client = container_of(node, struct h2_client, node);
+        if (client->settled && !client->leaving && !suits(client, request)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct h2_client *find(struct worker *worker, uint32_t endpoint_id,
                               enum h2_client_state state, const struct request *request)
 {
@@ -245,7 +264,7 @@ static struct h2_client *find(struct worker *worker, uint32_t endpoint_id,
     list_for_each(head, node) {
         struct h2_client *client = container_of(node, struct h2_client, node);
         if (client->state == state && !client->leaving && upstream_tls_same(&client->pin, &pin) &&
-            client->exchange_count < capacity(client)) {
+            client->exchange_count < capacity(client) && suits(client, request)) {
             return client;
         }
     }
@@ -326,6 +345,10 @@ struct exchange *upstream_h2_open(struct worker *worker, struct endpoint *endpoi
         return attach(client, request);
     }
     struct list_node *siblings = endpoint_lists_make(&worker->h2_clients, endpoint->id);
+    if (siblings != NULL && is_known_to_decline(siblings, request)) {
+        *ret_errno = EPROTONOSUPPORT;
+        return NULL;
+    }
     client = siblings != NULL ? client_new(worker, endpoint, siblings) : NULL;
     if (client == NULL) {
         return NULL;
@@ -341,23 +364,13 @@ struct exchange *upstream_h2_open(struct worker *worker, struct endpoint *endpoi
     return exchange;
 }
 
-// Those who waited are on their way.
+// Those who waited are on their way, but for tunnels, which the server must have allowed first.
 static void on_open(struct h2_client *client)
 {
     client->state = H2_CLIENT_OPEN;
-    list_for_each(&client->exchanges, node) {
-        struct h2_exchange *ex = container_of(node, struct h2_exchange, node);
-        struct request *request = ex->exchange.request;
-        if (ex->id >= 0) {
-            continue; // came here from one that failed
-        }
-        relay_on_connected(request);
-        if (h2_exchange_submit(ex) != 0) {
-            request->up = NULL;
-            h2_exchange_forget(ex);
-            relay_on_broken(request, FAULT_INTERNAL);
-        }
-    }
+    client->receiving = true; // one that fails may go on elsewhere, and sweep what idles for that
+    h2_client_submit_all(client);
+    client->receiving = false;
     schedule_flush(client);
 }
 

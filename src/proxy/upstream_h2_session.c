@@ -63,6 +63,10 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // given up: resets the stream
     }
     struct request *request = ex->exchange.request;
+    if (request->head.upgrade.ptr != NULL) {
+        ex->deferred = true; // nothing is said in a tunnel that the server has not agreed to
+        return NGHTTP2_ERR_DEFERRED;
+    }
     struct iovec iov[PIECES_MAX];
     int count = attempt_pieces(request, request->up_sent, iov, PIECES_MAX);
     size_t n = 0;
@@ -75,7 +79,7 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
         attempt_sent(request, n);
     }
     // Without `input` the whole message had been handed over when the answer began.
-    if (attempt_all_sent(request) || request->input == NULL) {
+    if (attempt_all_sent(request) || (request->input == NULL && !request->tunnel)) {
         int rc = submit_trailers(session, id, request);
         if (rc < 0) {
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; // without them it is not whole
@@ -93,11 +97,14 @@ int h2_exchange_submit(struct h2_exchange *ex)
     struct request *request = ex->exchange.request;
     struct h2_client *client = ex->client;
     nghttp2_nv fields[FIELDS_MAX];
+    // As it is registered: not every server takes it in the capitals of RFC 6455's examples.
+    struct slice protocol = request->head.upgrade.ptr != NULL ? SLICE("websocket") : SLICE_NULL;
     size_t count = h2_fields_of_request(request->up_head.ptr, request->up_head.len,
-                                        client->pin.tls ? SLICE("https") : SLICE("http"), fields,
-                                        FIELDS_MAX);
+                                        client->pin.tls ? SLICE("https") : SLICE("http"), protocol,
+                                        fields, FIELDS_MAX);
     nghttp2_data_provider provider = {.read_callback = on_read_data};
-    bool empty = request->body_complete && body_upstream_length(request) == 0;
+    bool empty = request->body_complete && body_upstream_length(request) == 0 &&
+                 request->head.upgrade.ptr == NULL;
     if (count == 0) {
         return -EPROTO;
     }
@@ -111,6 +118,46 @@ int h2_exchange_submit(struct h2_exchange *ex)
     client->served++;
     attempt_sent(request, request->up_head.len);
     return 0;
+}
+
+bool h2_client_takes_tunnels(const struct h2_client *client)
+{
+    return client->settled &&
+           nghttp2_session_get_remote_settings(client->session,
+                                               NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
+static struct h2_exchange *next_unsubmitted(const struct h2_client *client)
+{
+    list_for_each(&client->exchanges, node) {
+        struct h2_exchange *ex = container_of(node, struct h2_exchange, node);
+        if (ex->id < 0 &&
+            (client->settled || ex->exchange.request->head.upgrade.ptr == NULL)) {
+            return ex;
+        }
+    }
+    return NULL;
+}
+
+// What one leads to may come to others: each is looked for anew.
+void h2_client_submit_all(struct h2_client *client)
+{
+    struct h2_exchange *ex;
+    while ((ex = next_unsubmitted(client)) != NULL) {
+        struct request *request = ex->exchange.request;
+        if (request->head.upgrade.ptr != NULL && !h2_client_takes_tunnels(client)) {
+            request->up = NULL;
+            h2_exchange_forget(ex);
+            relay_on_connect_failed(request, EPROTONOSUPPORT);
+            continue;
+        }
+        relay_on_connected(request);
+        if (h2_exchange_submit(ex) != 0) {
+            request->up = NULL;
+            h2_exchange_forget(ex);
+            relay_on_broken(request, FAULT_INTERNAL);
+        }
+    }
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
@@ -195,6 +242,10 @@ static void take_head(struct h2_client *client, struct h2_exchange *ex, bool end
         }
         return;
     }
+    if (request->head.upgrade.ptr != NULL && response.status < 300) {
+        response.status = 101; // the tunnel is open
+        response.framing = HTTP_FRAMING_NONE;
+    }
     ex->head_done = true;
     ex->length_left = response.framing == HTTP_FRAMING_LENGTH ? response.content_length : 0;
     if (!relay_on_head(request, &response)) {
@@ -213,7 +264,8 @@ static void take_trailers(struct h2_client *client, struct h2_exchange *ex, bool
     struct worker *worker = client->worker;
     ptrdiff_t count = trailers_parse(strbuf_slice(&client->head.text), worker->headers,
                                      worker->config->limits.max_headers);
-    if (!end || client->head.reject != HTTP_REJECT_NONE || count < 0) {
+    bool tunnel = ex->exchange.request->tunnel; // has no trailers (RFC 9113 section 8.5)
+    if (!end || tunnel || client->head.reject != HTTP_REJECT_NONE || count < 0) {
         exchange_broken(ex, FAULT_UPSTREAM_PROTOCOL, false);
         return;
     }
@@ -228,7 +280,6 @@ static void make_room(struct h2_client *client)
     nghttp2_session *session = client->session;
     uint32_t allowed =
         nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    client->settled = true;
     while (allowed != 0 && client->exchange_count > allowed) {
         struct h2_exchange *ex = list_last(&client->exchanges, struct h2_exchange, node);
         struct request *request = ex->exchange.request;
@@ -252,6 +303,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     }
     if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
+        client->settled = true;
+        h2_client_submit_all(client);
         make_room(client);
         return 0;
     }

@@ -64,6 +64,13 @@ MUST_CHECK int h2_client_set_up(struct h2_client *client);
 // out.
 MUST_CHECK int h2_exchange_submit(struct h2_exchange *ex);
 
+// The server has said that it takes extended CONNECT (RFC 8441 section 3).
+bool h2_client_takes_tunnels(const struct h2_client *client);
+
+// Exchanges that have not been submitted are, or come to an end if the server cannot have them:
+// all, or before it has said so (`settled`) those alone that open no tunnel.
+void h2_client_submit_all(struct h2_client *client);
+
 // For what nghttp2 must take lest the server wait, or send for nobody: when it has no memory for it
 // (rc), the connection ends.
 void h2_client_must(struct h2_client *client, int rc);

@@ -96,14 +96,22 @@ static void try_request(struct h2_head *head, bool open)
         return;
     }
     check_fields(headers, request.header_count);
-    CHECK(request.authority.len != 0 && !request.upgrade.ptr);
-    CHECK((request.framing == HTTP_FRAMING_CHUNKED || request.framing == HTTP_FRAMING_LENGTH) ||
-          !open);
+    bool connects = request.upgrade.ptr != NULL;
+    CHECK(request.authority.len != 0);
+    if (connects) {
+        CHECK(open && request.method == HTTP_METHOD_GET && request.framing == HTTP_FRAMING_NONE);
+        CHECK(http_header_find_name(headers, request.header_count, SLICE("sec-websocket-key")) ==
+              NULL);
+    } else {
+        CHECK(request.framing == HTTP_FRAMING_CHUNKED || request.framing == HTTP_FRAMING_LENGTH ||
+              !open);
+    }
     struct strbuf out;
     render(&request, &out);
     nghttp2_nv fields[MAX_FIELDS];
-    size_t count = h2_fields_of_request(out.ptr, out.len, SLICE("http"), fields, MAX_FIELDS);
-    CHECK(count >= 4);
+    size_t count = h2_fields_of_request(out.ptr, out.len, SLICE("http"), request.upgrade, fields,
+                                        MAX_FIELDS);
+    CHECK(count >= (connects ? 5 : 4));
     struct h2_head again;
     h2_head_init(&again, &wide);
     h2_head_reset(&again, H2_REQUEST);
@@ -112,6 +120,7 @@ static void try_request(struct h2_head *head, bool open)
     CHECK(slice_eq(second.path, request.path) && slice_eq(second.host, request.host));
     CHECK(second.framing == request.framing && second.header_count == request.header_count);
     CHECK(second.content_length == request.content_length);
+    CHECK((second.upgrade.ptr != NULL) == connects);
     h2_head_fini(&again);
     strbuf_fini(&out);
 }

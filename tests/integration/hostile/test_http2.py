@@ -166,11 +166,11 @@ def test_connection_window_that_stays_shut(t):
 MANY = frames.frame(frames.WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0")
 NEVER_READS = [
     ("PING", lambda i: frame(frames.PING, 0, 0, b"12345678")),
-    ("SETTINGS", lambda i: frame(frames.SETTINGS, 0, 0, setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff - i % 2))),
+    ("SETTINGS", lambda i: frame(
+        frames.SETTINGS, 0, 0, setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff - i % 2))),
     ("requests", lambda i: headers(2 * i + 1001, LARGE, end=True)),
     ("requests for which there is no route",
-     lambda i: headers(2 * i + 1001, GET[:2] + [(b":path", b"/none")] + GET[3:],
-                       frames.END_STREAM)),
+     lambda i: headers(2 * i + 1001, GET[:2] + [(b":path", b"/none")] + GET[3:], end=True)),
 ]
 
 
@@ -181,7 +181,8 @@ def test_a_client_that_never_reads(t):
         for what, make in NEVER_READS:
             t.log("row: %s" % what)
             with Bystander(headrace):
-                client = BareClient(t, headrace.port, setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff))
+                client = BareClient(t, headrace.port,
+                                    setting(frames.INITIAL_WINDOW_SIZE, 0x7fffffff))
                 client.send(MANY + b"".join(headers(2 * i + 1, LARGE, end=True)
                                                  for i in range(100)))
                 flood(client, make, 20000)

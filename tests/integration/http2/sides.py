@@ -348,11 +348,12 @@ class Case:
     """Headrace between a client of one version and servers of one version."""
 
     def __init__(self, t, client, server, handlers, backend_extra="", route_extra="", args=(),
-                 models=("m",), conn=None, headrace=None):
+                 models=("m",), conn=None, headrace=None, make=None):
         self.t = t
         self.client = client
         handlers = handlers if isinstance(handlers, (list, tuple)) else [handlers]
-        self.servers = [(H1Server if server == "h1" else H2Server)(h) for h in handlers]
+        make = make or (H1Server if server == "h1" else H2Server)
+        self.servers = [make(h) for h in handlers]
         for one in self.servers:
             t.defer(one.stop)
             t.defer(self.check_errors, one)

@@ -1,8 +1,12 @@
 """TLS with inference servers: what is verified, what is shown, which connections are reused."""
 
+import base64
+import hashlib
 import os
+import socket
 import sys
 import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -262,6 +266,63 @@ def test_servers_that_speak_http2_over_tls(t):
     eq(inner.metrics()["headrace_http2_connections_total"] <= 2, True)  # one for each worker
 
     eq({r.get("x-forwarded-proto") for r in upstream.requests}, {"https"})
+
+
+ASK = (b"GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+       b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n")
+
+
+def switch(peer):
+    """Opens a tunnel."""
+    key = peer.read_request().get("sec-websocket-key")
+    digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+    peer.send(b"HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+              b"sec-websocket-accept: %s\r\n\r\n" % base64.b64encode(digest))
+
+
+def test_a_tunnel_passes_through_tls_and_http2(t):
+    def handler(peer):
+        switch(peer)
+        peer.send(peer._exactly(200000))
+        peer.wait_closed()
+
+    root = certs.Authority(t.folder)
+    upstream = Upstream(handler)
+    t.defer(upstream.stop)
+    port = free_port()
+    inner = t.headrace({"secret.yaml": certs.secret("llm", root.issue("x", ["DNS:llm.test"])),
+                        "be.yaml": INNER % upstream.port},
+                       ["--listen-tls", "127.0.0.1:%d" % port])
+    outer = t.headrace({"ca.yaml": certs.config_map("ca", root),
+                        "be.yaml": FRONT % (port, "caRef: {name: ca}, serverName: llm.test")})
+    with t.connect(outer.port) as conn:
+        conn.send(ASK)
+        head = conn.read_head()
+        eq(head.status, 101)
+        eq(head.headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        conn.send(b"z" * 200000)
+        eq(conn._exactly(200000, time.monotonic() + conn.timeout), b"z" * 200000)
+    inner.wait_output('"protocol":"HTTP/2"')
+
+
+def test_a_tunnel_over_tls_ends_by_halves(t):
+    def handler(peer):
+        switch(peer)
+        eq(peer._exactly(4), b"last")
+        eq(peer.sock.recv(1), b"")
+        peer.send(b"after all")
+        peer.sock.unwrap()
+
+    s = Setup(t, GOOD, handler=handler)
+    with t.connect(s.headrace.port) as conn:
+        conn.send(ASK)
+        eq(conn.read_head().status, 101)
+        conn.send(b"last")
+        conn.sock.shutdown(socket.SHUT_WR)
+        eq(conn._exactly(9, time.monotonic() + conn.timeout), b"after all")
+        eq(conn.is_closed(), True)
+    eq(s.upstream.errors, [])
+    s.headrace.wait_output('"status":101,"outcome":"ok"')
 
 
 def test_a_server_without_http2_is_told_apart(t):

@@ -25,6 +25,8 @@ struct field {
 #define GET F(":method", "GET"), F(":scheme", "http"), F(":authority", "a.example")
 #define POST F(":method", "POST"), F(":scheme", "http"), F(":authority", "a.example")
 #define PATH F(":path", "/v1/x")
+#define CONNECT F(":method", "CONNECT"), F(":scheme", "https"), F(":authority", "a.example")
+#define WEBSOCKET CONNECT, PATH, F(":protocol", "websocket")
 
 struct row {
     const char *what;
@@ -72,8 +74,49 @@ static const struct row requests[] = {
      {F(":method", "GET"), F(":scheme", "http"), PATH, F("host", "a"), F(":authority", "a")}},
     {"an unknown pseudo field", false, HTTP_REJECT_HEADER_NAME, {GET, PATH, F(":x", "y")}},
     {"a status in a request", false, HTTP_REJECT_HEADER_NAME, {GET, PATH, F(":status", "200")}},
-    {"extended CONNECT", false, HTTP_REJECT_HEADER_NAME,
-     {F(":method", "CONNECT"), F(":protocol", "websocket"), F(":scheme", "http"), PATH}},
+    // Extended CONNECT.
+    {"another protocol", true, HTTP_REJECT_PROTOCOL_UNSUPPORTED,
+     {CONNECT, PATH, F(":protocol", "connect-udp")}},
+    {"no protocol's name", true, HTTP_REJECT_PROTOCOL_UNSUPPORTED,
+     {CONNECT, PATH, F(":protocol", "")}},
+    {"a protocol with a line", true, HTTP_REJECT_PROTOCOL_UNSUPPORTED,
+     {CONNECT, PATH, F(":protocol", "websocket\r\nx: y")}},
+    {"two protocols", true, HTTP_REJECT_HEADER_SYNTAX,
+     {WEBSOCKET, F(":protocol", "websocket")}},
+    {"a protocol without CONNECT", false, HTTP_REJECT_REQUEST_LINE,
+     {GET, PATH, F(":protocol", "websocket")}},
+    {"a protocol and POST", true, HTTP_REJECT_REQUEST_LINE,
+     {POST, PATH, F(":protocol", "websocket")}},
+    {"a protocol behind regular fields", true, HTTP_REJECT_UPGRADE_UNSUPPORTED,
+     {CONNECT, PATH, F("x", "y"), F(":protocol", "websocket")}},
+    {"a WebSocket without an authority", true, HTTP_REJECT_HOST_MISSING,
+     {F(":method", "CONNECT"), F(":scheme", "http"), PATH, F(":protocol", "websocket"),
+      F("host", "a")}},
+    {"a WebSocket without a path", true, HTTP_REJECT_REQUEST_LINE,
+     {CONNECT, F(":protocol", "websocket")}},
+    {"a WebSocket without a scheme", true, HTTP_REJECT_REQUEST_LINE,
+     {F(":method", "CONNECT"), F(":authority", "a"), PATH, F(":protocol", "websocket")}},
+    {"a WebSocket to a star", true, HTTP_REJECT_TARGET,
+     {CONNECT, F(":path", "*"), F(":protocol", "websocket")}},
+    {"a WebSocket to an absolute path", true, HTTP_REJECT_TARGET,
+     {CONNECT, F(":path", "http://b/x"), F(":protocol", "websocket")}},
+    {"a WebSocket with a line in its path", true, HTTP_REJECT_TARGET,
+     {CONNECT, F(":path", "/x\r\ny: z"), F(":protocol", "websocket")}},
+    {"a WebSocket that ends at once", false, HTTP_REJECT_HTTP2_MESSAGE, {WEBSOCKET}},
+    {"a WebSocket with a length", true, HTTP_REJECT_CONTENT_LENGTH,
+     {WEBSOCKET, F("content-length", "3")}},
+    {"a WebSocket with no length", true, HTTP_REJECT_CONTENT_LENGTH,
+     {WEBSOCKET, F("content-length", "0")}},
+    {"a WebSocket with an upgrade", true, HTTP_REJECT_TRANSFER_ENCODING,
+     {WEBSOCKET, F("upgrade", "websocket")}},
+    {"a WebSocket with a coding", true, HTTP_REJECT_TRANSFER_ENCODING,
+     {WEBSOCKET, F("transfer-encoding", "chunked")}},
+    {"CONNECT in lower case", true, HTTP_REJECT_REQUEST_LINE,
+     {F(":method", "connect"), F(":scheme", "http"), F(":authority", "a"), PATH,
+      F(":protocol", "websocket")}},
+    {"a WebSocket", true, HTTP_REJECT_NONE, {WEBSOCKET}},
+    {"a WebSocket in capitals", true, HTTP_REJECT_NONE,
+     {CONNECT, PATH, F(":protocol", "WebSocket")}},
     {"CONNECT", false, HTTP_REJECT_UPGRADE_UNSUPPORTED,
      {F(":method", "CONNECT"), F(":authority", "a:80")}},
     // The request line must have three parts and one line.
@@ -273,6 +316,30 @@ static void framing_follows_the_end_of_the_stream(void **state)
     h2_head_fini(&head);
 }
 
+static void a_websocket_is_the_get_that_asks_for_it(void **state)
+{
+    (void)state;
+    struct h2_head head;
+    struct http_request q;
+    const struct row row = {.open = true,
+                            .fields = {WEBSOCKET, F("sec-websocket-key", "mine"),
+                                       F("sec-websocket-accept", "x"),
+                                       F("sec-websocket-version", "13")}};
+    h2_head_init(&head, &H1_LIMITS_DEFAULT);
+    assert_int_equal(request_of(&head, &row, &q), HTTP_REJECT_NONE);
+    assert_int_equal(q.method, HTTP_METHOD_GET);
+    assert_true(slice_eq(q.upgrade, SLICE("websocket")));
+    assert_int_equal(q.framing, HTTP_FRAMING_NONE);
+    assert_int_equal(q.header_count, 2); // host and the version
+    assert_true(slice_eq(q.headers[1].name, SLICE("sec-websocket-version")));
+    // The next one on the connection is none.
+    const struct row get = {.fields = {GET, PATH, F("sec-websocket-key", "mine")}};
+    assert_int_equal(request_of(&head, &get, &q), HTTP_REJECT_NONE);
+    assert_null(q.upgrade.ptr);
+    assert_int_equal(q.header_count, 2);
+    h2_head_fini(&head);
+}
+
 static void crumbs_of_cookies_are_one_field(void **state)
 {
     (void)state;
@@ -381,7 +448,9 @@ static void fields_of_a_request(void **state)
                   "Connection: te\r\nTransfer-Encoding: chunked\r\nKeep-Alive: 5\r\n"
                   "Upgrade: x\r\nProxy-Connection: y\r\nEmpty:\r\n\r\n";
     nghttp2_nv fields[10];
-    assert_int_equal(h2_fields_of_request(text, sizeof(text) - 1, SLICE("https"), fields, 10), 7);
+    assert_int_equal(h2_fields_of_request(text, sizeof(text) - 1, SLICE("https"), SLICE_NULL,
+                                          fields, 10),
+                     7);
     assert_field(&fields[0], ":method", "POST");
     assert_field(&fields[1], ":scheme", "https");
     assert_field(&fields[2], ":authority", "a.example");
@@ -389,6 +458,25 @@ static void fields_of_a_request(void **state)
     assert_field(&fields[4], "x-mine", "b");
     assert_field(&fields[5], "te", "trailers");
     assert_field(&fields[6], "empty", "");
+}
+
+static void fields_of_an_upgrade(void **state)
+{
+    (void)state;
+    char text[] = "GET /v1/x HTTP/1.1\r\nhost: a\r\nSec-WebSocket-Key: abc\r\n"
+                  "Sec-WebSocket-Version: 13\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    nghttp2_nv fields[10];
+    assert_int_equal(h2_fields_of_request(text, sizeof(text) - 1, SLICE("http"),
+                                          SLICE("websocket"), fields, 10),
+                     6);
+    assert_field(&fields[0], ":method", "CONNECT");
+    assert_field(&fields[3], ":path", "/v1/x");
+    assert_field(&fields[4], ":protocol", "websocket");
+    assert_field(&fields[5], "sec-websocket-version", "13");
+    char again[] = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_int_equal(h2_fields_of_request(again, sizeof(again) - 1, SLICE("http"),
+                                          SLICE("websocket"), fields, 4),
+                     0);
 }
 
 static void fields_of_a_response_and_of_trailers(void **state)
@@ -411,11 +499,14 @@ static void more_fields_than_fit_are_none(void **state)
     char request[] = "GET / HTTP/1.1\r\nhost: a\r\nx: 1\r\ny: 2\r\n\r\n";
     char response[] = "HTTP/1.1 200 OK\r\nx: 1\r\ny: 2\r\n\r\n";
     nghttp2_nv fields[10];
-    assert_int_equal(h2_fields_of_request(request, sizeof(request) - 1, SLICE("http"), fields, 6),
+    assert_int_equal(h2_fields_of_request(request, sizeof(request) - 1, SLICE("http"),
+                                          SLICE_NULL, fields, 6),
                      6);
-    assert_int_equal(h2_fields_of_request(request, sizeof(request) - 1, SLICE("http"), fields, 5),
+    assert_int_equal(h2_fields_of_request(request, sizeof(request) - 1, SLICE("http"),
+                                          SLICE_NULL, fields, 5),
                      0);
-    assert_int_equal(h2_fields_of_request(request, sizeof(request) - 1, SLICE("http"), fields, 3),
+    assert_int_equal(h2_fields_of_request(request, sizeof(request) - 1, SLICE("http"),
+                                          SLICE_NULL, fields, 3),
                      0);
     assert_int_equal(h2_fields_of_response(response, sizeof(response) - 1, fields, 2), 0);
     assert_int_equal(h2_fields_of_response(response, 5, fields, 10), 0);
@@ -428,11 +519,13 @@ int main(void)
         cmocka_unit_test(responses_by_table),
         cmocka_unit_test(a_head_may_tell_a_length_without_payload),
         cmocka_unit_test(framing_follows_the_end_of_the_stream),
+        cmocka_unit_test(a_websocket_is_the_get_that_asks_for_it),
         cmocka_unit_test(crumbs_of_cookies_are_one_field),
         cmocka_unit_test(the_path_is_normalised_as_in_http_1),
         cmocka_unit_test(sizes_are_limited),
         cmocka_unit_test(a_long_pseudo_field_is_refused),
         cmocka_unit_test(fields_of_a_request),
+        cmocka_unit_test(fields_of_an_upgrade),
         cmocka_unit_test(fields_of_a_response_and_of_trailers),
         cmocka_unit_test(more_fields_than_fit_are_none),
     };
