@@ -208,7 +208,8 @@ static struct pick_scan scan_of(struct backend_state *backend, const struct pick
         .prompt_tokens = backend_state_estimate_tokens(backend, request->prompt_bytes),
         .tie_seed = rand_u64(request->rng),
         .fading = sample_fading_of(backend),
-        .panic = atomic_load_explicit(&backend->panic, memory_order_relaxed),
+        .panic = !request->only_well &&
+                 atomic_load_explicit(&backend->panic, memory_order_relaxed),
     };
 }
 
@@ -235,7 +236,8 @@ int pick_endpoint(struct backend_state *backend, const struct pick_request *requ
             }
             chosen = *pick_ranking_at(&ranking, 0);
         }
-        if ((chosen.tier >= PICK_TIER_TRIED && !allow_tried)) {
+        if ((chosen.tier >= PICK_TIER_TRIED && !allow_tried) ||
+            (chosen.tier != PICK_TIER_FREE && request->only_well)) {
             return -EBUSY;
         }
         bool last = round >= RESCAN_MAX;

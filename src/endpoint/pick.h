@@ -62,6 +62,9 @@ struct pick_request {
     uint64_t prompt_bytes; // text bytes of the prompt (json_scan.string_bytes), or body bytes
     const uint32_t *tried; // endpoint ids that this request failed on: last resort only
     size_t tried_count;
+    // Rather none than one of whom anything speaks, or one that failed last and has to show that it
+    // is back: for work that need not be done.
+    bool only_well;
     uint64_t now_ms;
     struct rand_state *rng; // the worker's own: ties are broken differently in every worker
     // The session's own endpoint is taken while it is well and within its bound. NULL = none.
@@ -74,7 +77,8 @@ struct pick_request {
 
 // Picks among the backend's endpoints and reserves. Inside an epoch section of the calling worker.
 // 0; -ENOENT: the backend has no endpoint; -EBUSY: only endpoints that were tried are left (when
-// `allow_tried` is false). `trace` may be NULL. *ret untouched on failure.
+// `allow_tried` is false), or that are not well (when only those are wanted). `trace` may be NULL.
+// *ret untouched on failure.
 MUST_CHECK int pick_endpoint(struct backend_state *backend, const struct pick_request *request,
                              bool allow_tried, struct reservation *ret,
                              struct pick_trace *trace);

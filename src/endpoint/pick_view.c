@@ -141,7 +141,8 @@ static unsigned tier_of(const struct pick_scan *scan, struct pick_view *view)
     }
     // Relaxed: hints, each meaningful alone.
     if (UNLIKELY(atomic_load_explicit(&endpoint->failures_in_row, memory_order_relaxed) != 0) &&
-        (atomic_load_explicit(&endpoint->avoid_until_ms, memory_order_relaxed) > now_ms ||
+        (scan->request->only_well ||
+         atomic_load_explicit(&endpoint->avoid_until_ms, memory_order_relaxed) > now_ms ||
          atomic_load_explicit(&endpoint->probe_until_ms, memory_order_relaxed) > now_ms)) {
         tier = PICK_TIER_FAILING;
     }

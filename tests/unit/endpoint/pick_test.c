@@ -605,6 +605,41 @@ static void the_terms_of_a_cost_add_up(void **state)
     }
 }
 
+// For work that need not be done: rather nobody than one of whom anything speaks.
+static void only_those_that_are_well(void **state)
+{
+    struct world *w = *state;
+    struct reservation r = {0};
+    pods(w, 3);
+    w->request.only_well = true;
+    for (int policy = 0; policy <= PICK_RANDOM; policy++) {
+        w->request.policy = (enum pick_policy)policy;
+        w->request.tried = &at(w, 0)->id;
+        w->request.tried_count = 1;
+        atomic_store(&at(w, 1)->failures_in_row, 1); // although it may be tried again
+        for (int i = 0; i < 20; i++) {
+            assert_int_equal(pick_endpoint(w->backend, &w->request, false, &r, NULL), 0);
+            assert_ptr_equal(r.endpoint, at(w, 2));
+            reservation_release(&r);
+        }
+        atomic_store(&at(w, 2)->overloaded_until_ms, NOW + 1);
+        assert_int_equal(pick_endpoint(w->backend, &w->request, false, &r, NULL), -EBUSY);
+        assert_null(r.endpoint);
+        atomic_store(&at(w, 2)->overloaded_until_ms, 0);
+        // Nor where so many are ill that others have to take what there is.
+        atomic_store(&w->backend->panic, true);
+        atomic_store(&at(w, 2)->health_flags, HEALTH_UNHEALTHY);
+        assert_int_equal(pick_endpoint(w->backend, &w->request, false, &r, NULL), -EBUSY);
+        w->request.only_well = false;
+        assert_int_equal(pick_endpoint(w->backend, &w->request, false, &r, NULL), 0);
+        reservation_release(&r);
+        w->request.only_well = true;
+        atomic_store(&w->backend->panic, false);
+        atomic_store(&at(w, 2)->health_flags, 0);
+        atomic_store(&at(w, 1)->failures_in_row, 0);
+    }
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
@@ -629,6 +664,7 @@ int main(void)
         CASE(least_request_counts_requests_not_tokens),
         CASE(every_choice_can_explain_itself),
         CASE(the_terms_of_a_cost_add_up),
+        CASE(only_those_that_are_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
