@@ -138,6 +138,9 @@ void page_rule(const struct snap_rule *rule, struct strbuf *out)
     if (rule->per_try_timeout_ms != 0) {
         page_num(out, "per_try_timeout_ms", rule->per_try_timeout_ms);
     }
+    if (rule->hedge_delay_ms != 0) {
+        page_num(out, "hedge_delay_ms", rule->hedge_delay_ms);
+    }
     if (rule->answer != NULL) {
         page_num(out, "answer_status", rule->answer->status);
     }

@@ -271,6 +271,9 @@ static void build_limits(const struct airoute_rule *rule, struct snap_rule *out)
         .percent = (uint32_t)retry->budget->percent,
         .min_concurrency = (uint32_t)retry->budget->min_concurrency,
     };
+    if (rule->hedge != NULL) {
+        out->hedge_delay_ms = (uint32_t)rule->hedge->delay_ms;
+    }
 }
 
 static struct snap_rule *build_rule(struct build *build, const struct object *route,

@@ -158,6 +158,13 @@ static const struct schema_field retry_fields[] = {
 };
 static const struct schema_object retry_schema = OBJECT_OF(struct airoute_retry, retry_fields);
 
+static const struct schema_field hedge_fields[] = {
+    {.name = "delay", .type = SCHEMA_DURATION, .offset = FIELD(airoute_hedge, delay_ms),
+     .required = true, .min = 10, .max = 3600000, .min_len = 2, .max_len = 20,
+     .pattern = PATTERN_DURATION},
+};
+static const struct schema_object hedge_schema = OBJECT_OF(struct airoute_hedge, hedge_fields);
+
 static bool some_weight(const void *object)
 {
     const struct airoute_rule *rule = object;
@@ -181,14 +188,15 @@ static bool backends_for_the_rest(const void *object)
     return rule->backends.len > 0 ||
            (rule->fallbacks.len == 0 && rule->path_rewrite == NULL &&
             rule->request_headers == NULL && rule->session_affinity == NULL &&
-            rule->mirror == NULL && rule->timeouts == NULL);
+            rule->mirror == NULL && rule->timeouts == NULL && rule->hedge == NULL);
 }
 
 static const struct schema_rule rule_rules[] = {
     {"", "exactly one of backends, redirect and fixedResponse must be set", one_answer},
     {"backends", "at least one backend needs a weight above 0", some_weight},
     {"",
-     "fallbacks, pathRewrite, requestHeaders, sessionAffinity, mirror and timeouts need backends",
+     "fallbacks, pathRewrite, requestHeaders, sessionAffinity, mirror, timeouts and hedge need "
+     "backends",
      backends_for_the_rest},
 };
 static const struct schema_field rule_fields[] = {
@@ -221,6 +229,8 @@ static const struct schema_field rule_fields[] = {
      .object = &timeouts_schema},
     {.name = "retry", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, retry),
      .fallback = "{}", .object = &retry_schema},
+    {.name = "hedge", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_rule, hedge),
+     .object = &hedge_schema},
 };
 static const struct schema_object rule_schema = {
     .fields = rule_fields,

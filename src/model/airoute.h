@@ -66,6 +66,10 @@ struct airoute_retry {
     struct airoute_retry_budget *budget; // never NULL
 };
 
+struct airoute_hedge {
+    int64_t delay_ms;
+};
+
 struct airoute_rule {
     struct slice name;
     SCHEMA_LIST(struct airoute_match) matches; // none = everything
@@ -80,6 +84,7 @@ struct airoute_rule {
     struct airoute_affinity *session_affinity;
     struct airoute_mirror *mirror;
     struct airoute_timeouts *timeouts;
+    struct airoute_hedge *hedge;
     struct airoute_retry *retry; // never NULL
     // With anything; each may be NULL.
     struct airoute_header_edit *response_headers;

@@ -8,7 +8,7 @@
 #endif
 
 // What one text may take in a line, escapes included. The sum of all fits ACCESS_LINE_MAX.
-enum { TEXT_MAX = 336, ID_MAX = 160, WORD_MAX = 32 };
+enum { TEXT_MAX = 336, ID_MAX = 160, WORD_MAX = 32, HEDGED_MAX = 8 };
 
 // Where a line is being written.
 struct writer {
@@ -192,6 +192,7 @@ static void put_numbers(struct writer *w, const struct access_record *r)
     if (r->fallback) {
         PUT_TRUE(w, "fallback");
     }
+    PUT_FIELD(w, "hedged", r->hedged, HEDGED_MAX);
     if (r->stream) {
         PUT_TRUE(w, "stream");
     }
@@ -208,9 +209,10 @@ static void put_numbers(struct writer *w, const struct access_record *r)
     }
 }
 
-// Six texts of TEXT_MAX, eight of ID_MAX, four of WORD_MAX; then quotes and keys (about 395
-// bytes), and numbers (9 of 24 bytes).
-_Static_assert(6 * TEXT_MAX + 8 * ID_MAX + 4 * WORD_MAX + 410 + 9 * 24 + 32 <= ACCESS_LINE_MAX,
+// Six texts of TEXT_MAX, eight of ID_MAX, four of WORD_MAX, one of HEDGED_MAX; then quotes and keys
+// (about 407 bytes), and numbers (9 of 24 bytes).
+_Static_assert(6 * TEXT_MAX + 8 * ID_MAX + 4 * WORD_MAX + HEDGED_MAX + 410 + 9 * 24 + 32 <=
+                   ACCESS_LINE_MAX,
                "a line fits");
 
 size_t access_line_write(struct access_line *line, const struct access_record *r, char *out)

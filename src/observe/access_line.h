@@ -35,6 +35,7 @@ struct access_record {
     struct slice endpoint; // "10.0.0.1:8000"
     unsigned attempts;
     bool fallback;
+    struct slice hedged; // empty: was not; "won", "lost": who answered it
     bool stream;
     uint64_t ttft_ns; // arrival to first token; 0 = there was none
     uint64_t duration_ns;

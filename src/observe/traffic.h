@@ -15,6 +15,10 @@
 #define TRAFFIC_TABLE(X)                                                                          \
     X(RETRIES, "headrace_backend_retries_total",                                                  \
       "Further attempts on a backend, after one there had failed")                                \
+    X(HEDGES, "headrace_backend_hedges_total",                                                    \
+      "Requests that were sent to a second endpoint while the first had not answered")            \
+    X(HEDGES_WON, "headrace_backend_hedges_won_total",                                            \
+      "Those of them that the second endpoint answered")                                          \
     X(FALLBACKS, "headrace_backend_fallbacks_total",                                              \
       "Requests that ended on the backend as a fallback")                                         \
     X(BYTES_IN, "headrace_backend_request_bytes_total",                                           \

@@ -4,6 +4,7 @@
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "observe/metrics.h"
+#include "proxy/attempt.h"
 #include "proxy/mirror.h"
 #include "proxy/warn.h"
 #include "proxy/worker.h"
@@ -14,7 +15,7 @@ _Static_assert((int)FAULT_COUNT <= (int)METRIC_FAULTS_MAX, "each fault has a cel
 static struct traffic *traffic_cells(struct request *request)
 {
     const struct snap_target *target = request->target;
-    if (request->rule == NULL || request->is_copy) {
+    if (request->rule == NULL || request->role == REQUEST_MIRROR) {
         return NULL;
     }
     bool has_backend = target != NULL && target->backend != NULL;
@@ -35,6 +36,8 @@ static struct slice retry_reason(const struct request *request, uint32_t why)
         return SLICE("server_error");
     case SNAP_RETRY_TIMEOUT:
         return SLICE("timeout");
+    case ATTEMPT_HEDGE:
+        return SLICE("hedge_delay");
     default:
         return request->attempts != 0 ? SLICE("no_endpoint") : SLICE("");
     }
@@ -95,6 +98,19 @@ void account_retry(struct request *request, uint32_t why)
     if (cells != NULL) {
         traffic_add(cells, TRAFFIC_RETRIES, 1);
     }
+}
+
+void account_hedge(struct request *request)
+{
+    struct traffic *cells = traffic_cells(request);
+    if (cells != NULL) {
+        traffic_add(cells, TRAFFIC_HEDGES, 1);
+    }
+}
+
+static bool hedge_won(const struct request *request)
+{
+    return request->hedged == HEDGED_LEADS && request->first_token_ns != 0;
 }
 
 // A quick refusal is no quick token.
@@ -163,6 +179,7 @@ static void count(struct request *request, uint64_t duration_ns)
     traffic_add(cells, TRAFFIC_BYTES_IN, request->client->bytes_in);
     traffic_add(cells, TRAFFIC_BYTES_OUT, request->client->bytes_out);
     traffic_add(cells, TRAFFIC_FALLBACKS, request->on_fallback ? 1 : 0);
+    traffic_add(cells, TRAFFIC_HEDGES_WON, hedge_won(request) ? 1 : 0);
     count_usage(request, cells);
 }
 
@@ -188,6 +205,9 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .endpoint = request->endpoint_text,
         .attempts = request->attempts,
         .fallback = request->on_fallback,
+        .hedged = request->hedged == HEDGED_NOT ? SLICE_NULL
+                  : hedge_won(request)          ? SLICE("won")
+                                                : SLICE("lost"),
         .stream = request->sse,
         .ttft_ns = ttft_ns(request),
         .duration_ns = duration_ns,
@@ -208,8 +228,10 @@ static void write_log(struct request *request, uint64_t duration_ns)
 
 void account_request(struct request *request)
 {
-    if (UNLIKELY(request->is_copy)) {
-        mirror_settle(request);
+    if (UNLIKELY(request->role != REQUEST_OF_CLIENT)) {
+        if (request->role == REQUEST_MIRROR) {
+            mirror_settle(request);
+        }
         return;
     }
     uint64_t duration_ns = clock_mono_ns() - request->started_ns;

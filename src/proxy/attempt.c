@@ -8,6 +8,7 @@
 #include "proxy/account.h"
 #include "proxy/body.h"
 #include "proxy/filters.h"
+#include "proxy/hedge.h"
 #include "proxy/model_place.h"
 #include "proxy/origin.h"
 #include "proxy/peek.h"
@@ -169,16 +170,19 @@ static bool pick(struct request *request, const struct snap_target *target, bool
         .prompt_bytes = request->prompt_bytes,
         .tried = request->tried,
         .tried_count = request->tried_count,
+        .only_well = why == ATTEMPT_HEDGE,
         .now_ms = worker_now_ms(worker),
         .rng = &worker->rng,
         .affinity = filters_affinity(request, target, &affinity),
     };
-    if (request->is_copy) {
+    if (request->role == REQUEST_MIRROR) {
         return pick_endpoint(target->backend->state, &query, allow_tried, ret, NULL) == 0;
     }
     struct pick_trace *trace = account_pick_begin(request);
     bool picked = pick_endpoint(target->backend->state, &query, allow_tried, ret, trace) == 0;
-    account_pick(request, trace, target, why, picked);
+    if (picked || why != ATTEMPT_HEDGE) { // which may as well not be
+        account_pick(request, trace, target, why, picked);
+    }
     return picked;
 }
 
@@ -227,6 +231,9 @@ static void drop_current(struct request *request)
     request->sse = false;
     request->tells_usage = false;
     request->status = 0;
+    if (request->hedged == HEDGED_LEADS) {
+        request->hedged = HEDGED_SENT; // what comes now is neither of the two
+    }
 }
 
 static bool was_left(const struct request *request)
@@ -254,6 +261,23 @@ static bool pick_retry(struct request *request, const struct snap_target *target
     }
     ret->retry_of = counts ? state : NULL;
     account_retry(request, why);
+    return true;
+}
+
+bool attempt_reserve_hedge(struct request *request, struct reservation *ret)
+{
+    struct backend_state *state = request->target->backend->state;
+    note_tried(request);
+    if (!retry_budget_take(state, &request->rule->retry_budget)) {
+        metrics_add(request->worker->metrics, METRIC_RETRIES_REFUSED, 1);
+        return false;
+    }
+    if (!pick(request, request->target, false, ATTEMPT_HEDGE, ret)) {
+        retry_budget_give(state);
+        return false;
+    }
+    ret->retry_of = state;
+    request->tried[request->tried_count++] = ret->endpoint->id;
     return true;
 }
 
@@ -371,6 +395,9 @@ static int connect_reserved(struct request *request, bool fresh_connection)
 static void connect_or_advance(struct request *request)
 {
     for (;;) {
+        if (hedge_is_on(request)) {
+            hedge_schedule(request);
+        }
         int error = connect_reserved(request, false);
         if (error == 0) {
             return;
@@ -380,7 +407,8 @@ static void connect_or_advance(struct request *request)
             return;
         }
         attempt_report_connect(request, error);
-        if (!advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
+        // Of a hedge nothing comes after.
+        if (request->rival != NULL || !advance(request, SNAP_RETRY_CONNECT_FAILURE)) {
             reply_fault(request, attempt_connect_fault(error), SLICE(""));
             return;
         }
@@ -441,8 +469,20 @@ void attempt_copy(struct request *request, const struct snap_target *target)
     start_on(request, target);
 }
 
+void attempt_hedge(struct request *hedge, const struct snap_target *target)
+{
+    if (!set_target(hedge, target)) {
+        reply_fault(hedge, FAULT_INTERNAL, SLICE(""));
+        return;
+    }
+    connect_or_advance(hedge);
+}
+
 bool attempt_again(struct request *request, uint32_t why)
 {
+    if (UNLIKELY(request->rival != NULL)) {
+        return hedge_yields(request, why);
+    }
     if (!advance(request, why)) {
         return false;
     }
@@ -452,7 +492,9 @@ bool attempt_again(struct request *request, uint32_t why)
 
 void attempt_failed(struct request *request, uint32_t why, enum fault fault)
 {
-    if (!attempt_again(request, why)) {
+    if (UNLIKELY(request->rival != NULL)) {
+        hedge_give_way(request);
+    } else if (!attempt_again(request, why)) {
         reply_fault(request, fault, SLICE(""));
     }
 }

@@ -3,11 +3,22 @@
 
 #include "proxy/request.h"
 
+// Where a retry condition stands for why there is another attempt: none failed, it is a hedge.
+enum { ATTEMPT_HEDGE = 1 << 30 };
+
 // The body is complete (or may be streamed): routes and starts the first attempt, or replies.
 void attempt_first(struct request *request);
 
 // The copy of a request (proxy/mirror.h): one attempt on the target, with nothing after it.
 void attempt_copy(struct request *request, const struct snap_target *target);
+
+// Reserves another endpoint of the current target that is well and was not tried yet, as far as the
+// retry budget goes; it counts as tried. False: there is none.
+MUST_CHECK bool attempt_reserve_hedge(struct request *request, struct reservation *ret);
+
+// The hedge, which has a reservation on the target of this request, is sent. It may be gone on
+// return.
+void attempt_hedge(struct request *hedge, const struct snap_target *target);
 
 // The current attempt failed before the commit. `why` is its retry condition (one enum
 // snap_retry_on bit), `fault` what the client hears when nothing is left to try. Starts another

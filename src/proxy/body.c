@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proxy/attempt.h"
+#include "proxy/hedge.h"
 #include "proxy/peek.h"
 #include "proxy/relay.h"
 #include "proxy/reply.h"
@@ -147,6 +148,9 @@ static void body_done(struct request *request)
         return;
     }
     if (!request->body_buffered) {
+        if (hedge_is_on(request)) {
+            hedge_schedule(request); // from now on it is the server that is waited for
+        }
         relay_wait_changed(request); // on its way already
         return;
     }

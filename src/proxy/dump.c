@@ -68,7 +68,8 @@ static void write_request(const struct request *request, uint64_t now_ns, struct
     member_num(out, "attempts", request->attempts);
     member_bool(out, "committed", request->committed);
     member_bool(out, "stream", request->sse);
-    member_bool(out, "mirror", request->is_copy);
+    member_bool(out, "mirror", request->role == REQUEST_MIRROR);
+    member_bool(out, "hedge", request->role == REQUEST_HEDGE);
     member_bool(out, "first_token", request->first_token_ns != 0);
     member_bool(out, "body_complete", request->body_complete);
     member_num(out, "bytes_in", (double)request->client->bytes_in);

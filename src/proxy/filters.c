@@ -161,7 +161,7 @@ const struct affinity *filters_session(const struct request *request,
                                        const struct snap_target *target, struct affinity *store)
 {
     const struct snap_affinity *affinity = request->rule->affinity;
-    if (request->is_copy) {
+    if (request->role == REQUEST_MIRROR) {
         return NULL;
     }
     *store = (struct affinity){.by_hash = affinity->header.len != 0};

@@ -160,7 +160,7 @@ void mirror_start(const struct request *request)
         count(worker, METRIC_MIRRORS_DROPPED);
         return;
     }
-    struct request *copy = request_copy(request, &mirror->stream);
+    struct request *copy = request_copy(request, &mirror->stream, REQUEST_MIRROR);
     if (copy == NULL) {
         end(&mirror->stream);
         return;

@@ -10,6 +10,7 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/filters.h"
+#include "proxy/hedge.h"
 #include "proxy/hold.h"
 #include "proxy/reply.h"
 #include "proxy/secure.h"
@@ -30,7 +31,9 @@ static uint64_t next_deadline(const struct request *request)
 {
     uint64_t at = request->phase_limit_ms != 0 ? request->phase_ms + request->phase_limit_ms : 0;
     at = earlier(at, request->deadline_ms);
-    return request->committed ? at : earlier(at, request->token_deadline_ms);
+    return request->committed ? at
+                              : earlier(earlier(at, request->token_deadline_ms),
+                                        request->hedge_ms);
 }
 
 // While tokens are waited for it is looked now and then whether the endpoint leaves meanwhile.
@@ -172,6 +175,9 @@ static void on_timer(struct timer *timer, void *arg)
         now >= request->token_deadline_ms) {
         reply_fault(request, FAULT_FIRST_TOKEN_TIMEOUT, SLICE(""));
         return;
+    }
+    if (request->hedge_ms != 0 && now >= request->hedge_ms) {
+        hedge_start(request);
     }
     if (request->phase == REQUEST_RELAY && stream_blocked(request->client)) {
         // What counts now is whether the client takes anything.
@@ -371,6 +377,9 @@ static void note_first_token(struct request *request)
 
 static void commit(struct request *request)
 {
+    if (UNLIKELY(request->rival != NULL)) {
+        hedge_win(request);
+    }
     request->committed = true;
     if (attempt_all_sent(request)) {
         request_drop_input(request);

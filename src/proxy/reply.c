@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proxy/filters.h"
+#include "proxy/hedge.h"
 #include "proxy/reply_grpc.h"
 #include "proxy/secure.h"
 #include "proxy/worker.h"
@@ -108,6 +109,9 @@ static void send_rendered(struct request *request, unsigned status, struct strbu
 
 void reply_json(struct request *request, unsigned status, struct slice body)
 {
+    if (UNLIKELY(request->rival != NULL)) {
+        hedge_win(request);
+    }
     if (request->fault == FAULT_NONE) {
         request->fault = fault_of_answer(status);
     }
@@ -164,6 +168,9 @@ static void cut_answer(struct request *request, enum fault fault)
 
 void reply_fault(struct request *request, enum fault fault, struct slice detail)
 {
+    if (UNLIKELY(request->rival != NULL) && hedge_survives(request, fault)) {
+        return;
+    }
     request->fault = fault;
     if (request->committed) {
         cut_answer(request, fault);

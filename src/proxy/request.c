@@ -12,6 +12,7 @@
 #include "proxy/attempt.h"
 #include "proxy/body.h"
 #include "proxy/filters.h"
+#include "proxy/hedge.h"
 #include "proxy/input.h"
 #include "proxy/mirror.h"
 #include "proxy/model_place.h"
@@ -51,7 +52,7 @@ static struct request *request_alloc(struct worker *worker)
 bool request_charge(struct request *request)
 {
     struct worker *worker = request->worker;
-    if (UNLIKELY(request->is_copy)) {
+    if (UNLIKELY(request->role == REQUEST_MIRROR)) {
         return true; // has a sum of its own
     }
     uint64_t holds = request->input_size + request->body.cap;
@@ -102,6 +103,9 @@ void request_drop_upstream(struct request *request)
 static void request_free(struct request *request)
 {
     struct worker *worker = request->worker;
+    if (UNLIKELY(request->rival != NULL)) {
+        hedge_part(request);
+    }
     account_request(request);
     loop_timer_cancel(worker->loop, &request->timer);
     reservation_release(&request->reservation);
@@ -267,7 +271,8 @@ static bool copy_members(struct request *copy, const struct request *from)
            (from->model.ptr == NULL || copy->model.ptr != NULL);
 }
 
-struct request *request_copy(const struct request *from, struct stream *stream)
+struct request *request_copy(const struct request *from, struct stream *stream,
+                             enum request_role role)
 {
     struct request *copy = request_alloc(from->worker);
     if (copy == NULL) {
@@ -275,7 +280,7 @@ struct request *request_copy(const struct request *from, struct stream *stream)
     }
     copy->client = stream;
     stream->request = copy;
-    copy->is_copy = true;
+    copy->role = role;
     copy->started_ns = clock_mono_ns();
     copy->hold = snapshot_hold_again(from->hold);
     copy->rule = from->rule;

@@ -55,6 +55,20 @@ enum model_place {
     MODEL_IN_QUERY,
 };
 
+// For whom it is made.
+enum request_role {
+    REQUEST_OF_CLIENT,
+    REQUEST_MIRROR, // a copy for a mirror: nobody hears the answer (proxy/mirror.h)
+    REQUEST_HEDGE,  // a copy that waits beside the request itself (proxy/hedge.h)
+};
+
+// Whether there were two of it.
+enum request_hedged {
+    HEDGED_NOT,
+    HEDGED_SENT,
+    HEDGED_LEADS, // the second one took over
+};
+
 enum client_framing { CLIENT_NONE, CLIENT_LENGTH, CLIENT_CHUNKED, CLIENT_CLOSE };
 
 struct request {
@@ -116,10 +130,12 @@ struct request {
     uint32_t retries_left;
     bool on_fallback;
     bool moved;         // looked for another endpoint because this one shuts down: once
-    bool is_copy;       // for a mirror: nobody hears the answer (proxy/mirror.h)
     bool retried_stale; // one free retry after a stale keep-alive connection
     uint32_t tried[REQUEST_TRIED_MAX];
     size_t tried_count;
+    enum request_role role;
+    enum request_hedged hedged;
+    struct request *rival; // the same request on another endpoint; NULL: there is none now
     struct reservation reservation;
     struct exchange *up; // with the server
     struct slice upstream_model; // sent instead; ptr NULL = unchanged
@@ -160,6 +176,7 @@ struct request {
     uint64_t last_event_ns;
     uint64_t deadline_ms;       // of the route; 0 = none
     uint64_t token_deadline_ms; // of the route, until the first token; 0 = none
+    uint64_t hedge_ms;          // when it is sent a second time; 0 = not
     uint64_t phase_ms;          // when the phase began or last made progress
     uint32_t phase_limit_ms;    // 0 = none
     enum fault fault;
@@ -181,7 +198,8 @@ void request_begin(struct stream *stream, const struct http_request *head, const
 
 // A copy, for another stream, of a request whose body is complete and still here: routed as it is,
 // and not started. It holds the same snapshot. NULL: out of memory.
-struct request *request_copy(const struct request *from, struct stream *stream);
+struct request *request_copy(const struct request *from, struct stream *stream,
+                             enum request_role role);
 
 // The body is wanted now (not paused, not complete).
 bool request_wants_body(const struct request *request);

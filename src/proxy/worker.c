@@ -130,13 +130,14 @@ static void tell_own_figures(struct worker *worker)
 {
     struct timespec cpu = {0};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+    uint64_t requests = worker->request_count - worker->mirror_count - worker->hedge_count;
     const struct {
         enum metric_worker metric;
         double value;
     } values[] = {
         {METRIC_WORKER_CONNECTIONS_OPEN,
          (double)atomic_load_explicit(&worker->downstream_count, memory_order_relaxed)},
-        {METRIC_WORKER_REQUESTS, (double)(worker->request_count - worker->mirror_count)},
+        {METRIC_WORKER_REQUESTS, (double)requests},
         {METRIC_WORKER_BUFFERED, (double)worker->buffered_bytes},
         {METRIC_WORKER_TURNS, (double)loop_turns(worker->loop)},
         {METRIC_WORKER_CPU_SECONDS, (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9},

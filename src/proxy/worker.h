@@ -74,6 +74,7 @@ struct worker {
     struct task reap_mirrors;
     size_t mirror_count;
     uint64_t mirror_bytes;
+    size_t hedge_count; // under way (proxy/hedge.h)
     struct timer housekeeping;
     char date[32]; // "Tue, 24 Nov 2026 01:02:03 GMT", for our own answers
     bool leaving;  // answers say that their connection closes

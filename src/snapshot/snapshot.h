@@ -111,6 +111,7 @@ struct snap_rule {
     uint32_t retry_attempts;         // further attempts after the first
     uint32_t retry_on;               // enum snap_retry_on bits
     struct retry_budget retry_budget;
+    uint32_t hedge_delay_ms;         // see proxy/hedge.h; 0 = no hedges
     // Each NULL when there is none.
     const struct path_change *path_rewrite;
     const struct header_edit *request_edit;

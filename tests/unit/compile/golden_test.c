@@ -368,6 +368,9 @@ static void print_retry(struct strbuf *out, const struct snap_rule *rule)
         strbuf_printf(out, "  retryBudget: {percent: %u, min: %u}\n", rule->retry_budget.percent,
                       rule->retry_budget.min_concurrency);
     }
+    if (rule->hedge_delay_ms != 0) {
+        strbuf_printf(out, "  hedge: {delay: %u}\n", rule->hedge_delay_ms);
+    }
 }
 
 static void print_rule(struct strbuf *out, const struct snap_rule *rule)

@@ -86,6 +86,7 @@ static void test_defaults(void **state)
     assert_null(rule->cors);
     assert_int_equal(rule->retry->when.items[2], RETRY_OVERLOADED);
     assert_null(rule->timeouts);
+    assert_null(rule->hedge);
     object_unref(route);
 
     struct object *backend = read_object(
@@ -377,6 +378,11 @@ static void test_rules(void **state)
         {OBJECT_AIROUTE, false, TO_B("retry: {budget: {}, perTryTimeout: 100ms}"),
          TO_B("retry: {perTryTimeout: 99ms}"), "spec.rules[0].retry.perTryTimeout",
          "must be between 100ms and 24h"},
+        {OBJECT_AIROUTE, false, TO_B("hedge: {delay: 10ms}"), TO_B("hedge: {delay: 61m}"),
+         "spec.rules[0].hedge.delay", "must be between 10ms and 1h"},
+        {OBJECT_AIROUTE, false, RULE("fixedResponse: {status: 404}"),
+         RULE("fixedResponse: {status: 404}, hedge: {delay: 1s}"), "spec.rules[0]",
+         "hedge need backends"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

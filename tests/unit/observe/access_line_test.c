@@ -32,6 +32,7 @@ static struct access_record sample(void)
         .endpoint = SLICE("10.0.0.1:8000"),
         .attempts = 2,
         .fallback = true,
+        .hedged = SLICE("won"),
         .stream = true,
         .ttft_ns = 1234567,
         .duration_ns = UINT64_C(9876543210),
@@ -72,7 +73,8 @@ static void a_line_holds_every_field(void **state)
         "\"status\":200,\"outcome\":\"ok\",\"finish\":\"stop\",\"reject\":\"obs_fold\","
         "\"model\":\"llama\",\"route\":\"ml/chat\","
         "\"rule\":\"all\",\"backend\":\"ml/llama\",\"endpoint\":\"10.0.0.1:8000\",\"attempts\":2,"
-        "\"fallback\":true,\"stream\":true,\"ttft_ms\":1.234,\"duration_ms\":9876.543,"
+        "\"fallback\":true,\"hedged\":\"won\","
+        "\"stream\":true,\"ttft_ms\":1.234,\"duration_ms\":9876.543,"
         "\"bytes_in\":300,\"bytes_out\":4000,\"prompt_tokens\":21,\"completion_tokens\":6,"
         "\"cached_tokens\":16,\"user_agent\":\"curl/8\"}\n");
 }
@@ -88,7 +90,8 @@ static void a_text_line_has_the_same_fields(void **state)
         "protocol=HTTP/1.1 tls=TLSv1.3 method=POST path=\"/a=\\\"b\\\"\\u000a\" "
         "host=api.example.com status=200 outcome=ok finish=stop reject=obs_fold model=llama "
         "route=ml/chat rule=all "
-        "backend=ml/llama endpoint=10.0.0.1:8000 attempts=2 fallback=true stream=true "
+        "backend=ml/llama endpoint=10.0.0.1:8000 attempts=2 fallback=true "
+        "hedged=won stream=true "
         "ttft_ms=1.234 duration_ms=9876.543 bytes_in=300 bytes_out=4000 prompt_tokens=21 "
         "completion_tokens=6 cached_tokens=16 user_agent=curl/8\n");
 }
