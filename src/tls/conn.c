@@ -23,6 +23,7 @@ static void begin_call(struct tls_conn *conn)
         ERR_clear_error();
     }
     conn->socket_empty = false;
+    conn->has_bytes = false;
     conn->would_block = false;
 }
 
@@ -252,6 +253,7 @@ ssize_t tls_conn_recv(struct tls_conn *conn, void *buf, size_t size)
         n = read_once(conn, (char *)buf + got, size - got);
         if (n > 0) {
             got += (size_t)n;
+            conn->has_bytes = true;
             if (conn->socket_empty && !SSL_has_pending(conn->ssl)) {
                 conn->drained = true; // asking again would only be told so
                 break;

@@ -1,11 +1,12 @@
 // One TLS connection over a non-blocking socket, either role. Made by tls_server_accept or
 // tls_client_connect; used by the worker's thread only.
 //
-// Made for edge-triggered polling: every call goes on until it is done or the socket would block,
-// and a read that came back short counts as having emptied the socket. Whether the next event is to
-// be waited for, tls_conn_is_drained says: an end that came with the last data brings no event.
-// After the handshake, recv must be called before the next event, too, as data may have come with
-// its last bytes. When the peer has closed its side (EPOLLRDHUP), call recv until it says so.
+// Made for edge-triggered polling: every call goes on until it is done or the socket would block.
+// Only in a recv that gives bytes does a read that came back short count as having emptied the
+// socket. Whether the next event is to be waited for, tls_conn_is_drained says: an end that came
+// with the last data brings no event. After the handshake, recv must be called before the next
+// event, too, as data may have come with its last bytes. When the peer has closed its side
+// (EPOLLRDHUP), call recv until it says so.
 //
 // Sending: what is taken is encrypted at once, in as few records and system calls as may be. What
 // the socket does not take of that is kept here, up to TLS_UNSENT_MAX bytes; sendv then takes less

@@ -72,6 +72,7 @@ struct tls_conn {
     bool established;
     bool socket_eof;
     bool socket_empty;   // a read of this call came back short
+    bool has_bytes;      // and this recv has something to give
     bool would_block;    // and another one was tried
     bool drained;        // as the last recv left it
     bool shut;           // close_notify is said

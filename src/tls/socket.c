@@ -1,8 +1,9 @@
 // The BIO between OpenSSL and a descriptor.
 //
 // Reading: OpenSSL reads ahead into its own buffer, so a record costs one recv. After a short read
-// the socket is taken to be empty and is not asked again in the same call: that saves the recv that
-// would only say EAGAIN.
+// the socket is taken to be empty and is not asked again in a call that has bytes to give: that
+// saves the recv that would only say EAGAIN. A call that has none (what came was a ticket, or a part
+// of a record) asks: an end right behind it brought no event of its own.
 //
 // Writing: everything that one call makes OpenSSL write (records, the flights of a handshake,
 // alerts) is put together in the worker's buffer and sent at the call's end, by one system call.
@@ -17,7 +18,7 @@ static int on_read(BIO *bio, char *data, int len)
 {
     struct tls_conn *conn = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (conn->socket_empty) {
+    if (conn->socket_empty && conn->has_bytes) {
         conn->would_block = true;
         BIO_set_retry_read(bio);
         return -1;
