@@ -1,6 +1,7 @@
-"""Clients and servers that speak HTTP/1 or HTTP/2 and look alike, so that one test runs over both.
+"""Clients and servers that speak HTTP/1 or HTTP/2, in the clear or over TLS, and look alike, so that
+one test runs over all of them.
 
-    case = Case(t, "h2", "h1", handler)        # client, server; handler(call) answers each request
+    case = Case(t, Wire("h2", "h1"), handler)  # client, server; handler(call) answers each request
     ask = case.ask("POST", "/v1/x", body=b"…")
     eq(ask.status(), 200)
     eq(ask.rest(), b"…")
@@ -10,16 +11,38 @@ import json
 import os
 import sys
 import time
+import typing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "proxy")]
+import certs  # noqa: E402
 import http2  # noqa: E402
 from common import backend, route  # noqa: E402
-from harness import BUILD, eventually  # noqa: E402
+from harness import BUILD, eq, eventually, free_port  # noqa: E402
 from http1 import PATIENCE, Event, Headers, HttpError  # noqa: E402
 from upstream import Upstream  # noqa: E402
 
 VERSIONS = ("h1", "h2")
+ALPN = {"h1": "http/1.1", "h2": "h2"}
+NAME = "test"  # of the authority that is asked, and in the certificate
+
+
+class Wire(typing.NamedTuple):
+    """What is spoken on either side; TLS on both or on none."""
+    client: str
+    server: str
+    tls: bool = False
+
+    @property
+    def scheme(self):
+        return "https" if self.tls else "http"
+
+    def client_context(self):
+        return certs.client(certs.authority(), (ALPN[self.client],)) if self.tls else None
+
+    def server_context(self):
+        made = certs.issued("DNS:" + NAME) if self.tls else None
+        return certs.server(made, alpn=(ALPN[self.server],)) if self.tls else None
 
 
 # ---- servers ------------------------------------------------------------------------------------
@@ -178,10 +201,11 @@ def _lines(fields):
 
 
 class H1Server:
-    def __init__(self, handler):
+    def __init__(self, handler, tls=None):
         self.calls = []
 
         def serve(peer):
+            eq(tls and peer.sock.selected_alpn_protocol(), tls and "http/1.1")
             while True:
                 head = peer.read_head()
                 if head is None:
@@ -192,7 +216,7 @@ class H1Server:
                 if call.gone:
                     return
                 call.body()
-        self.upstream = Upstream(serve)
+        self.upstream = Upstream(serve, tls=tls)
         self.port = self.upstream.port
         self.errors = self.upstream.errors
         self.stop = self.upstream.stop
@@ -347,24 +371,40 @@ class H2Ask:
 class Case:
     """Headrace between a client of one version and servers of one version."""
 
-    def __init__(self, t, client, server, handlers, backend_extra="", route_extra="", args=(),
+    def __init__(self, t, wire, handlers, backend_extra="", route_extra="", args=(),
                  models=("m",), conn=None, headrace=None, make=None):
         self.t = t
-        self.client = client
+        self.wire = wire
         handlers = handlers if isinstance(handlers, (list, tuple)) else [handlers]
-        make = make or (H1Server if server == "h1" else H2Server)
-        self.servers = [make(h) for h in handlers]
+        server = H1Server if wire.server == "h1" else H2Server
+        make = make or (lambda handler: server(handler, tls=wire.server_context()))
+        self.servers = [make(handler) for handler in handlers]
         for one in self.servers:
             t.defer(one.stop)
             t.defer(self.check_errors, one)
-        protocol = "  protocol: HTTP2\n" if server == "h2" else ""
-        self.manifest = (backend("be", [s.port for s in self.servers], models,
-                                 protocol + backend_extra)
-                         + "---" + route("r", ["be"], route_extra))
-        self.headrace = t.headrace({"all.yaml": self.manifest}, args, **(headrace or {}))
-        self.port = self.headrace.port
+        if wire.server == "h2":
+            backend_extra += "  protocol: HTTP2\n"
+        if wire.tls:
+            backend_extra += "  tls: {caRef: {name: ca}, serverName: %s}\n" % NAME
+        self.manifest = (backend("be", [s.port for s in self.servers], models, backend_extra)
+                         + "---" + route("r", ["be"], route_extra,
+                                         spec="  tls: [{secretName: own}]" if wire.tls else ""))
+        self.start(args, headrace or {})
+        self.tls = wire.client_context()
         self.conn_options = conn or {}
         self.shared = None
+
+    def start(self, args, more):
+        manifests = {"all.yaml": self.manifest}
+        if not self.wire.tls:
+            self.headrace = self.t.headrace(manifests, args, **more)
+            self.port = self.headrace.port
+            return
+        manifests["tls.yaml"] = (certs.secret("own", certs.issued("DNS:" + NAME)) + "---"
+                                 + certs.config_map("ca", certs.authority()))
+        self.port = free_port()
+        self.headrace = self.t.headrace(
+            manifests, ["--listen-tls", "127.0.0.1:%d" % self.port] + list(args), **more)
 
     @staticmethod
     def check_errors(server):
@@ -377,17 +417,19 @@ class Case:
         return self.shared
 
     def connect(self, **more):
-        conn = http2.connect(self.port, log=self.t.log, **dict(self.conn_options, **more))
+        conn = http2.connect(self.port, log=self.t.log, tls=self.tls, server_name=NAME,
+                             **dict(self.conn_options, **more))
         self.t.defer(conn.close)
         return conn
 
-    def ask(self, method="GET", path="/v1/x", fields=(), body=None, end=True, authority="test"):
+    def ask(self, method="GET", path="/v1/x", fields=(), body=None, end=True, authority=NAME):
         fields = list(fields.items()) if isinstance(fields, dict) else list(fields)
         if isinstance(body, dict):
             body = json.dumps(body).encode()
             fields.append(("content-type", "application/json"))
-        if self.client == "h1":
-            return H1Ask(self.t, self.port, method, path, fields, body, end, authority)
+        if self.wire.client == "h1":
+            return H1Ask(self.t, self.port, method, path, fields, body, end, authority,
+                         tls=self.tls, server_name=NAME)
         return H2Ask(self.conn(), method, path, fields, body, end, authority)
 
     def chat(self, stream=False, model="m", fields=(), **more):
@@ -411,8 +453,20 @@ def events_of(ask):
             yield Event(block)
 
 
+def everywhere(names, behaviours):
+    """Makes test_NAME_CLIENT_to_SERVER, and the same with _tls, of each behaviour(t, wire), in
+    `names`."""
+    for behaviour in behaviours:
+        for wire in (Wire(client, server, tls)
+                     for tls in (False, True) for client in VERSIONS for server in VERSIONS):
+            def test(t, behaviour=behaviour, wire=wire):
+                behaviour(t, wire)
+            names["test_%s_%s_to_%s%s" % (behaviour.__name__, wire.client, wire.server,
+                                          "_tls" if wire.tls else "")] = test
+
+
 def both(names, behaviours):
-    """Makes test_NAME_CLIENT_to_SERVER of each behaviour(t, client, server), in `names`."""
+    """Makes test_NAME_CLIENT_to_SERVER of each behaviour(t, client, server), in the clear."""
     for behaviour in behaviours:
         for client in VERSIONS:
             for server in VERSIONS:

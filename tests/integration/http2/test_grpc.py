@@ -4,7 +4,7 @@ errors as gRPC says them."""
 
 import threading
 
-from sides import Case, H2Server, http2, settled
+from sides import Case, H2Server, Wire, http2, settled
 from common import backend, route
 from harness import eq, main
 
@@ -35,7 +35,7 @@ def call_of(case, method, first=None, fields=(), end=False):
 
 def start(t, handler, backend_extra="", route_extra=""):
     """A case whose only route takes every path."""
-    case = Case(t, "h2", "h2", handler, backend_extra=backend_extra, route_extra=route_extra)
+    case = Case(t, Wire("h2", "h2"), handler, backend_extra=backend_extra, route_extra=route_extra)
     case.headrace.write("all.yaml", case.manifest.replace("value: /v1}", "value: /}"))
     t.eventually(lambda: case.headrace.metrics()["headrace_snapshot_generation"] >= 2)
     return case

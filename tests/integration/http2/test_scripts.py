@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from sides import HERE, Case, respond
+from sides import HERE, Case, Wire, respond
 from harness import contains, eq, main, skip
 
 
@@ -25,7 +25,7 @@ def hello(call):
 def run_script(t, name):
     program = tool("varnishtest")
     for server in ("h1", "h2"):
-        case = Case(t, "h2", server, hello, models=())
+        case = Case(t, Wire("h2", server), hello, models=())
         done = subprocess.run([program, "-t", "60", "-D", "headrace_port=%d" % case.port,
                                os.path.join(HERE, name)], stdout=subprocess.PIPE, check=False,
                               stderr=subprocess.STDOUT, timeout=100)
@@ -42,7 +42,7 @@ def test_http1(t):
 
 def load(t, server, arguments, requests):
     """h2load counts what went wrong."""
-    case = Case(t, "h2", server, hello, models=())
+    case = Case(t, Wire("h2", server), hello, models=())
     done = subprocess.run([tool("h2load")] + arguments + ["-n", str(requests),
                           "http://127.0.0.1:%d/v1/x" % case.port], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=100, check=False)

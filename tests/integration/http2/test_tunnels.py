@@ -10,7 +10,7 @@ import types
 import sides  # noqa: F401  (finds the others)
 import http2
 from harness import contains, eq, eventually, free_port, main, skip
-from sides import both, settled
+from sides import Wire, both, settled
 from tunnels import (ENABLE_CONNECT_PROTOCOL, Ask, H1TunnelServer, H2TunnelServer, accept_of,
                      connect_head, echo, open_tunnel, tunnel_case)
 
@@ -569,7 +569,7 @@ def converse(end):
 
 def test_nghttpx_as_a_client_over_http2(t):
     case = tunnel_case(t, "h2", "h1", echo)
-    case.client, case.port = "h1", nghttpx(t, case.port, "h2")
+    case.wire, case.port = Wire("h1", "h1"), nghttpx(t, case.port, "h2")
     converse(open_tunnel(case))
     case.headrace.stop()
     contains(case.headrace.stdout, '"protocol":"HTTP/2"')

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from sides import (Case, events_of, http2, respond, rss_kb, sanitized, settled, stream_words,
+from sides import (Case, Wire, events_of, http2, respond, rss_kb, sanitized, settled, stream_words,
                    token)
 from harness import contains, eq, eventually, main
 
@@ -36,7 +36,7 @@ def start_streams(case, count):
 
 def test_a_full_connection_opens_another(t):
     go = threading.Event()
-    case = Case(t, "h2", "h2", hold(go), args=ONE_WORKER + ["--http2-upstream-streams", "4"])
+    case = Case(t, Wire("h2", "h2"), hold(go), args=ONE_WORKER + ["--http2-upstream-streams", "4"])
     asks = start_streams(case, 10)
     server = case.servers[0].server
     eq(sorted(len(conn.streams) for conn in server.conns), [2, 4, 4])
@@ -54,7 +54,8 @@ def test_the_end_that_comes_with_the_last_bytes_is_seen(t):
         call.stream.conn.send_frame(http2.WINDOW_UPDATE, 0, 0, b"\0\0\0\1")
         sock.shutdown(socket.SHUT_WR)
 
-    case = Case(t, "h1", "h2", [hang_up, lambda call: (call.body(), respond(call, 200, b"here"))],
+    case = Case(t, Wire("h1", "h2"),
+                [hang_up, lambda call: (call.body(), respond(call, 200, b"here"))],
                 backend_extra="  balancing: {policy: RoundRobin}\n",
                 route_extra="    retry: {attempts: 3}\n", args=ONE_WORKER)
     for _ in range(4):
@@ -64,7 +65,7 @@ def test_the_end_that_comes_with_the_last_bytes_is_seen(t):
 def test_the_servers_limit_of_streams_is_kept(t):
     """Streams of a generation last: those that the server does not take yet go elsewhere."""
     go = threading.Event()
-    case = Case(t, "h2", "h2", hold(go), args=ONE_WORKER)
+    case = Case(t, Wire("h2", "h2"), hold(go), args=ONE_WORKER)
     server = case.servers[0].server
     server.more["settings"] = [(http2.MAX_CONCURRENT_STREAMS, 3)]
     asks = start_streams(case, 10)
@@ -79,7 +80,8 @@ def test_the_servers_limit_of_streams_is_kept(t):
 
 
 def test_a_server_that_takes_no_stream_for_a_while(t):
-    case = Case(t, "h2", "h2", lambda call: respond(call, 200, b"x"), args=ONE_WORKER, models=())
+    case = Case(t, Wire("h2", "h2"), lambda call: respond(call, 200, b"x"), args=ONE_WORKER,
+                models=())
     server = case.servers[0].server
     server.more["settings"] = [(http2.MAX_CONCURRENT_STREAMS, 0)]
     ask = case.ask()
@@ -98,7 +100,7 @@ def test_a_refused_stream_is_sent_again_free_of_charge(t):
             call.stream.cancel(http2.REFUSED_STREAM)
         else:
             respond(call, 200, b"fine")
-    case = Case(t, "h2", "h2", handler, route_extra=NO_RETRY)
+    case = Case(t, Wire("h2", "h2"), handler, route_extra=NO_RETRY)
     ask = case.chat()
     eq((ask.status(), ask.rest()), (200, b"fine"))
 
@@ -106,7 +108,7 @@ def test_a_refused_stream_is_sent_again_free_of_charge(t):
 def test_a_server_that_refuses_all_streams(t):
     def refuse(call):
         call.stream.cancel(http2.REFUSED_STREAM)
-    case = Case(t, "h2", "h2", refuse, route_extra=NO_RETRY)
+    case = Case(t, Wire("h2", "h2"), refuse, route_extra=NO_RETRY)
     ask = case.chat()
     eq(ask.status(), 502)
     assert len(case.servers[0].calls) <= 4
@@ -119,7 +121,7 @@ def test_goaway_moves_what_was_not_looked_at(t):
             call.stream.conn.goaway(last=0)
         else:
             respond(call, 200, b"fine")
-    case = Case(t, "h2", "h2", handler, route_extra=NO_RETRY, args=ONE_WORKER)
+    case = Case(t, Wire("h2", "h2"), handler, route_extra=NO_RETRY, args=ONE_WORKER)
     server = case.servers[0].server
     ask = case.chat()
     eq((ask.status(), ask.rest()), (200, b"fine"))
@@ -129,7 +131,7 @@ def test_goaway_moves_what_was_not_looked_at(t):
 
 def test_goaway_lets_running_streams_finish(t):
     go = threading.Event()
-    case = Case(t, "h2", "h2", hold(go), args=ONE_WORKER)
+    case = Case(t, Wire("h2", "h2"), hold(go), args=ONE_WORKER)
     asks = start_streams(case, 3)
     conn = case.servers[0].server.conns[0]
     conn.goaway(last=0x7fffffff)
@@ -144,8 +146,8 @@ def test_goaway_lets_running_streams_finish(t):
 
 
 def test_goaway_while_idle_costs_no_request(t):
-    case = Case(t, "h2", "h2", lambda call: respond(call, 200, b"x"), models=(), args=ONE_WORKER,
-                route_extra=NO_RETRY)
+    case = Case(t, Wire("h2", "h2"), lambda call: respond(call, 200, b"x"), models=(),
+                args=ONE_WORKER, route_extra=NO_RETRY)
     server = case.servers[0].server
     for i in range(4):
         ask = case.ask()
@@ -171,7 +173,7 @@ def test_a_connection_lost_under_many_streams(t):
             call.wait_abort()
         else:
             stream_words(call, ["a"])
-    case = Case(t, "h2", "h2", handler, args=ONE_WORKER)
+    case = Case(t, Wire("h2", "h2"), handler, args=ONE_WORKER)
     early = [case.chat(stream=True, prompt="early") for _ in range(25)]
     late = [case.chat(stream=True, prompt="late") for _ in range(25)]
     for ask in late:
@@ -191,7 +193,7 @@ def test_a_connection_lost_under_many_streams(t):
 
 def test_a_ping_is_answered(t):
     go = threading.Event()
-    case = Case(t, "h2", "h2", hold(go))
+    case = Case(t, Wire("h2", "h2"), hold(go))
     ask = start_streams(case, 1)[0]
     for i in range(20):
         case.servers[0].server.conns[0].ping(b"number%2d" % i)
@@ -203,7 +205,7 @@ def test_a_server_that_speaks_no_http2(t):
     import upstream
     one = upstream.Upstream(upstream.serve_all(upstream.ok_json))
     t.defer(one.stop)
-    case = Case(t, "h2", "h2", lambda call: respond(call), route_extra=NO_RETRY)
+    case = Case(t, Wire("h2", "h2"), lambda call: respond(call), route_extra=NO_RETRY)
     case.headrace.write("all.yaml", case.manifest.replace(str(case.servers[0].port),
                                                           str(one.port)))
 
@@ -222,7 +224,7 @@ def test_windows_are_coupled_from_end_to_end(t):
         while True:
             call.send(b"z" * 16384)
             sent.append(16384)
-    case = Case(t, "h2", "h2", handler, models=(), conn={"windows": False})
+    case = Case(t, Wire("h2", "h2"), handler, models=(), conn={"windows": False})
     before = rss_kb(case.headrace)
     asks = [case.ask() for _ in range(8)]
     for ask in asks:
@@ -248,7 +250,7 @@ def test_one_client_that_does_not_read_leaves_the_others(t):
         call.head(200, length=1 << 20)
         call.send(b"z" * (1 << 20))
         call.end()
-    case = Case(t, "h2", "h2", handler, models=(), args=ONE_WORKER)
+    case = Case(t, Wire("h2", "h2"), handler, models=(), args=ONE_WORKER)
     stuck = case.connect(windows=False)
     for _ in range(20):  # 20 * 256 KB would be more than the connection's window to the server
         stuck.request()
@@ -264,7 +266,7 @@ def test_a_server_that_opens_no_window(t):
     def handler(call):
         call.got = len(call.body())
         respond(call, 200, b"fine")
-    case = Case(t, "h2", "h2", handler, models=(), args=ONE_WORKER)
+    case = Case(t, Wire("h2", "h2"), handler, models=(), args=ONE_WORKER)
     server = case.servers[0].server
     server.more["settings"] = [(http2.INITIAL_WINDOW_SIZE, 0)]
     eq(case.ask().status(), 200)  # the settings are known from here on
@@ -282,7 +284,7 @@ def test_a_window_that_shrinks_below_zero(t):
     def handler(call):
         call.got = len(call.body())
         respond(call, 200, b"fine")
-    case = Case(t, "h2", "h2", handler, models=())
+    case = Case(t, Wire("h2", "h2"), handler, models=())
     server = case.servers[0].server
     server.more["windows"] = False
     ask = case.ask("POST", "/v1/x", [("content-length", 150000)], body=b"x" * 60000, end=False)
@@ -310,7 +312,7 @@ def test_both_directions_stay_open(t):
                 break
             call.send(b"re:" + piece)
         call.end([("x-status", "0")])
-    case = Case(t, "h2", "h2", handler, models=())
+    case = Case(t, Wire("h2", "h2"), handler, models=())
     ask = case.ask("POST", body=b"0", end=False)
     eq(ask.status(), 200)
     eq(ask.stream.wait_data(4), b"re:0")
@@ -331,7 +333,7 @@ def test_the_head_of_an_answer_passes_while_the_body_comes(t):
         call.head(200, [("content-type", "application/grpc")])
         call.got = call.body()
         call.end([("grpc-status", "0")])
-    case = Case(t, "h2", "h2", handler, models=())
+    case = Case(t, Wire("h2", "h2"), handler, models=())
     ask = case.ask("POST", "/v1/x", [("te", "trailers"), ("content-type", "application/grpc")],
                    body=b"one", end=False)
     eq(ask.status(), 200)
@@ -345,7 +347,7 @@ def test_trailers_only(t):
         call.body()
         call.head(200, [("content-type", "application/grpc"), ("grpc-status", "5"),
                         ("grpc-message", "not here")], end=True)
-    case = Case(t, "h2", "h2", handler, models=())
+    case = Case(t, Wire("h2", "h2"), handler, models=())
     ask = case.ask("POST", "/v1/x", [("te", "trailers")], body=b"x")
     eq(ask.status(), 200)
     eq((ask.fields["grpc-status"], ask.fields["grpc-message"]), ("5", "not here"))

@@ -18,7 +18,7 @@ import sides  # noqa: F401  (finds the others)
 import http2
 from harness import eq
 from http1 import PATIENCE, Headers
-from sides import Case
+from sides import Case, Wire
 from upstream import Upstream
 
 ENABLE_CONNECT_PROTOCOL = 8
@@ -227,7 +227,7 @@ def tunnel_case(t, client, server, handler, **more):
         return H1TunnelServer(one) if server == "h1" else H2TunnelServer(one)
     more.setdefault("models", ())
     more.setdefault("make", make)
-    return Case(t, client, server, handler, **more)
+    return Case(t, Wire(client, server), handler, **more)
 
 
 def echo(asked):
@@ -249,7 +249,7 @@ class Ask:
 
     def __init__(self, case, path=PATH, fields=(), early=b""):
         fields = list(fields) + [("sec-websocket-version", "13")]
-        self.version = case.client
+        self.version = case.wire.client
         self.key = new_key()
         self.early = early
         if self.version == "h2":

@@ -1,8 +1,12 @@
 """Certificates for tests, made with the openssl program."""
 
+import atexit
+import functools
 import os
+import shutil
 import ssl
 import subprocess
+import tempfile
 import textwrap
 
 
@@ -42,6 +46,26 @@ class Authority(Certificate):
             more += ["-addext", "subjectAltName=" + ",".join(sans)]
         _make(made, name, more)
         return made
+
+
+@functools.lru_cache(None)
+def folder():
+    """For what the tests of a file share; gone when the program ends."""
+    path = tempfile.mkdtemp(prefix="headrace-certs-")
+    atexit.register(shutil.rmtree, path, True)
+    return path
+
+
+@functools.lru_cache(None)
+def authority(name="root"):
+    """The file's own, made once."""
+    return Authority(folder(), name)
+
+
+@functools.lru_cache(None)
+def issued(*sans):
+    """By that authority, for whatever needs no certificate of its own."""
+    return authority().issue(sans[0].partition(":")[2], sans)
 
 
 def _make(made, name, more):

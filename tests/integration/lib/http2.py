@@ -18,6 +18,7 @@ import threading
 import time
 
 import hpack
+import tls_socket
 from frames import *  # noqa: F401,F403
 from http1 import PATIENCE, Headers
 
@@ -128,6 +129,7 @@ class Conn:
                  on_stream=None, preface=True):
         self.sock = sock
         self.is_server = is_server
+        self.scheme = "https" if isinstance(sock, tls_socket.TlsSocket) else "http"
         self.log = log or (lambda line: None)
         self.auto = auto
         self.windows = windows
@@ -188,8 +190,8 @@ class Conn:
         with self.opening:  # their heads go out in the order of their numbers
             stream = self.open()
             stream.method = method
-            stream.headers([(":method", method), (":scheme", "http"), (":authority", authority),
-                            (":path", path)] + list(fields), end and body is None)
+            stream.headers([(":method", method), (":scheme", self.scheme),
+                            (":authority", authority), (":path", path)] + list(fields), end and body is None)
         if body is not None:
             stream.send(body, end)
         return stream
@@ -356,20 +358,31 @@ class Conn:
         return new
 
 
-def connect(port, host="127.0.0.1", receive_buffer=None, **more):
+def connect(port, host="127.0.0.1", receive_buffer=None, tls=None, server_name=None, **more):
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.connect((host, port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is not None:
+        sock = shake_hands(sock, tls, server_hostname=server_name or host)
     return Conn(sock, False, **more)
+
+
+def shake_hands(sock, context, **more):
+    made = tls_socket.wrap(sock, context, **more)
+    if made.alpn != "h2":
+        made.close()
+        raise Http2Error("ALPN gave %r" % made.alpn)
+    return made
 
 
 class Server:
     """Accepts HTTP/2 with prior knowledge; answer(stream) runs in a thread for each stream."""
 
-    def __init__(self, answer, host="127.0.0.1", port=0, log=None, on_conn=None, **more):
+    def __init__(self, answer, host="127.0.0.1", port=0, log=None, on_conn=None, tls=None, **more):
         self.answer = answer
+        self.tls = tls  # an ssl.SSLContext, or None
         self.more = more
         self.log = log
         self.on_conn = on_conn  # called with each new Conn, in its thread, before it reads
@@ -391,14 +404,27 @@ class Server:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                with self.lock:  # _run waits: a stream's connection is in the list before it is
-                    conn = Conn(sock, True, self.log, on_stream=self._run, **self.more)
-                    self.conns.append(conn)
-            except OSError:
-                continue
-            if self.on_conn is not None:
-                threading.Thread(target=self.on_conn, args=(conn,), daemon=True).start()
+            if self.tls is None:
+                self._begin(sock)
+            else:
+                threading.Thread(target=self._begin_tls, args=(sock,), daemon=True).start()
+
+    def _begin_tls(self, sock):
+        try:
+            self._begin(shake_hands(sock, self.tls, server_side=True))
+        except (OSError, Http2Error) as error:
+            self.log and self.log("handshake: %r" % error)
+            sock.close()
+
+    def _begin(self, sock):
+        try:
+            with self.lock:  # _run waits: a stream's connection is in the list before it is
+                conn = Conn(sock, True, self.log, on_stream=self._run, **self.more)
+                self.conns.append(conn)
+        except OSError:
+            return
+        if self.on_conn is not None:
+            threading.Thread(target=self.on_conn, args=(conn,), daemon=True).start()
 
     def _run(self, stream):
         with self.lock:

@@ -29,19 +29,21 @@ spec:
 """ % (name, endpoints, "  models:\n" + listed if models else "", extra)
 
 
-def route(name, backends, extra="", path="/v1"):
+def route(name, backends, extra="", path="/v1", spec=""):
+    """extra: lines of the rule; spec: lines beside the rules."""
     return """
 apiVersion: headrace.dev/v1alpha1
 kind: AIRoute
 metadata: {name: %s}
 spec:
+%s
   rules:
   - name: only
     matches:
     - path: {type: Prefix, value: %s}
     backends: [%s]
 %s
-""" % (name, path, ", ".join("{name: %s}" % b for b in backends), extra)
+""" % (name, spec, path, ", ".join("{name: %s}" % b for b in backends), extra)
 
 
 def setup(t, handlers, backend_extra="", route_extra="", args=(), models=("m",), ports=None):

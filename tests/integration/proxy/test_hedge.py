@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "http2")]
 from common import backend, contains, eq, eventually, free_port, main, route  # noqa: E402
 from common import ok_either, serve_all, setup, upstream  # noqa: E402
-from sides import Case, both, respond, settled, stream_words  # noqa: E402
+from sides import Case, Wire, both, respond, settled, stream_words  # noqa: E402
 
 HEDGE = "    hedge: {delay: %s}\n"
 SOON = HEDGE % "50ms"
@@ -103,7 +103,8 @@ def crowded(call, _script):
 
 
 def case_of(t, client, server, script, endpoints=2, extra="", hedge=SOON, **more):
-    case = Case(t, client, server, script.handlers(endpoints), route_extra=hedge + extra, **more)
+    case = Case(t, Wire(client, server), script.handlers(endpoints), route_extra=hedge + extra,
+                **more)
     case.script = script
     return case
 

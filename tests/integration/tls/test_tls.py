@@ -10,40 +10,23 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "proxy")]
 import certs  # noqa: E402
+import common  # noqa: E402
 import frames  # noqa: E402
 from harness import HttpError, contains, eq, eventually, free_port, main  # noqa: E402
-from upstream import Upstream, ok_either, ok_json, serve_all  # noqa: E402
-
-BACKEND = """
-apiVersion: headrace.dev/v1alpha1
-kind: ModelBackend
-metadata: {name: be}
-spec:
-  engine: Ollama  # is not scraped
-  static: {endpoints: [{address: 127.0.0.1, port: %d}]}
-"""
-ROUTE = """
-apiVersion: headrace.dev/v1alpha1
-kind: AIRoute
-metadata: {name: %s}
-spec:
-%s
-  rules: [{name: all, backends: [{name: be}]}]
-"""
+from upstream import ok_either, ok_json, serve_all  # noqa: E402
 
 
 def route(name, spec):
-    return ROUTE % (name, "\n".join("  " + line for line in spec))
+    return common.route(name, ["be"], path="/", spec="\n".join("  " + line for line in spec))
 
 
 def serve(t, manifests, handler=None, args=()):
     """(headrace, its TLS port, the scripted server)."""
-    upstream = Upstream(handler or serve_all(ok_either))
-    t.defer(upstream.stop)
+    upstream = common.upstream(t, handler or serve_all(ok_either))
     port = free_port()
-    manifests = dict(manifests, backend=BACKEND % upstream.port)
+    manifests = dict(manifests, backend=common.backend("be", [upstream.port], ()))
     headrace = t.headrace({name + ".yaml": text for name, text in manifests.items()},
                           ["--listen-tls", "127.0.0.1:%d" % port] + list(args))
     return headrace, port, upstream

@@ -9,29 +9,17 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "proxy")]
 import certs  # noqa: E402
+from common import backend, route  # noqa: E402
 from harness import contains, eq, eventually, free_port, main  # noqa: E402
 from upstream import Upstream, ok_either, serve_all  # noqa: E402
 
-BACKEND = """
-apiVersion: headrace.dev/v1alpha1
-kind: ModelBackend
-metadata: {name: be}
-spec:
-  engine: Ollama  # is not scraped
-  static: {endpoints: [{address: 127.0.0.1, port: %d}]}
-  tls: {%s}
----
-apiVersion: headrace.dev/v1alpha1
-kind: AIRoute
-metadata: {name: r}
-spec:
-  rules:
-  - name: all
-    backends: [{name: be}]
-    retry: {attempts: 0}
-"""
+
+def front(port, tls, more=""):
+    """A backend over TLS, and a route to it that tries once."""
+    return (backend("be", [port], (), more + "  tls: {%s}\n" % tls) + "---"
+            + route("r", ["be"], "    retry: {attempts: 0}\n"))
 
 
 class Setup:
@@ -42,11 +30,11 @@ class Setup:
                                  tls=certs.server(self.root.issue("llm", sans), asks))
         t.defer(self.upstream.stop)
         self.headrace = t.headrace({"ca.yaml": certs.config_map("ca", self.root),
-                                    "be.yaml": BACKEND % (self.upstream.port, tls)})
+                                    "be.yaml": front(self.upstream.port, tls)})
 
     def change(self, tls):
         before = self.headrace.metrics()["headrace_snapshot_generation"]
-        self.headrace.write("be.yaml", BACKEND % (self.upstream.port, tls))
+        self.headrace.write("be.yaml", front(self.upstream.port, tls))
         eventually(lambda: self.headrace.metrics()["headrace_snapshot_generation"] > before)
 
     def chat(self, **more):
@@ -133,7 +121,7 @@ def test_a_server_in_the_clear_is_told_apart(t):
     s = Setup(t, GOOD)
     upstream = Upstream(puzzled)
     t.defer(upstream.stop)
-    s.headrace.write("be.yaml", BACKEND % (upstream.port, GOOD))
+    s.headrace.write("be.yaml", front(upstream.port, GOOD))
     eventually(lambda: s.chat().status == 502)
     eq(s.failures("not_tls") >= 1, True)
 
@@ -227,22 +215,7 @@ def test_sessions_are_resumed(t):
 
 # ---- HTTP/2
 
-FRONT = BACKEND.replace("  tls: {%s}", "  protocol: HTTP2\n  tls: {%s}")
-INNER = """
-apiVersion: headrace.dev/v1alpha1
-kind: ModelBackend
-metadata: {name: inner}
-spec:
-  engine: Ollama  # is not scraped
-  static: {endpoints: [{address: 127.0.0.1, port: %d}]}
----
-apiVersion: headrace.dev/v1alpha1
-kind: AIRoute
-metadata: {name: r}
-spec:
-  tls: [{secretName: llm}]
-  rules: [{name: all, backends: [{name: inner}]}]
-"""
+HTTP2 = "  protocol: HTTP2\n"
 
 
 def test_servers_that_speak_http2_over_tls(t):
@@ -252,10 +225,11 @@ def test_servers_that_speak_http2_over_tls(t):
     port = free_port()
     # Another one of ours is the server.
     inner = t.headrace({"secret.yaml": certs.secret("llm", root.issue("x", ["DNS:llm.test"])),
-                        "be.yaml": INNER % upstream.port},
+                        "be.yaml": backend("inner", [upstream.port], ()) + "---"
+                        + route("r", ["inner"], spec="  tls: [{secretName: llm}]")},
                        ["--listen-tls", "127.0.0.1:%d" % port])
     outer = t.headrace({"ca.yaml": certs.config_map("ca", root),
-                        "be.yaml": FRONT % (port, "caRef: {name: ca}, serverName: llm.test")})
+                        "be.yaml": front(port, "caRef: {name: ca}, serverName: llm.test", HTTP2)})
     with t.connect(outer.port) as conn:
         for stream in (False, True, False):
             conn.send_request("POST", "/v1/chat/completions", None, t.chat_body(stream=stream))
@@ -327,7 +301,7 @@ def test_a_tunnel_over_tls_ends_by_halves(t):
 
 def test_a_server_without_http2_is_told_apart(t):
     s = Setup(t, GOOD)
-    s.headrace.write("be.yaml", FRONT % (s.upstream.port, GOOD))
+    s.headrace.write("be.yaml", front(s.upstream.port, GOOD, HTTP2))
     eventually(lambda: s.chat().status == 502)
     eq(s.failures("alpn") >= 1, True)
     s.headrace.wait_output("h2")

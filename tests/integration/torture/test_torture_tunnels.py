@@ -34,11 +34,11 @@ def start(t, client, server):
 
 def converse(case):
     """A tunnel from its beginning to its end. False: the client was told that there is none."""
-    ask = Ask(case, early=b"early" if case.client == "h2" else b"")
+    ask = Ask(case, early=b"early" if case.wire.client == "h2" else b"")
     status = ask.status()
     if status in ERRORS:
         return False
-    eq(status, 200 if case.client == "h2" else 101)
+    eq(status, 200 if case.wire.client == "h2" else 101)
     end = ask.agreed()
     if ask.early:
         eq(end.exactly(5), b"early")
