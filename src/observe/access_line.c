@@ -209,9 +209,19 @@ static void put_numbers(struct writer *w, const struct access_record *r)
     }
 }
 
-// Six texts of TEXT_MAX, eight of ID_MAX, four of WORD_MAX, one of HEDGED_MAX; then quotes and keys
-// (about 407 bytes), and numbers (9 of 24 bytes).
-_Static_assert(6 * TEXT_MAX + 8 * ID_MAX + 4 * WORD_MAX + HEDGED_MAX + 410 + 9 * 24 + 32 <=
+static void put_tls(struct writer *w, const struct access_tls *tls)
+{
+    PUT_FIELD(w, "tls", tls->version, WORD_MAX);
+    PUT_FIELD(w, "tls_cipher", tls->cipher, WORD_MAX);
+    PUT_FIELD(w, "tls_alpn", tls->alpn, WORD_MAX);
+    PUT_FIELD(w, "tls_server_name", tls->server_name, TEXT_MAX);
+    PUT_FIELD(w, "tls_client_subject", tls->subject, TEXT_MAX);
+    PUT_FIELD(w, "tls_client_san", tls->san, TEXT_MAX);
+}
+
+// Nine texts of TEXT_MAX, eight of ID_MAX, six of WORD_MAX, one of HEDGED_MAX; then quotes and keys
+// (about 500 bytes), and numbers (9 of 24 bytes).
+_Static_assert(9 * TEXT_MAX + 8 * ID_MAX + 6 * WORD_MAX + HEDGED_MAX + 520 + 9 * 24 + 32 <=
                    ACCESS_LINE_MAX,
                "a line fits");
 
@@ -224,7 +234,9 @@ size_t access_line_write(struct access_line *line, const struct access_record *r
     PUT_FIELD(w, "client", r->client, ID_MAX);
     PUT_FIELD(w, "consumer", r->consumer, ID_MAX);
     PUT_FIELD(w, "protocol", r->protocol, WORD_MAX);
-    PUT_FIELD(w, "tls", r->tls, WORD_MAX);
+    if (r->tls != NULL) {
+        put_tls(w, r->tls);
+    }
     PUT_FIELD(w, "method", r->method, ID_MAX);
     PUT_FIELD(w, "path", r->path, TEXT_MAX);
     PUT_FIELD(w, "host", r->host, TEXT_MAX);

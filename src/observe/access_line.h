@@ -12,7 +12,17 @@
 
 enum access_format { ACCESS_JSON, ACCESS_TEXT };
 
-enum { ACCESS_LINE_MAX = 4096 };
+enum { ACCESS_LINE_MAX = 6144 };
+
+// Of the connection that a request came by.
+struct access_tls {
+    struct slice version;     // "TLSv1.3"
+    struct slice cipher;      // as OpenSSL calls it
+    struct slice alpn;        // what was agreed on; empty: nothing
+    struct slice server_name; // of SNI
+    struct slice subject;     // of the client's certificate, when it was verified, and
+    struct slice san;         // its alternative names: "URI:spiffe://x,DNS:y"
+};
 
 // Empty slices and zero times are left out of the line.
 struct access_record {
@@ -20,7 +30,7 @@ struct access_record {
     struct slice request_id;
     struct slice client;   // address
     struct slice protocol; // "HTTP/1.1", "HTTP/2"
-    struct slice tls;      // "TLSv1.3"; empty: none
+    const struct access_tls *tls; // NULL: it came in the clear
     struct slice consumer; // who the request is accounted to
     struct slice method;
     struct slice path; // without the query

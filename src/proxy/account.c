@@ -5,6 +5,7 @@
 #include "observe/decision.h"
 #include "observe/metrics.h"
 #include "proxy/attempt.h"
+#include "proxy/client_tls.h"
 #include "proxy/mirror.h"
 #include "proxy/warn.h"
 #include "proxy/worker.h"
@@ -192,6 +193,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .request_id = request->id,
         .client = request->client_address,
         .protocol = request->client->version == STREAM_HTTP2 ? SLICE("HTTP/2") : SLICE("HTTP/1.1"),
+        .tls = request->client->tls != NULL ? &request->client->tls->log : NULL,
         .method = request->method_log,
         .path = request->path_log,
         .host = request->host_log,

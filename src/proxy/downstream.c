@@ -9,6 +9,7 @@
 #include "http/h1.h"
 #include "observe/metrics.h"
 #include "proxy/admit.h"
+#include "proxy/client_tls.h"
 #include "proxy/downstream_h2.h"
 #include "proxy/preface.h"
 #include "proxy/worker.h"
@@ -143,6 +144,8 @@ void downstream_close(struct downstream *down)
     loop_io_del(worker->loop, &down->io);
     loop_timer_cancel(worker->loop, &down->timer);
     loop_task_cancel(worker->loop, &down->resume);
+    client_tls_free(down->tls);
+    down->tls = NULL;
     transport_close(&down->transport);
     admit_gone(worker, down->address_slot);
     strbuf_fini(&down->in);

@@ -66,7 +66,8 @@ struct downstream {
     bool draining;        // its turn in a drain has come (proxy/drain.h)
     bool readable;        // data may wait in the socket (edge seen, not read)
     char peer[46];        // address as text
-    struct snap_client client; // what TLS told of it
+    struct snap_client client; // what TLS told of it, in short
+    struct client_tls *tls;    // and in full; NULL: in the clear, or hands are not shaken yet
     struct h2_server *h2; // NULL: HTTP/1
     uint64_t lingered;    // bytes thrown away (proxy/linger.h)
 

@@ -59,6 +59,7 @@ struct h2_stream *h2_stream_new(struct h2_server *server, int32_t id)
                                  .worker = down->stream.worker,
                                  .peer = down->peer,
                                  .who = &down->client,
+                                 .tls = down->tls,
                                  .version = STREAM_HTTP2};
     st->server = server;
     st->id = id;

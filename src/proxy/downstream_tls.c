@@ -1,5 +1,6 @@
 // A client connection until hands were shaken: TLS decides which protocol goes on.
 #include "observe/metrics.h"
+#include "proxy/client_tls.h"
 #include "proxy/downstream.h"
 #include "proxy/downstream_h2.h"
 #include "proxy/worker.h"
@@ -15,6 +16,12 @@ static void go_on(struct downstream *down)
 {
     struct worker *worker = down->stream.worker;
     const struct tls_conn *conn = down->transport.tls;
+    down->tls = client_tls_new(conn);
+    if (down->tls == NULL) {
+        give_up(down, TLS_FAULT_INTERNAL, "out of memory");
+        return;
+    }
+    down->stream.tls = down->tls;
     metrics_add(worker->metrics,
                 tls_conn_resumed(conn) ? METRIC_TLS_CLIENT_RESUMED : METRIC_TLS_CLIENT_FULL, 1);
     down->client.is_tls = true;

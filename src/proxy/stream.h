@@ -15,6 +15,7 @@ struct http_header;
 struct worker;
 struct request;
 struct snap_client;
+struct client_tls;
 struct stream;
 
 // A piece of an answer. The bytes are valid during the call.
@@ -57,7 +58,8 @@ struct stream {
     struct worker *worker;
     struct request *request; // NULL: none running
     const char *peer;        // address as text
-    const struct snap_client *who; // what TLS told of the client
+    const struct snap_client *who; // of the client, as far as routes may ask for it
+    const struct client_tls *tls;  // what TLS told of it; NULL: it came in the clear
     uint64_t bytes_in;       // of the current request
     uint64_t bytes_out;
     uint64_t progress_ms; // when the client last took bytes, while some wait

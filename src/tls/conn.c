@@ -452,6 +452,11 @@ const char *tls_conn_version(const struct tls_conn *conn)
     return SSL_get_version(conn->ssl);
 }
 
+const char *tls_conn_cipher(const struct tls_conn *conn)
+{
+    return SSL_get_cipher_name(conn->ssl);
+}
+
 struct slice tls_conn_server_name(const struct tls_conn *conn)
 {
     return slice_of_str(conn->name != NULL ? conn->name : "");

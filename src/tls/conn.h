@@ -86,6 +86,9 @@ bool tls_conn_resumed(const struct tls_conn *conn);
 // "TLSv1.3"; a literal.
 const char *tls_conn_version(const struct tls_conn *conn);
 
+// "TLS_AES_128_GCM_SHA256", as OpenSSL calls it; a literal.
+const char *tls_conn_cipher(const struct tls_conn *conn);
+
 // Server: the name that the client asked for, lower case, "" for none. Client: the name that was
 // asked for. Lives as long as the connection.
 struct slice tls_conn_server_name(const struct tls_conn *conn);

@@ -122,7 +122,11 @@ static int copy_names(const GENERAL_NAMES *names, int kind, struct arena *arena,
 {
     size_t count = 0;
     int all = sk_GENERAL_NAME_num(names);
-    struct slice *copies = ARENA_ARRAY(arena, struct slice, TLS_PEER_NAMES_MAX);
+    if (all <= 0) {
+        return 0;
+    }
+    struct slice *copies =
+        ARENA_ARRAY(arena, struct slice, MIN_OF((size_t)all, (size_t)TLS_PEER_NAMES_MAX));
     if (copies == NULL) {
         return -ENOMEM;
     }

@@ -2,7 +2,7 @@
 //
 // Reading: OpenSSL reads ahead into its own buffer, so a record costs one recv. After a short read
 // the socket is taken to be empty and is not asked again in a call that has bytes to give: that
-// saves the recv that would only say EAGAIN. A call that has none (what came was a ticket, or a part
+// saves the recv that would only say EAGAIN. A call that has none (what came was a ticket, or part
 // of a record) asks: an end right behind it brought no event of its own.
 //
 // Writing: everything that one call makes OpenSSL write (records, the flights of a handshake,

@@ -1,5 +1,5 @@
-"""Clients and servers that speak HTTP/1 or HTTP/2, in the clear or over TLS, and look alike, so that
-one test runs over all of them.
+"""Clients and servers that speak HTTP/1 or HTTP/2, in the clear or over TLS, and look alike, so
+that one test runs over all of them.
 
     case = Case(t, Wire("h2", "h1"), handler)  # client, server; handler(call) answers each request
     ask = case.ask("POST", "/v1/x", body=b"…")

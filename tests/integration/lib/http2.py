@@ -154,6 +154,12 @@ class Conn:
             self.begin(settings)
         threading.Thread(target=self._read_all, daemon=True).start()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
     def begin(self, settings=()):
         if not self.is_server:
             self.send_raw(PREFACE)
@@ -191,7 +197,8 @@ class Conn:
             stream = self.open()
             stream.method = method
             stream.headers([(":method", method), (":scheme", self.scheme),
-                            (":authority", authority), (":path", path)] + list(fields), end and body is None)
+                            (":authority", authority), (":path", path)] + list(fields),
+                           end and body is None)
         if body is not None:
             stream.send(body, end)
         return stream

@@ -1,5 +1,6 @@
 """TLS with clients: certificates by name, protocols, client certificates, rotation, attacks."""
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "proxy
 import certs  # noqa: E402
 import common  # noqa: E402
 import frames  # noqa: E402
+import http2  # noqa: E402
 from harness import HttpError, contains, eq, eventually, free_port, main  # noqa: E402
 from upstream import ok_either, ok_json, serve_all  # noqa: E402
 
@@ -245,7 +247,7 @@ def test_sessions_are_resumed_whichever_worker_serves(t):
 # ---- client certificates
 
 
-def guarded(t, mode):
+def guarded(t, mode, args=()):
     root = certs.Authority(t.folder)
     clients = certs.Authority(t.folder, "clients")
     made = root.issue("both", ["DNS:open.example.com", "DNS:shut.example.com"])
@@ -255,7 +257,7 @@ def guarded(t, mode):
         "open": route("open", ["hostnames: [open.example.com]", "tls: [{secretName: both}]"]),
         "shut": route("shut", ["hostnames: [shut.example.com]", "tls:", "- secretName: both",
                                "  clientAuth: {mode: %s, caRef: {name: clients}}" % mode]),
-    })
+    }, args=args)
     return headrace, port, root, clients
 
 
@@ -302,6 +304,66 @@ def test_optional_client_certificates(t):
     eq(get(t, port, certs.client(root), name).status, 200)
     eq(get(t, port, certs.client(root, shows=clients.issue("me")), name).status, 200)
     eq(refused(t, port, stranger, name), True)
+
+
+# ---- the access log
+
+
+def log_lines(path, count):
+    def lines():
+        with open(path) as file:
+            found = file.read().splitlines()
+        return found if len(found) >= count else None
+    return eventually(lines, what="%d lines in the access log" % count)
+
+
+def test_the_access_log_tells_of_tls_and_who_the_client_is(t):
+    path = os.path.join(t.folder, "access.log")
+    headrace, port, root, clients = guarded(t, "Required", ["--access-log", path])
+    me = clients.issue("me", ["URI:spiffe://example.com/me", "DNS:me.example.com"])
+    shut, free = "shut.example.com", "open.example.com"
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = certs.client(root, shows=me, version=version)
+        with t.connect(port, tls=context, server_name=shut) as conn:
+            for _ in range(2):  # of a connection all say the same
+                conn.send_request("GET", "/v1/x", {"host": shut})
+                eq(conn.read_response().status, 200)
+            cipher = conn.sock.cipher()[0]
+        with t.connect(port, tls=context, server_name=free) as conn:
+            chat(conn, free)
+            eq(conn.read_response().status, 200)
+        # Each worker has an order of its own.
+        lines = sorted((json.loads(line) for line in log_lines(path, 3)),
+                       key=lambda line: line["host"], reverse=True)
+        for line in lines[:2]:
+            eq([line.get(key) for key in TLS_KEYS],
+               [str(version.name).replace("_", "."), cipher, "http/1.1", shut, "CN=me",
+                "URI:spiffe://example.com/me,DNS:me.example.com"])
+        eq([lines[2].get(key) for key in TLS_KEYS[2:]], ["http/1.1", free, None, None])
+        open(path, "w").close()
+    eq(t.request(headrace.port, "GET", "/v1/x", {"host": free}).status, 200)
+    eq([key for key in json.loads(log_lines(path, 1)[0]) if key.startswith("tls")], [])
+    open(path, "w").close()
+    with http2.connect(port, tls=certs.client(root, ("h2",), me), server_name=shut) as conn:
+        eq(conn.request("GET", "/v1/x", authority=shut).wait_head()[":status"], "200")
+    line = json.loads(log_lines(path, 1)[0])
+    eq([line.get(key) for key in TLS_KEYS[2:5]], ["h2", shut, "CN=me"])
+
+
+TLS_KEYS = ("tls", "tls_cipher", "tls_alpn", "tls_server_name", "tls_client_subject",
+            "tls_client_san")
+
+
+def test_the_access_log_as_text_tells_of_tls(t):
+    path = os.path.join(t.folder, "access.log")
+    _, port, root, clients = guarded(t, "Optional", ["--access-log", path,
+                                                     "--access-log-format", "text"])
+    me = clients.issue("me and \"you\"")
+    eq(get(t, port, certs.client(root, shows=me), "shut.example.com").status, 200)
+    line = log_lines(path, 1)[0]
+    contains(line, " tls=TLSv1.3 tls_cipher=TLS_")
+    contains(line, " tls_alpn=http/1.1 tls_server_name=shut.example.com "
+             'tls_client_subject="CN=me and \\\\\\"you\\\\\\"" method=GET')
 
 
 # ---- what browsers are told

@@ -11,6 +11,15 @@
 
 #include <cmocka.h>
 
+static const struct access_tls tls = {
+    .version = SLICE("TLSv1.3"),
+    .cipher = SLICE("TLS_AES_128_GCM_SHA256"),
+    .alpn = SLICE("h2"),
+    .server_name = SLICE("api.example.com"),
+    .subject = SLICE("CN=me,O=Example"),
+    .san = SLICE("URI:spiffe://example.com/me"),
+};
+
 static struct access_record sample(void)
 {
     return (struct access_record){
@@ -18,7 +27,7 @@ static struct access_record sample(void)
         .request_id = SLICE("req-1"),
         .client = SLICE("10.0.0.9"),
         .protocol = SLICE("HTTP/1.1"),
-        .tls = SLICE("TLSv1.3"),
+        .tls = &tls,
         .consumer = SLICE("team a"),
         .method = SLICE("POST"),
         .path = SLICE("/v1/chat/completions"),
@@ -69,6 +78,9 @@ static void a_line_holds_every_field(void **state)
         line_of(&record, ACCESS_JSON),
         "{\"time\":\"2026-01-02T03:04:05.678Z\",\"request_id\":\"req-1\",\"client\":\"10.0.0.9\","
         "\"consumer\":\"team a\",\"protocol\":\"HTTP/1.1\",\"tls\":\"TLSv1.3\","
+        "\"tls_cipher\":\"TLS_AES_128_GCM_SHA256\",\"tls_alpn\":\"h2\","
+        "\"tls_server_name\":\"api.example.com\",\"tls_client_subject\":\"CN=me,O=Example\","
+        "\"tls_client_san\":\"URI:spiffe://example.com/me\","
         "\"method\":\"POST\",\"path\":\"/v1/chat/completions\",\"host\":\"api.example.com\","
         "\"status\":200,\"outcome\":\"ok\",\"finish\":\"stop\",\"reject\":\"obs_fold\","
         "\"model\":\"llama\",\"route\":\"ml/chat\","
@@ -87,7 +99,9 @@ static void a_text_line_has_the_same_fields(void **state)
     assert_string_equal(
         line_of(&record, ACCESS_TEXT),
         "2026-01-02T03:04:05.678Z request_id=req-1 client=10.0.0.9 consumer=\"team a\" "
-        "protocol=HTTP/1.1 tls=TLSv1.3 method=POST path=\"/a=\\\"b\\\"\\u000a\" "
+        "protocol=HTTP/1.1 tls=TLSv1.3 tls_cipher=TLS_AES_128_GCM_SHA256 tls_alpn=h2 "
+        "tls_server_name=api.example.com tls_client_subject=\"CN=me,O=Example\" "
+        "tls_client_san=URI:spiffe://example.com/me method=POST path=\"/a=\\\"b\\\"\\u000a\" "
         "host=api.example.com status=200 outcome=ok finish=stop reject=obs_fold model=llama "
         "route=ml/chat rule=all "
         "backend=ml/llama endpoint=10.0.0.1:8000 attempts=2 fallback=true "
@@ -129,8 +143,12 @@ static void hostile_texts_stay_one_valid_line(void **state)
     struct slice texts[] = {slice_of(all, sizeof(all)), slice_of(longest, sizeof(longest)),
                             SLICE("\",\"status\":200,\"x\":\"")};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const struct access_tls odd = {
+            .version = texts[i], .cipher = texts[i], .alpn = texts[i], .server_name = texts[i],
+            .subject = texts[i], .san = texts[i],
+        };
         struct access_record record = {
-            .request_id = texts[i], .protocol = texts[i], .tls = texts[i],
+            .request_id = texts[i], .protocol = texts[i], .tls = &odd,
             .consumer = texts[i], .reject = texts[i], .finish = texts[i],
             .client = texts[i], .method = texts[i], .path = texts[i],
             .host = texts[i], .user_agent = texts[i], .model = texts[i],
