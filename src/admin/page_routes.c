@@ -86,7 +86,10 @@ static void write_client_auth(const struct snap_rule *rule, struct strbuf *out)
         page_open(out, "", '{');
         page_str(out, "host", auth->host.len != 0 ? auth->host : SLICE("*"));
         page_bool(out, "required", auth->is_required);
-        if (auth->is_required && auth->trust == NULL) {
+        if (auth->is_told) {
+            page_bool(out, "forward", true);
+        }
+        if ((auth->is_required || auth->is_told) && auth->trust == NULL) {
             page_bool(out, "unresolved", true);
         }
         page_close(out, '}');

@@ -239,15 +239,21 @@ static void build_entry(struct build *build, const struct object *route, size_t 
     out->identity = lacks_trust ? NULL : identity;
 }
 
-// Every host of every entry, as soon as one of them is guarded: of two that cover a name, the more
-// specific one counts.
+static bool asks_to_tell(const struct airoute_tls *tls)
+{
+    return tls->client_auth != NULL && tls->client_auth->forward;
+}
+
+// Every host of every entry, as soon as one of them is guarded or tells of clients: of two that
+// cover a name, the more specific one counts.
 static void list_guards(struct build *build, const struct airoute_spec *spec, struct route_tls *tls)
 {
     size_t count = 0;
     bool any = false;
     for (size_t t = 0; t < spec->tls.len; t++) {
         count += hosts_of(spec, &spec->tls.items[t]).len;
-        any = any || tls->entries[t].client_auth == TLS_CLIENT_AUTH_REQUIRED;
+        any = any || tls->entries[t].client_auth == TLS_CLIENT_AUTH_REQUIRED ||
+              asks_to_tell(&spec->tls.items[t]);
     }
     if (!any) {
         return;
@@ -260,7 +266,8 @@ static void list_guards(struct build *build, const struct airoute_spec *spec, st
             struct snap_client_auth *auth = &tls->client_auth[tls->client_auth_count++];
             auth->host = build_keep(build, hosts.items[h]);
             auth->is_required = entry->client_auth == TLS_CLIENT_AUTH_REQUIRED;
-            auth->trust = auth->is_required ? entry->client_trust : NULL;
+            auth->is_told = asks_to_tell(&spec->tls.items[t]);
+            auth->trust = auth->is_required || auth->is_told ? entry->client_trust : NULL;
         }
     }
 }

@@ -36,6 +36,7 @@ static const struct token_row tokens[HTTP_TOKEN_COUNT] = {
     [HTTP_TOKEN_UPGRADE] = {.name = SLICE("upgrade"), .hop_by_hop = true},
     [HTTP_TOKEN_USER_AGENT] = {.name = SLICE("user-agent")},
     [HTTP_TOKEN_VIA] = {.name = SLICE("via")},
+    [HTTP_TOKEN_X_FORWARDED_CLIENT_CERT] = {.name = SLICE("x-forwarded-client-cert")},
     [HTTP_TOKEN_X_FORWARDED_FOR] = {.name = SLICE("x-forwarded-for")},
     [HTTP_TOKEN_X_FORWARDED_HOST] = {.name = SLICE("x-forwarded-host")},
     [HTTP_TOKEN_X_FORWARDED_PORT] = {.name = SLICE("x-forwarded-port")},
@@ -150,6 +151,8 @@ static enum http_token candidate_of(const char *name, size_t len)
         return HTTP_TOKEN_PROXY_AUTHORIZATION;
     case 21:
         return last == 's' ? HTTP_TOKEN_ENDPOINT_LOAD_METRICS : HTTP_TOKEN_UNKNOWN;
+    case 23:
+        return HTTP_TOKEN_X_FORWARDED_CLIENT_CERT;
     default:
         return HTTP_TOKEN_UNKNOWN;
     }

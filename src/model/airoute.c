@@ -254,6 +254,8 @@ static const struct schema_field client_auth_fields[] = {
      .fallback = "\"Required\"", .names = client_auth_names},
     {.name = "caRef", .type = SCHEMA_OBJECT, .offset = FIELD(airoute_client_auth, ca_ref),
      .required = true, .object = &ca_ref_schema},
+    {.name = "forward", .type = SCHEMA_BOOL, .offset = FIELD(airoute_client_auth, forward),
+     .fallback = "false"},
 };
 static const struct schema_object client_auth_schema =
     OBJECT_OF(struct airoute_client_auth, client_auth_fields);

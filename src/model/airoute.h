@@ -96,6 +96,7 @@ enum route_client_auth { ROUTE_CLIENT_AUTH_OPTIONAL = 0, ROUTE_CLIENT_AUTH_REQUI
 struct airoute_client_auth {
     int mode;              // enum route_client_auth
     struct ca_ref *ca_ref; // never NULL
+    bool forward;          // servers are told who the client is
 };
 
 struct airoute_tls {

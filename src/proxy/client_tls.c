@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/strbuf.h"
+#include "proxy/forwarded_cert.h"
 
 enum { ARENA_CHUNK = 1024, ARENA_MAX = 256 * 1024, SAN_MAX = 512 };
 
@@ -43,6 +44,17 @@ static bool note_names(struct client_tls *tls)
     return ok;
 }
 
+static bool note_forwarded(struct client_tls *tls)
+{
+    struct strbuf text;
+    strbuf_init(&text, FORWARDED_CERT_MAX);
+    forwarded_cert_write(&tls->peer, &text);
+    tls->forwarded = arena_dup(&tls->arena, strbuf_slice(&text));
+    bool ok = !text.failed && tls->forwarded.ptr != NULL;
+    strbuf_fini(&text);
+    return ok;
+}
+
 struct client_tls *client_tls_new(const struct tls_conn *conn)
 {
     struct client_tls *tls = calloc(1, sizeof(*tls));
@@ -56,7 +68,7 @@ struct client_tls *client_tls_new(const struct tls_conn *conn)
     tls->log.server_name = tls_conn_server_name(conn);
     int rc = tls_conn_peer(conn, &tls->arena, &tls->peer);
     tls->is_verified = rc > 0;
-    if (rc < 0 || (rc > 0 && !note_names(tls))) {
+    if (rc < 0 || (rc > 0 && (!note_names(tls) || !note_forwarded(tls)))) {
         client_tls_free(tls);
         return NULL;
     }

@@ -10,6 +10,7 @@ struct client_tls {
     struct arena arena; // what is pointed to
     bool is_verified;   // the client showed a certificate, and that was good:
     struct tls_peer peer;
+    struct slice forwarded; // and as servers are told (proxy/forwarded_cert.h)
     struct access_tls log;
 };
 

@@ -63,7 +63,8 @@ bool origin_copy(struct request *copy, const struct request *from)
     struct arena *arena = &copy->arena;
     copy->pass_tracestate = from->pass_tracestate;
     bool ok = dup(arena, from->traceparent, &copy->traceparent) &&
-              dup(arena, from->client_address, &copy->client_address);
+              dup(arena, from->client_address, &copy->client_address) &&
+              dup(arena, from->client_cert, &copy->client_cert);
     if (!ok || from->forwarded == NULL) {
         return ok;
     }
@@ -91,6 +92,8 @@ bool origin_takes(const struct request *request, const struct http_header *heade
     case HTTP_TOKEN_X_REAL_IP:
     case HTTP_TOKEN_TRACEPARENT:
         return true;
+    case HTTP_TOKEN_X_FORWARDED_CLIENT_CERT:
+        return request->forwarded == NULL; // what trusted proxies say stands before our own
     case HTTP_TOKEN_TRACESTATE:
         return !request->pass_tracestate;
     default:
@@ -137,6 +140,9 @@ void origin_write(const struct request *request, struct strbuf *out)
         h1_write_header(out, SLICE("forwarded"), fields->forwarded);
     } else {
         write_own(request, out);
+    }
+    if (request->client_cert.len != 0) {
+        h1_write_header(out, SLICE("x-forwarded-client-cert"), request->client_cert);
     }
     if (request->traceparent.ptr != NULL) {
         h1_write_header(out, SLICE("traceparent"), request->traceparent);

@@ -14,5 +14,5 @@ MUST_CHECK bool origin_copy(struct request *copy, const struct request *from);
 // Whether a header of the request is ours to write, or left out, because of that.
 bool origin_takes(const struct request *request, const struct http_header *header);
 
-// Writes X-Forwarded-For, -Proto, -Host, Forwarded, and traceparent.
+// Writes X-Forwarded-For, -Proto, -Host, -Client-Cert, Forwarded, and traceparent.
 void origin_write(const struct request *request, struct strbuf *out);

@@ -310,6 +310,7 @@ static void start_attempts(struct request *request)
 {
     struct stream *stream = request->client;
     bool mirrored = request->rule->mirror != NULL;
+    request->client_cert = secure_client_cert(request);
     attempt_first(request);
     if (UNLIKELY(mirrored) && stream->request == request) { // it may be gone already
         mirror_start(request);

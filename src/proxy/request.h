@@ -88,6 +88,7 @@ struct request {
     struct slice id; // x-request-id, in the arena
     struct slice client_address; // who asks, as far as it is believed (proxy/origin.h)
     struct forwarded_fields *forwarded; // by a trusted proxy; NULL: not
+    struct slice client_cert; // what the server is told of the client's; empty: nothing
     struct slice traceparent;
     bool pass_tracestate;
     struct slice path_log; // copies that outlive `input`

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "proxy/client_tls.h"
 #include "proxy/reply.h"
 
 static bool is_in_the_clear(const struct request *request)
@@ -48,6 +49,14 @@ bool secure_admits(struct request *request)
         return false;
     }
     return true;
+}
+
+struct slice secure_client_cert(const struct request *request)
+{
+    const struct stream *client = request->client;
+    bool is_told = client->tls != NULL &&
+                   snapshot_tells_client(request->rule, request->head.host, client->who);
+    return is_told ? client->tls->forwarded : SLICE("");
 }
 
 struct slice secure_hsts(const struct request *request)

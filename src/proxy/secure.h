@@ -12,5 +12,9 @@ bool secure_redirects(struct request *request, const struct snap_rule *rule);
 // gone.
 bool secure_admits(struct request *request);
 
+// What the server is told of the client's certificate, if the request's rule asks for that and this
+// is one of its authorities. Else empty. Lives as long as the connection.
+struct slice secure_client_cert(const struct request *request);
+
 // Strict-Transport-Security for the answer; empty: none of ours.
 struct slice secure_hsts(const struct request *request);

@@ -54,6 +54,20 @@ static const struct snap_client_auth *find_guard(const struct snap_rule *rule, s
     return best;
 }
 
+static bool is_known(const struct snap_client_auth *auth, const struct snap_client *client)
+{
+    return client->is_verified && auth->trust != NULL &&
+           memcmp(client->trust_digest, auth->trust->digest, TLS_DIGEST_LEN) == 0;
+}
+
+bool snapshot_tells_client(const struct snap_rule *rule, struct slice host,
+                           const struct snap_client *client)
+{
+    const struct snap_client_auth *auth =
+        rule->client_auth_count != 0 && client->is_verified ? find_guard(rule, host) : NULL;
+    return auth != NULL && auth->is_told && is_known(auth, client);
+}
+
 enum snap_admission snapshot_admit(const struct snap_rule *rule, struct slice host,
                                    const struct snap_client *client)
 {
@@ -67,7 +81,5 @@ enum snap_admission snapshot_admit(const struct snap_rule *rule, struct slice ho
     if (!client->is_tls) {
         return SNAP_ADMIT_NEEDS_TLS;
     }
-    bool is_good = client->is_verified && auth->trust != NULL &&
-                   memcmp(client->trust_digest, auth->trust->digest, TLS_DIGEST_LEN) == 0;
-    return is_good ? SNAP_ADMIT_YES : SNAP_ADMIT_MISDIRECTED;
+    return is_known(auth, client) ? SNAP_ADMIT_YES : SNAP_ADMIT_MISDIRECTED;
 }

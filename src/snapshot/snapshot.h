@@ -89,11 +89,12 @@ enum snap_retry_on {
     SNAP_RETRY_TIMEOUT = 1 << 4,      // no first token in time
 };
 
-// Where a route guards a host by client certificates; see snapshot_admit.
+// What a route asks of client certificates on a host; see snapshot_admit, snapshot_tells_client.
 struct snap_client_auth {
     struct slice host;             // as in snap_host: wildcards reach all labels below, "" is any
-    bool is_required;              // else the host is listed because a wider one is guarded
-    const struct tls_trust *trust; // NULL: what it names is missing, and nobody is let in
+    bool is_required; // else nobody is turned away: servers are told, or a wider one is guarded
+    bool is_told;     // who the client is, to the server
+    const struct tls_trust *trust; // NULL: what it names is missing, and nobody is let in or told of
 };
 
 struct snap_rule {
@@ -236,6 +237,12 @@ enum snap_admission {
 // and another route may terminate the host without asking for a certificate.
 enum snap_admission snapshot_admit(const struct snap_rule *rule, struct slice host,
                                    const struct snap_client *client);
+
+// Are servers of the rule told who this client is, by the certificate that it showed? Only of one
+// that was verified by the authorities that the route names for this host.
+bool snapshot_tells_client(const struct snap_rule *rule, struct slice host,
+                           const struct snap_client *client);
+
 // The policy for a preflight, which has neither the model nor the header fields of the request that
 // it asks about: `query` has that request's method. Of the rules that could take it, in the order
 // of precedence and up to one that takes all of them, the first whose policy allows the origin;

@@ -95,7 +95,8 @@ struct slice tls_conn_server_name(const struct tls_conn *conn);
 
 // Who the peer showed itself to be.
 struct tls_peer {
-    struct slice subject; // RFC 2253: "CN=client,O=Example"; printable ASCII, others escaped
+    struct slice subject; // RFC 2253: "CN=client,O=Example"; printable ASCII, others escaped; cut
+                          // at TLS_PEER_SUBJECT_MAX
     struct slice *uris;   // subject alternative names; those with other than printable ASCII are
     size_t uri_count;     // left out
     struct slice *dns_names;
@@ -103,7 +104,10 @@ struct tls_peer {
     char fingerprint[65]; // SHA-256 of the certificate, hex
 };
 
-enum { TLS_PEER_NAMES_MAX = 64 }; // of each kind; more are left out
+enum {
+    TLS_PEER_NAMES_MAX = 64, // of each kind; more are left out
+    TLS_PEER_SUBJECT_MAX = 1024,
+};
 
 // Server: did the client show a certificate that was verified? Then by these authorities (their
 // tls_trust.digest).

@@ -9,7 +9,7 @@
 #include "tls/conn.h"
 #include "tls/internal.h"
 
-enum { TEXT_MAX = 600, SUBJECT_MAX = 1024, NAME_MAX_BYTES = 1024 };
+enum { TEXT_MAX = 600, NAME_MAX_BYTES = 1024 };
 
 // The subject into the buffer; OpenSSL escapes what is not printable ASCII.
 static void add_subject(struct strbuf *out, const X509 *certificate)
@@ -21,7 +21,8 @@ static void add_subject(struct strbuf *out, const X509 *certificate)
     char *data = NULL;
     if (X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
         long len = BIO_get_mem_data(bio, &data);
-        strbuf_add(out, slice_of(data, len > 0 ? MIN_OF((size_t)len, (size_t)SUBJECT_MAX) : 0));
+        size_t size = len > 0 ? MIN_OF((size_t)len, (size_t)TLS_PEER_SUBJECT_MAX) : 0;
+        strbuf_add(out, slice_of(data, size));
     }
     BIO_free(bio);
 }
@@ -148,7 +149,7 @@ static int copy_names(const GENERAL_NAMES *names, int kind, struct arena *arena,
 static int copy_subject(const X509 *certificate, struct arena *arena, struct slice *ret_subject)
 {
     struct strbuf text;
-    strbuf_init(&text, SUBJECT_MAX + 1);
+    strbuf_init(&text, TLS_PEER_SUBJECT_MAX + 1);
     add_subject(&text, certificate);
     *ret_subject = arena_dup(arena, strbuf_slice(&text));
     int rc = text.failed || (ret_subject->ptr == NULL && text.len != 0) ? -ENOMEM : 0;

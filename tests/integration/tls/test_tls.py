@@ -1,72 +1,16 @@
-"""TLS with clients: certificates by name, protocols, client certificates, rotation, attacks."""
+"""TLS with clients: certificates by name, protocols, rotation, attacks."""
 
-import json
 import os
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "proxy")]
-import certs  # noqa: E402
-import common  # noqa: E402
-import frames  # noqa: E402
-import http2  # noqa: E402
-from harness import HttpError, contains, eq, eventually, free_port, main  # noqa: E402
-from upstream import ok_either, ok_json, serve_all  # noqa: E402
-
-
-def route(name, spec):
-    return common.route(name, ["be"], path="/", spec="\n".join("  " + line for line in spec))
-
-
-def serve(t, manifests, handler=None, args=()):
-    """(headrace, its TLS port, the scripted server)."""
-    upstream = common.upstream(t, handler or serve_all(ok_either))
-    port = free_port()
-    manifests = dict(manifests, backend=common.backend("be", [upstream.port], ()))
-    headrace = t.headrace({name + ".yaml": text for name, text in manifests.items()},
-                          ["--listen-tls", "127.0.0.1:%d" % port] + list(args))
-    return headrace, port, upstream
-
-
-def simple(t, handler=None, args=()):
-    """One host, a.example.com: (headrace, port, upstream, authority)."""
-    root = certs.Authority(t.folder)
-    made = root.issue("a", ["DNS:a.example.com"])
-    headrace, port, upstream = serve(t, {
-        "secret": certs.secret("a", made),
-        "route": route("r", ["hostnames: [a.example.com]", "tls: [{secretName: a}]"]),
-    }, handler, args)
-    return headrace, port, upstream, root
-
-
-def get(t, port, context, name="a.example.com", host=None, path="/v1/x"):
-    with t.connect(port, tls=context, server_name=name) as conn:
-        conn.send_request("GET", path, {"host": host or name})
-        return conn.read_response()
-
-
-def chat(conn, host, **more):
-    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    body.update(more)
-    conn.send_request("POST", "/v1/chat/completions", {"host": host}, body)
-
-
-def counter(headrace, name, **labels):
-    """The sum of the series of this name that have these labels."""
-    return sum(value for key, value in headrace.metrics().items()
-               if (key + "{").startswith(name + "{") and
-               ("{" in key or not labels) and
-               all('%s="%s"' % pair in key for pair in labels.items()))
-
-
-def failures(headrace, reason, side="client"):
-    return counter(headrace, "headrace_tls_failures_total", side=side, reason=reason)
+from terminating import certs, chat, counter, failures, get, route, serve, simple
+from harness import contains, eq, eventually, main
+from upstream import ok_json, serve_all
 
 
 def test_names_get_their_certificates(t):
@@ -242,128 +186,6 @@ def test_sessions_are_resumed_whichever_worker_serves(t):
                 session = sock.session
     eq(counter(headrace, "headrace_tls_handshakes_total", side="client", resumed="true"), 22)
     eq(counter(headrace, "headrace_tls_handshakes_total", side="client", resumed="false"), 2)
-
-
-# ---- client certificates
-
-
-def guarded(t, mode, args=()):
-    root = certs.Authority(t.folder)
-    clients = certs.Authority(t.folder, "clients")
-    made = root.issue("both", ["DNS:open.example.com", "DNS:shut.example.com"])
-    headrace, port, upstream = serve(t, {
-        "secret": certs.secret("both", made),
-        "clients": certs.config_map("clients", clients),
-        "open": route("open", ["hostnames: [open.example.com]", "tls: [{secretName: both}]"]),
-        "shut": route("shut", ["hostnames: [shut.example.com]", "tls:", "- secretName: both",
-                               "  clientAuth: {mode: %s, caRef: {name: clients}}" % mode]),
-    }, args=args)
-    return headrace, port, root, clients
-
-
-def refused(t, port, context, name):
-    """TLS 1.3: the client learns of it when it reads."""
-    try:
-        get(t, port, context, name)
-    except (ssl.SSLError, ConnectionError, HttpError):
-        return True
-    return False
-
-
-def test_required_client_certificates(t):
-    headrace, port, root, clients = guarded(t, "Required")
-    good = certs.client(root, shows=clients.issue("me", ["URI:spiffe://example.com/me"]))
-    stranger = certs.client(root, shows=certs.Authority(t.folder, "x").issue("me"))
-    name = "shut.example.com"
-    eq(get(t, port, good, name).status, 200)
-    eq(refused(t, port, certs.client(root), name), True)
-    eq(refused(t, port, stranger, name), True)
-    eq(failures(headrace, "certificate_missing"), 1)
-    eq(failures(headrace, "certificate_bad"), 1)
-    eq(get(t, port, certs.client(root), "open.example.com").status, 200)
-
-
-def test_a_connection_for_one_host_is_no_way_to_a_guarded_one(t):
-    headrace, port, root, clients = guarded(t, "Required")
-    context = certs.client(root, shows=clients.issue("me"))
-    with t.connect(port, tls=context, server_name="open.example.com") as conn:
-        for host, status in (("open.example.com", 200), ("shut.example.com", 421),
-                             ("open.example.com", 200)):
-            conn.send_request("GET", "/v1/x", {"host": host})
-            eq(conn.read_response().status, status)
-    answer = t.request(headrace.port, "GET", "/v1/x", {"host": "shut.example.com"})
-    eq((answer.status, answer.json()["error"]["code"]), (403, "tls_required"))
-    # The other way round nothing is asked for.
-    eq(get(t, port, context, "shut.example.com", "open.example.com").status, 200)
-
-
-def test_optional_client_certificates(t):
-    _, port, root, clients = guarded(t, "Optional")
-    name = "shut.example.com"
-    stranger = certs.client(root, shows=certs.Authority(t.folder, "x").issue("me"))
-    eq(get(t, port, certs.client(root), name).status, 200)
-    eq(get(t, port, certs.client(root, shows=clients.issue("me")), name).status, 200)
-    eq(refused(t, port, stranger, name), True)
-
-
-# ---- the access log
-
-
-def log_lines(path, count):
-    def lines():
-        with open(path) as file:
-            found = file.read().splitlines()
-        return found if len(found) >= count else None
-    return eventually(lines, what="%d lines in the access log" % count)
-
-
-def test_the_access_log_tells_of_tls_and_who_the_client_is(t):
-    path = os.path.join(t.folder, "access.log")
-    headrace, port, root, clients = guarded(t, "Required", ["--access-log", path])
-    me = clients.issue("me", ["URI:spiffe://example.com/me", "DNS:me.example.com"])
-    shut, free = "shut.example.com", "open.example.com"
-    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        context = certs.client(root, shows=me, version=version)
-        with t.connect(port, tls=context, server_name=shut) as conn:
-            for _ in range(2):  # of a connection all say the same
-                conn.send_request("GET", "/v1/x", {"host": shut})
-                eq(conn.read_response().status, 200)
-            cipher = conn.sock.cipher()[0]
-        with t.connect(port, tls=context, server_name=free) as conn:
-            chat(conn, free)
-            eq(conn.read_response().status, 200)
-        # Each worker has an order of its own.
-        lines = sorted((json.loads(line) for line in log_lines(path, 3)),
-                       key=lambda line: line["host"], reverse=True)
-        for line in lines[:2]:
-            eq([line.get(key) for key in TLS_KEYS],
-               [str(version.name).replace("_", "."), cipher, "http/1.1", shut, "CN=me",
-                "URI:spiffe://example.com/me,DNS:me.example.com"])
-        eq([lines[2].get(key) for key in TLS_KEYS[2:]], ["http/1.1", free, None, None])
-        open(path, "w").close()
-    eq(t.request(headrace.port, "GET", "/v1/x", {"host": free}).status, 200)
-    eq([key for key in json.loads(log_lines(path, 1)[0]) if key.startswith("tls")], [])
-    open(path, "w").close()
-    with http2.connect(port, tls=certs.client(root, ("h2",), me), server_name=shut) as conn:
-        eq(conn.request("GET", "/v1/x", authority=shut).wait_head()[":status"], "200")
-    line = json.loads(log_lines(path, 1)[0])
-    eq([line.get(key) for key in TLS_KEYS[2:5]], ["h2", shut, "CN=me"])
-
-
-TLS_KEYS = ("tls", "tls_cipher", "tls_alpn", "tls_server_name", "tls_client_subject",
-            "tls_client_san")
-
-
-def test_the_access_log_as_text_tells_of_tls(t):
-    path = os.path.join(t.folder, "access.log")
-    _, port, root, clients = guarded(t, "Optional", ["--access-log", path,
-                                                     "--access-log-format", "text"])
-    me = clients.issue("me and \"you\"")
-    eq(get(t, port, certs.client(root, shows=me), "shut.example.com").status, 200)
-    line = log_lines(path, 1)[0]
-    contains(line, " tls=TLSv1.3 tls_cipher=TLS_")
-    contains(line, " tls_alpn=http/1.1 tls_server_name=shut.example.com "
-             'tls_client_subject="CN=me and \\\\\\"you\\\\\\"" method=GET')
 
 
 # ---- what browsers are told

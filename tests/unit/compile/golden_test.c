@@ -181,9 +181,9 @@ static void print_rule_tls(struct strbuf *out, const struct snap_rule *rule)
     }
     for (size_t i = 0; i < rule->client_auth_count; i++) {
         const struct snap_client_auth *auth = &rule->client_auth[i];
-        strbuf_printf(out, "%s  - {host: \"%.*s\", required: %s, trust: ",
+        strbuf_printf(out, "%s  - {host: \"%.*s\", required: %s, %strust: ",
                       i == 0 ? "  clientAuth:\n" : "", SLICE_FMT(auth->host),
-                      auth->is_required ? "true" : "false");
+                      auth->is_required ? "true" : "false", auth->is_told ? "told: true, " : "");
         print_trust(out, auth->trust);
         strbuf_add_str(out, "}\n");
     }

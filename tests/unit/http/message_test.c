@@ -37,6 +37,7 @@ static const struct slice token_names[HTTP_TOKEN_COUNT] = {
     [HTTP_TOKEN_UPGRADE] = SLICE("upgrade"),
     [HTTP_TOKEN_USER_AGENT] = SLICE("user-agent"),
     [HTTP_TOKEN_VIA] = SLICE("via"),
+    [HTTP_TOKEN_X_FORWARDED_CLIENT_CERT] = SLICE("x-forwarded-client-cert"),
     [HTTP_TOKEN_X_FORWARDED_FOR] = SLICE("x-forwarded-for"),
     [HTTP_TOKEN_X_FORWARDED_HOST] = SLICE("x-forwarded-host"),
     [HTTP_TOKEN_X_FORWARDED_PORT] = SLICE("x-forwarded-port"),

@@ -120,6 +120,28 @@ static void test_the_most_specific_host_decides(void **state)
     assert_int_equal(snapshot_admit(&rule, SLICE("example.com"), &clear), SNAP_ADMIT_YES);
 }
 
+static void test_servers_are_told_of_what_their_own_authorities_verified(void **state)
+{
+    (void)state;
+    const struct snap_client_auth auth[] = {
+        {.host = SLICE("*.example.com"), .is_told = true, .trust = &trust},
+        {.host = SLICE("silent.example.com"), .is_required = true, .trust = &trust},
+        {.host = SLICE("lost.example.com"), .is_told = true},
+    };
+    const struct snap_rule rule = {.client_auth = auth, .client_auth_count = ARRAY_LEN(auth)};
+    const struct snap_rule silent = {0};
+    struct slice host = SLICE("a.example.com");
+    assert_true(snapshot_tells_client(&rule, host, &known));
+    assert_int_equal(snapshot_admit(&rule, host, &clear), SNAP_ADMIT_YES);
+    assert_false(snapshot_tells_client(&rule, host, &clear));
+    assert_false(snapshot_tells_client(&rule, host, &stranger));
+    assert_false(snapshot_tells_client(&rule, host, &known_elsewhere));
+    assert_false(snapshot_tells_client(&rule, SLICE("silent.example.com"), &known));
+    assert_false(snapshot_tells_client(&rule, SLICE("lost.example.com"), &known));
+    assert_false(snapshot_tells_client(&rule, SLICE("example.org"), &known));
+    assert_false(snapshot_tells_client(&silent, host, &known));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_a_guarded_host_wants_the_certificate_of_its_authorities),
         cmocka_unit_test(test_missing_authorities_let_nobody_in),
         cmocka_unit_test(test_the_most_specific_host_decides),
+        cmocka_unit_test(test_servers_are_told_of_what_their_own_authorities_verified),
     };
     return cmocka_run_group_tests_name("admit", tests, NULL, NULL);
 }
