@@ -120,7 +120,7 @@ static void write_miss(const struct snapshot *snapshot, const struct route_query
     if (miss == ROUTE_MISS_MODEL && query->model.ptr != NULL) {
         struct openai_close_names close;
         openai_close_names_init(&close, query->model);
-        if (snapshot_each_model(snapshot, query->host, offer_name, &close) == 0) {
+        if (snapshot_each_model(snapshot, query->host, NULL, offer_name, &close) == 0) {
             openai_close_names_write(&close, &text);
         }
     }

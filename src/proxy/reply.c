@@ -191,6 +191,13 @@ void reply_fault(struct request *request, enum fault fault, struct slice detail)
 
 // ---- models -------------------------------------------------------------------------------------
 
+// That the client may ask for: of others it does not learn the names.
+static int each_model(const struct request *request, snapshot_model_fn *fn, void *arg)
+{
+    return snapshot_each_model(request->hold->snapshot, request->head.host, request->client->who,
+                               fn, arg);
+}
+
 static void on_close_name(struct slice model, void *arg)
 {
     openai_close_names_offer(arg, model);
@@ -200,8 +207,7 @@ void reply_model_not_found(struct request *request)
 {
     struct openai_close_names close;
     openai_close_names_init(&close, request->model);
-    int rc = snapshot_each_model(request->hold->snapshot, request->head.host, on_close_name,
-                                 &close);
+    int rc = each_model(request, on_close_name, &close);
     struct strbuf text;
     strbuf_init(&text, 4096);
     strbuf_printf(&text, "the model \"%.*s\" does not exist or no route takes it",
@@ -251,7 +257,7 @@ void reply_models(struct request *request, struct slice name)
     if (name.ptr == NULL) {
         strbuf_add_str(&list.body, "{\"object\":\"list\",\"data\":[");
     }
-    int rc = snapshot_each_model(request->hold->snapshot, request->head.host, on_model, &list);
+    int rc = each_model(request, on_model, &list);
     if (name.ptr == NULL) {
         strbuf_add_str(&list.body, "]}");
     }

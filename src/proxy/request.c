@@ -345,6 +345,15 @@ void request_route(struct request *request)
     }
 }
 
+// They come by no rule, but like the others of the host. True: by https, and the client was told.
+static bool models_redirect(struct request *request)
+{
+    struct route_query query;
+    query_of(request, &query);
+    request->way = snapshot_match_way(request->hold->snapshot, &query);
+    return request->way != NULL && secure_redirects(request, request->way);
+}
+
 // Answers that need no route. True when given.
 static bool answer_locally(struct request *request)
 {
@@ -358,12 +367,15 @@ static bool answer_locally(struct request *request)
         return false;
     }
     struct slice rest = slice_skip(head->path, models.len);
-    if (rest.len <= 1 && (rest.len == 0 || rest.ptr[0] == '/')) {
-        reply_models(request, SLICE_NULL);
+    if (rest.len != 0 && rest.ptr[0] != '/') {
+        return false;
+    }
+    if (models_redirect(request)) {
         return true;
     }
-    if (rest.ptr[0] != '/') {
-        return false;
+    if (rest.len <= 1) {
+        reply_models(request, SLICE_NULL);
+        return true;
     }
     // Clients write "org/model" as one segment of the path, with the slash encoded, or as two.
     struct slice name = h1_path_decode(slice_skip(rest, 1), arena_bytes(&request->arena, rest.len));

@@ -124,6 +124,7 @@ struct request {
 
     // Routing and attempts.
     const struct snap_rule *rule;
+    const struct snap_rule *way; // whose redirect and HSTS hold for what needs no rule; or NULL
     const struct cors_policy *cors; // of the rule, or of what the path may lead to; NULL = none
     const struct snap_target *target;
     size_t fallback_at; // next fallback to be used

@@ -61,7 +61,7 @@ struct slice secure_client_cert(const struct request *request)
 
 struct slice secure_hsts(const struct request *request)
 {
-    const struct snap_rule *rule = request->rule;
+    const struct snap_rule *rule = request->rule != NULL ? request->rule : request->way;
     return rule != NULL && rule->hsts.len != 0 && !is_in_the_clear(request) ? rule->hsts
                                                                             : SLICE_NULL;
 }

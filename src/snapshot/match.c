@@ -177,6 +177,26 @@ const struct snap_rule *snapshot_match_head(const struct snapshot *snapshot,
     return state.found;
 }
 
+static bool visit_first(const struct snap_host *host, void *arg)
+{
+    struct match_state *state = arg;
+    state->found = host->entry_count != 0 ? host->entries[0].rule : NULL;
+    return state->found != NULL;
+}
+
+const struct snap_rule *snapshot_match_way(const struct snapshot *snapshot,
+                                           const struct route_query *query)
+{
+    struct match_state state = {.query = query};
+    enum route_miss miss;
+    bool any_host;
+    state.found = snapshot_match_head(snapshot, query, &miss);
+    if (state.found == NULL) {
+        visit_hosts(snapshot, query->host, visit_first, &state, &any_host);
+    }
+    return state.found;
+}
+
 // Whatever the model and the header fields are, nothing behind the entry is reached.
 static bool takes_all(const struct snap_entry *entry)
 {
@@ -304,6 +324,8 @@ struct slice snapshot_upstream_model(const struct snap_target *target, struct sl
 
 struct model_lister {
     struct map seen;
+    struct slice host;
+    const struct snap_client *client;
     snapshot_model_fn *fn;
     void *arg;
     int rc;
@@ -345,30 +367,39 @@ static void list_backend(struct model_lister *lister, const struct snap_match *m
     }
 }
 
+static void list_entry(struct model_lister *lister, const struct snap_entry *entry)
+{
+    const struct snap_match *match = entry->match;
+    const struct snap_rule *rule = entry->rule;
+    for (size_t m = 0; m < match->model_count; m++) {
+        if (match->models[m].type == SNAP_MATCH_EXACT) {
+            list_one(lister, match->models[m].value);
+        }
+    }
+    for (size_t t = 0; t < rule->target_count; t++) {
+        if (snap_target_declares(&rule->targets[t])) {
+            list_backend(lister, match, rule->targets[t].backend);
+        }
+    }
+}
+
 static bool visit_models(const struct snap_host *host, void *arg)
 {
     struct model_lister *lister = arg;
     for (size_t i = 0; i < host->entry_count; i++) {
-        const struct snap_match *match = host->entries[i].match;
-        for (size_t m = 0; m < match->model_count; m++) {
-            if (match->models[m].type == SNAP_MATCH_EXACT) {
-                list_one(lister, match->models[m].value);
-            }
-        }
-        const struct snap_rule *rule = host->entries[i].rule;
-        for (size_t t = 0; t < rule->target_count; t++) {
-            if (snap_target_declares(&rule->targets[t])) {
-                list_backend(lister, match, rule->targets[t].backend);
-            }
+        const struct snap_entry *entry = &host->entries[i];
+        if (lister->client == NULL ||
+            snapshot_admit(entry->rule, lister->host, lister->client) == SNAP_ADMIT_YES) {
+            list_entry(lister, entry);
         }
     }
     return false;
 }
 
-int snapshot_each_model(const struct snapshot *snapshot, struct slice host, snapshot_model_fn *fn,
-                        void *arg)
+int snapshot_each_model(const struct snapshot *snapshot, struct slice host,
+                        const struct snap_client *client, snapshot_model_fn *fn, void *arg)
 {
-    struct model_lister lister = {.fn = fn, .arg = arg};
+    struct model_lister lister = {.host = host, .client = client, .fn = fn, .arg = arg};
     bool any_host;
     visit_hosts(snapshot, host, visit_models, &lister, &any_host);
     map_fini(&lister.seen);

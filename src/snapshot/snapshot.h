@@ -94,7 +94,7 @@ struct snap_client_auth {
     struct slice host;             // as in snap_host: wildcards reach all labels below, "" is any
     bool is_required; // else nobody is turned away: servers are told, or a wider one is guarded
     bool is_told;     // who the client is, to the server
-    const struct tls_trust *trust; // NULL: what it names is missing, and nobody is let in or told of
+    const struct tls_trust *trust; // NULL: what it names is missing; nobody is let in or told of
 };
 
 struct snap_rule {
@@ -258,12 +258,19 @@ const struct snap_target *snapshot_draw_target(const struct snap_rule *rule, uin
 // backend's models (name or alias → upstreamName).
 struct slice snapshot_upstream_model(const struct snap_target *target, struct slice requested);
 
-// Calls fn for every model name that a client of this host may ask for (names and aliases, each
-// once): exact values of matches, and the models of backends behind matches that leave it to them.
-// 0, or -ENOMEM: some were left out.
+// Calls fn for every model name that this client of this host may ask for (names and aliases, each
+// once): exact values of matches, and the models of backends behind matches that leave it to them;
+// not those of rules that do not let the client in (snapshot_admit). client NULL: of all rules. 0,
+// or -ENOMEM: some were left out.
 typedef void snapshot_model_fn(struct slice model, void *arg);
 MUST_CHECK int snapshot_each_model(const struct snapshot *snapshot, struct slice host,
-                                   snapshot_model_fn *fn, void *arg);
+                                   const struct snap_client *client, snapshot_model_fn *fn,
+                                   void *arg);
+
+// The rule that says by which way (TLS or not) what we answer ourselves is to be asked for: the one
+// that could take the request, else the first of the host. NULL: the host has none.
+const struct snap_rule *snapshot_match_way(const struct snapshot *snapshot,
+                                           const struct route_query *query);
 
 // Does what a target says about models count? One that takes no requests, that renames whatever
 // comes, or that does not resolve says nothing.

@@ -16,12 +16,12 @@ def route(name, spec):
     return common.route(name, ["be"], path="/", spec="\n".join("  " + line for line in spec))
 
 
-def serve(t, manifests, handler=None, args=(), backend=None):
+def serve(t, manifests, handler=None, args=(), backend=None, models=()):
     """(headrace, its TLS port, the scripted server)."""
     upstream = common.upstream(t, handler or serve_all(ok_either))
     port = free_port()
     manifests = dict(manifests,
-                     backend=backend or common.backend("be", [upstream.port], ()))
+                     backend=backend or common.backend("be", [upstream.port], models))
     headrace = t.headrace({name + ".yaml": text for name, text in manifests.items()},
                           ["--listen-tls", "127.0.0.1:%d" % port] + list(args))
     return headrace, port, upstream
@@ -62,7 +62,7 @@ def failures(headrace, reason, side="client"):
     return counter(headrace, "headrace_tls_failures_total", side=side, reason=reason)
 
 
-def guarded(t, mode, args=()):
+def guarded(t, mode, args=(), models=()):
     root = certs.Authority(t.folder)
     clients = certs.Authority(t.folder, "clients")
     made = root.issue("both", ["DNS:open.example.com", "DNS:shut.example.com"])
@@ -72,7 +72,7 @@ def guarded(t, mode, args=()):
         "open": route("open", ["hostnames: [open.example.com]", "tls: [{secretName: both}]"]),
         "shut": route("shut", ["hostnames: [shut.example.com]", "tls:", "- secretName: both",
                                "  clientAuth: {mode: %s, caRef: {name: clients}}" % mode]),
-    }, args=args)
+    }, args=args, models=models)
     return headrace, port, root, clients
 
 

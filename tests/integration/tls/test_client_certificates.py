@@ -46,6 +46,40 @@ def test_optional_client_certificates(t):
     eq(refused(t, port, stranger, name), True)
 
 
+def test_models_are_listed_for_those_who_may_use_them(t):
+    headrace, port, root, clients = guarded(t, "Required", models=["llama-secret"])
+    me, free, shut = clients.issue("me"), "open.example.com", "shut.example.com"
+    whole, none = ["llama-secret"], []
+
+    def listed(answer):
+        eq(answer.status, 200)
+        return [model["id"] for model in answer.json()["data"]]
+
+    def hidden(answer):
+        eq((answer.status, answer.json()["error"]["code"]), (404, "model_not_found"))
+        return "llama-secret" not in answer.json()["error"]["message"].replace("llama-secre\"", "")
+
+    with t.connect(port, tls=certs.client(root, shows=me), server_name=shut) as conn:
+        eq(listed(conn.request("GET", "/v1/models", {"host": shut})), whole)
+        eq(conn.request("GET", "/v1/models/llama-secret", {"host": shut}).status, 200)
+        eq(hidden(conn.request("GET", "/v1/models/llama-secre", {"host": shut})), False)
+        eq(listed(conn.request("GET", "/v1/models", {"host": free})), whole)
+    # A certificate is nothing on a connection that did not ask for it, TLS is not enough, and in
+    # the clear there is neither.
+    for conn in (t.connect(port, tls=certs.client(root, shows=me), server_name=free),
+                 t.connect(port, tls=certs.client(root), server_name=free),
+                 t.connect(headrace.port)):
+        eq(listed(conn.request("GET", "/v1/models", {"host": free})), whole)
+        eq(listed(conn.request("GET", "/v1/models", {"host": shut})), none)
+        eq(conn.request("GET", "/v1/models/llama-secret", {"host": shut}).status, 404)
+        eq(hidden(conn.request("GET", "/v1/models/llama-secre", {"host": shut})), True)
+    context = certs.client(root, ("h2",))
+    with http2.connect(port, tls=context, server_name=free) as conn:
+        for host, wanted in ((free, whole), (shut, none)):
+            stream = conn.request("GET", "/v1/models", authority=host)
+            eq([model["id"] for model in json.loads(stream.wait_end())["data"]], wanted)
+
+
 # ---- the access log
 
 
@@ -127,7 +161,8 @@ class Telling:
         manifests = {"secret": certs.secret("own", self.root.issue("own", ["DNS:*.example.com"])),
                      "clients": certs.config_map("clients", self.clients),
                      "others": certs.config_map("others", self.others)}
-        for name, authority, forward in (("told", "clients", "true"), ("silent", "clients", "false"),
+        for name, authority, forward in (("told", "clients", "true"),
+                                         ("silent", "clients", "false"),
                                          ("other", "others", "true")):
             manifests[name] = route(name, [
                 "hostnames: [%s.example.com]" % name, "tls:", "- secretName: own",

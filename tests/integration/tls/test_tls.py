@@ -213,6 +213,25 @@ def test_requests_in_the_clear_are_sent_to_https(t):
        (200, "max-age=3600; includeSubDomains"))
 
 
+def test_the_list_of_models_comes_by_https_as_well(t):
+    root = certs.Authority(t.folder)
+    made = root.issue("a", ["DNS:a.example.com", "DNS:b.example.com"])
+    headrace, port, _ = serve(t, {
+        "secret": certs.secret("a", made),
+        "https": route("https", ["hostnames: [a.example.com]", "tls: [{secretName: a}]",
+                                 "httpsRedirect: true", "hsts: {maxAge: 1h}"]),
+        "both": route("both", ["hostnames: [b.example.com]", "tls: [{secretName: a}]"]),
+    }, models=["m"])
+    for path in ("/v1/models", "/v1/models/m"):
+        for name, status, hsts in (("a", 308, "max-age=3600"), ("b", 200, None)):
+            host = name + ".example.com"
+            answer = t.request(headrace.port, "GET", path, {"host": host})
+            eq((answer.status, answer.headers.get("location")),
+               (status, "https://" + host + path if status == 308 else None))
+            answer = get(t, port, certs.client(root), host, path=path)
+            eq((answer.status, answer.headers.get("strict-transport-security")), (200, hsts))
+
+
 def test_a_trusted_proxy_may_have_ended_tls(t):
     root = certs.Authority(t.folder)
     headrace, _, _ = serve(t, {

@@ -430,7 +430,7 @@ def test_many_calls_fail(t):
 # ---- TLS on both sides
 
 TLS_SECRET = """
-  tls: [{secretName: a}]"""
+  tls: [{secretName: a, clientAuth: {caRef: {name: ca}, forward: true}}]"""
 
 
 def start_tls(t):
@@ -450,7 +450,7 @@ def start_tls(t):
                                              "--listen-tls", "127.0.0.1:%d" % port],
                           env={"TORTURE_FILE": path},
                           binary="tests/integration/torture/torture_driver")
-    return headrace, plan, port, certs.client(root)
+    return headrace, plan, port, certs.client(root, shows=root.issue("me", ["URI:spiffe://me"]))
 
 
 def play_tls(port, context, failing):

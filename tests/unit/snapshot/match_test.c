@@ -296,11 +296,63 @@ static void every_model_of_a_host_is_listed_once(void **state)
     struct snap_host hosts[] = {{SLICE("a"), of_a, 2, NULL}, {SLICE(""), of_any, 2, NULL}};
     struct snapshot *snapshot = make(hosts, 2);
     char text[200] = "";
-    assert_int_equal(snapshot_each_model(snapshot, SLICE("a"), append_name, text), 0);
+    assert_int_equal(snapshot_each_model(snapshot, SLICE("a"), NULL, append_name, text), 0);
     assert_string_equal(text, "small big large best ");
     text[0] = '\0';
-    assert_int_equal(snapshot_each_model(snapshot, SLICE("b"), append_name, text), 0);
+    assert_int_equal(snapshot_each_model(snapshot, SLICE("b"), NULL, append_name, text), 0);
     assert_string_equal(text, "big large best small ");
+    snapshot_unref(snapshot);
+}
+
+static void models_of_guarded_rules_are_for_those_who_are_let_in(void **state)
+{
+    (void)state;
+    static const struct tls_trust trust = {.digest = {1}};
+    static const struct snap_client_auth auth = {.is_required = true, .trust = &trust};
+    static struct snap_rule free = RULE("free", to_small);
+    struct snap_rule guarded = RULE("guarded", to_big);
+    guarded.client_auth = &auth;
+    guarded.client_auth_count = 1;
+    struct snap_entry entries[] = {{&under_v1, &guarded}, {&everything, &free}};
+    struct snap_host hosts[] = {{SLICE("a"), entries, 2, NULL}};
+    struct snapshot *snapshot = make(hosts, 1);
+    const struct {
+        struct snap_client client;
+        const char *wanted;
+    } rows[] = {
+        {{.is_tls = false}, "small "},
+        {{.is_tls = true}, "small "},
+        {{.is_tls = true, .is_verified = true, .trust_digest = {2}}, "small "},
+        {{.is_tls = true, .is_verified = true, .trust_digest = {1}}, "big large best small "},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[200] = "";
+        assert_int_equal(snapshot_each_model(snapshot, SLICE("a"), &rows[i].client, append_name,
+                                             text), 0);
+        assert_string_equal(text, rows[i].wanted);
+    }
+    snapshot_unref(snapshot);
+}
+
+static void what_needs_no_rule_comes_the_way_of_the_host(void **state)
+{
+    (void)state;
+    static struct snap_rule first = RULE("first", to_small), second = RULE("second", to_big);
+    static const struct snap_match chat = {
+        .has_path = true, .path = {.type = SNAP_MATCH_EXACT, .value = {"/chat", 5}}};
+    struct snap_entry of_a[] = {{&chat, &first}, {&under_v1, &second}};
+    struct snap_entry of_any[] = {{&chat, &first}};
+    struct snap_host hosts[] = {{SLICE("a"), of_a, 2, NULL}, {SLICE(""), of_any, 1, NULL}};
+    struct snapshot *snapshot = make(hosts, 2);
+    const struct route_query matched = query("a", "/v1/models", "");
+    const struct route_query other = query("a", "/v2", "");
+    const struct route_query elsewhere = query("b", "/v1/models", "");
+    assert_ptr_equal(snapshot_match_way(snapshot, &matched), &second);
+    assert_ptr_equal(snapshot_match_way(snapshot, &other), &first);
+    assert_ptr_equal(snapshot_match_way(snapshot, &elsewhere), &first);
+    snapshot_unref(snapshot);
+    snapshot = make(hosts, 1);
+    assert_null(snapshot_match_way(snapshot, &elsewhere));
     snapshot_unref(snapshot);
 }
 
@@ -367,6 +419,8 @@ int main(void)
         cmocka_unit_test(targets_are_drawn_by_weight),
         cmocka_unit_test(names_go_upstream_as_the_server_knows_them),
         cmocka_unit_test(every_model_of_a_host_is_listed_once),
+        cmocka_unit_test(models_of_guarded_rules_are_for_those_who_are_let_in),
+        cmocka_unit_test(what_needs_no_rule_comes_the_way_of_the_host),
         cmocka_unit_test(a_preflight_finds_the_first_rule_that_allows_its_origin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
