@@ -39,9 +39,7 @@ struct tls_context {
     unsigned refs; // the cache's and connections'; one thread
     bool marked;
     struct slice key; // the cache's
-    // Server: what is asked of clients.
-    enum tls_client_auth client_auth;
-    uint8_t trust_digest[TLS_DIGEST_LEN];
+    uint8_t trust_digest[TLS_DIGEST_LEN]; // server: of what clients' certificates are verified by
 };
 
 struct tls_context_cache {

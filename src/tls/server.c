@@ -138,23 +138,21 @@ static struct tls_context *context_for(struct tls_server *server, const struct t
     SSL_CTX *ssl = host_context(server, host, err);
     context = ssl != NULL ? tls_context_cache_put(&server->contexts, name, ssl) : NULL;
     if (context != NULL) {
-        context->client_auth = host->client_auth;
         memcpy(context->trust_digest, key + TLS_DIGEST_LEN + 1, TLS_DIGEST_LEN);
     }
     return context;
 }
 
-// A session is resumed only where it was made: for the same host of the configuration, asking the
-// same of clients. (A new certificate for the host does not matter.)
+// A session is resumed only where it was made: for the same host of the configuration, with the
+// same certificate (the client is to see a new one), asking the same of clients (who are to be
+// verified by the authorities of now). The context's key has all of that but the host.
 static int set_session_context(struct tls_conn *conn, const struct tls_host *host)
 {
     unsigned char digest[TLS_DIGEST_LEN];
-    const struct tls_context *context = conn->context;
-    uint8_t auth = (uint8_t)context->client_auth;
+    struct slice key = conn->context->key;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     int ok = md != NULL && EVP_DigestInit_ex(md, conn->worker->sha256, NULL) &&
-             EVP_DigestUpdate(md, &auth, 1) &&
-             EVP_DigestUpdate(md, context->trust_digest, TLS_DIGEST_LEN) &&
+             EVP_DigestUpdate(md, key.ptr, key.len) &&
              EVP_DigestUpdate(md, host->name.ptr, host->name.len) &&
              EVP_DigestFinal_ex(md, digest, NULL) &&
              SSL_set_session_id_context(conn->ssl, digest, sizeof(digest));

@@ -1,6 +1,7 @@
 """Headrace with TLS for clients, as the tests of this folder set it up."""
 
 import os
+import socket
 import ssl
 import sys
 
@@ -8,7 +9,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "proxy")]
 import certs  # noqa: E402
 import common  # noqa: E402
-from harness import HttpError, free_port  # noqa: E402
+from harness import HttpError, eventually, free_port  # noqa: E402
 from upstream import ok_either, serve_all  # noqa: E402
 
 
@@ -60,6 +61,27 @@ def counter(headrace, name, **labels):
 
 def failures(headrace, reason, side="client"):
     return counter(headrace, "headrace_tls_failures_total", side=side, reason=reason)
+
+
+def resumes(port, context, name, session=None):
+    """One request on a connection that offers the session: (resumed, the session for the next)."""
+    raw = socket.create_connection(("127.0.0.1", port), 20)
+    with context.wrap_socket(raw, server_hostname=name, session=session) as sock:
+        sock.sendall(b"GET /v1/x HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % name.encode())
+        got = b""
+        while piece := sock.recv(4096):
+            got += piece
+        if not got.startswith(b"HTTP/1.1 200 "):
+            raise HttpError("got %r" % got[:100])
+        return sock.session_reused, sock.session
+
+
+def change(headrace, name, text):
+    """Replaces a manifest, and waits until it is in force."""
+    key = "headrace_snapshot_generation"
+    before = headrace.metrics()[key]
+    headrace.write(name, text)
+    eventually(lambda: headrace.metrics()[key] > before, what="the change is in force")
 
 
 def guarded(t, mode, args=(), models=()):

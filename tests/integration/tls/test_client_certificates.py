@@ -5,9 +5,10 @@ import json
 import os
 import ssl
 
-from terminating import certs, chat, common, failures, get, guarded, refused, route, serve
+from terminating import (certs, change, chat, common, failures, get, guarded, refused, resumes,
+                         route, serve)
 import http2
-from harness import contains, eq, eventually, main
+from harness import HttpError, contains, eq, eventually, main
 
 
 def test_required_client_certificates(t):
@@ -78,6 +79,39 @@ def test_models_are_listed_for_those_who_may_use_them(t):
         for host, wanted in ((free, whole), (shut, none)):
             stream = conn.request("GET", "/v1/models", authority=host)
             eq([model["id"] for model in json.loads(stream.wait_end())["data"]], wanted)
+
+
+def test_a_session_does_not_outlive_the_authorities_that_verified_it(t):
+    headrace, port, root, clients = guarded(t, "Required")
+    name, new = "shut.example.com", certs.Authority(t.folder, "new")
+
+    def trust(*authorities):
+        bundle = certs.config_map("clients", authorities[0])
+        more = "".join("    " + line + "\n" for one in authorities[1:]
+                       for line in one.cert_pem.splitlines())
+        change(headrace, "clients.yaml", bundle + more)
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = certs.client(root, shows=clients.issue("me"), version=version)
+        trust(clients)
+        _, session = resumes(port, context, name)
+        change(headrace, "other.yaml", route("other", ["hostnames: [b%d.example.com]" % version]))
+        for _ in range(6):
+            resumed, session = resumes(port, context, name, session)
+            eq(resumed, True)
+        trust(clients, new)  # is verified again, and found good
+        resumed, session = resumes(port, context, name, session)
+        eq(resumed, False)
+        resumed, session = resumes(port, context, name, session)
+        eq(resumed, True)
+        bad = failures(headrace, "certificate_bad")
+        trust(new)
+        try:
+            resumes(port, context, name, session)
+            raise AssertionError("the session of an authority that is gone was taken")
+        except (ssl.SSLError, ConnectionError, HttpError):
+            pass
+        eventually(lambda: failures(headrace, "certificate_bad") == bad + 1)
 
 
 # ---- the access log

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from terminating import certs, chat, counter, failures, get, route, serve, simple
+from terminating import certs, change, chat, counter, failures, get, resumes, route, serve, simple
 from harness import contains, eq, eventually, main
 from upstream import ok_json, serve_all
 
@@ -174,18 +174,28 @@ def test_sessions_are_resumed_whichever_worker_serves(t):
         context = certs.client(root, version=version)
         session = None
         for i in range(12):
-            raw = socket.create_connection(("127.0.0.1", port), 20)
-            with context.wrap_socket(raw, server_hostname="a.example.com",
-                                     session=session) as sock:
-                sock.sendall(b"GET /v1/x HTTP/1.1\r\nhost: a.example.com\r\n"
-                             b"connection: close\r\n\r\n")
-                contains(sock.recv(100), b"200 OK")
-                while sock.recv(4096):
-                    pass
-                eq(sock.session_reused, i != 0)
-                session = sock.session
+            resumed, session = resumes(port, context, "a.example.com", session)
+            eq(resumed, i != 0)
     eq(counter(headrace, "headrace_tls_handshakes_total", side="client", resumed="true"), 22)
     eq(counter(headrace, "headrace_tls_handshakes_total", side="client", resumed="false"), 2)
+
+
+def test_a_session_ends_with_the_certificate_under_which_it_began(t):
+    headrace, port, _, root = simple(t)
+    name = "a.example.com"
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = certs.client(root, version=version)
+        _, session = resumes(port, context, name)
+        change(headrace, "other.yaml", route("other", ["hostnames: [b%d.example.com]" % version]))
+        for _ in range(6):
+            resumed, session = resumes(port, context, name, session)
+            eq(resumed, True)
+        change(headrace, "secret.yaml", certs.secret("a", root.issue("a", ["DNS:" + name])))
+        resumed, session = resumes(port, context, name, session)
+        eq(resumed, False)
+        for _ in range(6):
+            resumed, session = resumes(port, context, name, session)
+            eq(resumed, True)
 
 
 # ---- what browsers are told

@@ -200,7 +200,7 @@ static void a_session_is_resumed_on_any_worker(void **state)
     }
 }
 
-static void a_session_does_not_cross_hosts_or_policies(void **state)
+static void a_session_does_not_cross_hosts_certificates_or_policies(void **state)
 {
     (void)state;
     struct tls_identity identity = identity_of("server");
@@ -213,7 +213,8 @@ static void a_session_does_not_cross_hosts_or_policies(void **state)
         assert_false(resumes(0, "a", version, &session));
         assert_false(resumes(0, "b", version, &session));
         assert_false(resumes(0, "a", version, &session));
-        a->identity = &renewed; // a renewed certificate is the same host
+        a->identity = &renewed; // the client is to see it
+        assert_false(resumes(0, "a", version, &session));
         assert_true(resumes(0, "a", version, &session));
         a->client_auth = TLS_CLIENT_AUTH_OPTIONAL;
         a->client_trust = &rig.trust;
@@ -441,7 +442,7 @@ int main(void)
         TEST(a_certificate_that_cannot_be_used_fails_its_handshakes_only),
         TEST(the_application_protocol_is_agreed_on),
         TEST(a_session_is_resumed_on_any_worker),
-        TEST(a_session_does_not_cross_hosts_or_policies),
+        TEST(a_session_does_not_cross_hosts_certificates_or_policies),
         TEST(tickets_outlive_a_rotation_but_not_three),
         TEST(client_certificates_are_asked_for_and_verified),
         TEST(who_the_client_is_can_be_read),
