@@ -10,32 +10,37 @@
 
 enum { REPLY_BODY_MAX = 4 * 1024 * 1024 };
 
-// A field that the rule may have replaced.
-static void write_field(const struct request *request, struct slice name, struct slice value)
+void reply_write_field(struct request *request, struct slice name, struct slice value)
 {
     if (value.len != 0 && !filters_drop_answer(request, name)) {
         h1_write_header(&request->worker->head, name, value);
     }
 }
 
-static void write_head(struct request *request, const struct reply *reply)
+void reply_write_common(struct request *request)
 {
     struct worker *worker = request->worker;
-    struct strbuf *head = &worker->head;
+    struct slice hsts = secure_hsts(request);
+    if (hsts.len != 0) {
+        h1_write_header(&worker->head, SLICE("strict-transport-security"), hsts);
+    }
+    reply_write_field(request, SLICE("date"), slice_of_str(worker->date));
+    h1_write_header(&worker->head, SLICE("x-request-id"), request->id);
+}
+
+static void write_head(struct request *request, const struct reply *reply)
+{
+    struct strbuf *head = &request->worker->head;
     unsigned status = reply->status;
     strbuf_reset(head);
     h1_write_status(head, status);
-    write_field(request, SLICE("content-type"), reply->content_type);
+    reply_write_field(request, SLICE("content-type"), reply->content_type);
     if (status != 204 && status != 304) { // RFC 9110 section 8.6
         h1_write_header_u64(head, SLICE("content-length"), reply->body.len);
     }
-    if (secure_hsts(request).len != 0) {
-        h1_write_header(head, SLICE("strict-transport-security"), secure_hsts(request));
-    }
-    write_field(request, SLICE("date"), slice_of_str(worker->date));
-    h1_write_header(head, SLICE("x-request-id"), request->id);
+    reply_write_common(request);
     if (status == 503 || status == 429) {
-        write_field(request, SLICE("retry-after"), SLICE("1"));
+        reply_write_field(request, SLICE("retry-after"), SLICE("1"));
     }
     for (size_t i = 0; i < reply->field_count; i++) {
         h1_write_header(head, reply->fields[i].name, reply->fields[i].value);

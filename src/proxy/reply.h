@@ -14,6 +14,11 @@ struct reply {
 // Answers, and ends the request. Nothing was sent to the client yet.
 void reply_with(struct request *request, const struct reply *reply);
 
+// Writes into the worker's head, for answers that are sent in another way: a field that the rule
+// may have replaced, and what all of our answers have.
+void reply_write_field(struct request *request, struct slice name, struct slice value);
+void reply_write_common(struct request *request);
+
 // Answers with the fault; `detail` (may be empty) is appended to its text. Ends the request: when
 // the client must not be answered any more (committed), the connection is cut instead.
 void reply_fault(struct request *request, enum fault fault, struct slice detail);

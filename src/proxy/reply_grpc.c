@@ -1,6 +1,8 @@
 #include "proxy/reply_grpc.h"
 
 #include "http/grpc.h"
+#include "proxy/filters.h"
+#include "proxy/reply.h"
 #include "proxy/worker.h"
 
 static enum grpc_status status_of(enum fault fault)
@@ -33,9 +35,10 @@ void reply_grpc(struct request *request, enum fault fault, struct slice message)
     strbuf_reset(head);
     h1_write_status(head, 200);
     for (size_t i = 0; i < count; i++) {
-        h1_write_header(head, fields[i].name, fields[i].value);
+        reply_write_field(request, fields[i].name, fields[i].value);
     }
-    h1_write_header(head, SLICE("x-request-id"), request->id);
+    reply_write_common(request);
+    filters_write_answer(request, head);
     h1_write_end(head);
     const struct stream_output output = {.head = strbuf_slice(head), .end = true};
     if (head->failed || request->client->ops->send(request->client, &output) != 0) {

@@ -155,6 +155,30 @@ def test_our_errors_are_trailers_only(t):
     eq(case.calls(), [])
 
 
+def test_our_errors_carry_what_the_rule_adds_to_answers(t):
+    case = start(t, unary, route_extra="""    retry: {attempts: 0}
+    cors: {allowOrigins: [https://app.example.com]}
+    responseHeaders:
+      remove: [date]
+      set: [{name: Cache-Control, value: no-store}]
+      add: [{name: X-Served-By, value: headrace}]
+""")
+    case.servers[0].stop()
+    ask = call_of(case, "ModelInfer", infer("m"), [("origin", "https://app.example.com")], end=True)
+    is_error(ask, "14")
+    eq([ask.fields.get(name) for name in ("cache-control", "x-served-by", "date",
+                                          "access-control-allow-origin")],
+       ["no-store", "headrace", None, "https://app.example.com"])
+    eq(len(ask.fields.all("content-type")), 1)
+    # What no rule took has the policy of what the path may lead to, as other errors do.
+    ask = call_of(case, "ModelInfer", infer("other"), [("origin", "https://app.example.com")],
+                  end=True)
+    is_error(ask, "5")
+    eq([ask.fields.get(name) for name in ("cache-control", "access-control-allow-origin")],
+       [None, "https://app.example.com"])
+    assert ask.fields.get("date")
+
+
 def test_no_server_is_unavailable(t):
     case = start(t, unary, route_extra="    retry: {attempts: 0}\n")
     case.servers[0].stop()

@@ -9,6 +9,7 @@ import threading
 import time
 
 from terminating import certs, change, chat, counter, failures, get, resumes, route, serve, simple
+import frames
 from harness import contains, eq, eventually, main
 from upstream import ok_json, serve_all
 
