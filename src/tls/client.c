@@ -69,11 +69,23 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
+// A session goes on without the certificate being shown again, and each one leads to the next: by
+// now the certificate may have run out.
+static bool session_is_over(SSL_SESSION *session)
+{
+    const X509 *certificate = SSL_SESSION_get0_peer(session);
+    return certificate != NULL && X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0;
+}
+
 // A ticket of TLS 1.3 is used once (RFC 8446 appendix C.4); the server sends another.
 static void session_use(struct tls_client *client, struct tls_conn *conn)
 {
     struct saved_session *saved = map_get(&client->sessions, conn->session_key);
     if (saved == NULL) {
+        return;
+    }
+    if (session_is_over(saved->session)) {
+        session_drop(client, saved);
         return;
     }
     SSL_set_session(conn->ssl, saved->session);

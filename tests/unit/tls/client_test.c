@@ -239,6 +239,19 @@ static void sessions_go_with_their_configuration(void **state)
     assert_false(resumes(&a, 1, TLS1_3_VERSION));
 }
 
+static void a_session_ends_with_its_certificate(void **state)
+{
+    (void)state;
+    struct tls_identity old = certs_identity(
+        &rig.root, (struct certs_spec){.common_name = "o", .days_ago = 10, .days_left = -1});
+    struct tls_upstream upstream = {.insecure = true, .server_name = SLICE("a.example.com")};
+    rig_host(&rig, "", &old);
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        assert_false(resumes(&upstream, 1, version));
+        assert_false(resumes(&upstream, 1, version)); // so that it is looked at again
+    }
+}
+
 static void the_oldest_sessions_make_room(void **state)
 {
     (void)state;
@@ -263,6 +276,7 @@ int main(void)
         TEST(http2_must_be_spoken_when_asked_for),
         TEST(sessions_are_taken_up_at_the_same_address_and_configuration),
         TEST(sessions_go_with_their_configuration),
+        TEST(a_session_ends_with_its_certificate),
         TEST(the_oldest_sessions_make_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
