@@ -71,6 +71,9 @@ static void write_health(const struct backend_state *backend, const struct endpo
     if (backend_state_health(backend)->active) {
         page_num(out, "checks_passed", load_u64(&health->checks_passed));
         page_num(out, "checks_failed", load_u64(&health->checks_failed));
+        if (endpoint->check_problem[0] != '\0') {
+            page_str(out, "check_problem", slice_of_str(endpoint->check_problem));
+        }
     }
     page_close(out, '}');
 }
@@ -97,6 +100,9 @@ static void write_endpoint(const struct backend_state *backend, const struct end
     page_num(out, "overloaded_for_ms", left_ms(&endpoint->overloaded_until_ms, now_ms));
     page_num(out, "scrapes", load_u64(&endpoint->scrapes));
     page_num(out, "scrape_failures", load_u64(&endpoint->scrape_failures));
+    if (endpoint->scrape_problem[0] != '\0') {
+        page_str(out, "scrape_problem", slice_of_str(endpoint->scrape_problem));
+    }
     write_health(backend, endpoint, now_ms, out);
     write_sample(backend, endpoint, now_ms, out);
     page_close(out, '}');

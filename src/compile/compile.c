@@ -178,6 +178,7 @@ static void judge_backend(struct build *build, struct finding *finding)
     finding->resolved = references_judge(build, &references);
     references_fini(&references);
     if (!finding->left_out) {
+        finding->tls = tls;
         build_backend(build, object, tls);
     }
 }

@@ -48,6 +48,7 @@ struct finding {
     // compile/resolve.h. A message although it holds is a warning.
     struct verdict resolved;
     bool left_out; // a ModelBackend that is accepted and yet not in the snapshot, for `resolved`
+    const struct tls_upstream *tls; // a ModelBackend's, in the snapshot; NULL: none that is usable
     // AIRoute only:
     struct rule_finding *rules;
     size_t rule_count;

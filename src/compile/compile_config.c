@@ -12,13 +12,23 @@ static void copy_text(char *to, size_t size, struct slice from)
     }
 }
 
+static enum endpoint_scheme scheme_of(int scheme)
+{
+    static const enum endpoint_scheme schemes[] = {
+        [BACKEND_SCHEME_UNSET] = ENDPOINT_SCHEME_DEFAULT,
+        [BACKEND_SCHEME_HTTP] = ENDPOINT_SCHEME_HTTP,
+        [BACKEND_SCHEME_HTTPS] = ENDPOINT_SCHEME_HTTPS,
+    };
+    return schemes[scheme];
+}
+
 void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_config *ret)
 {
     const struct backend_metrics *metrics = spec->metrics;
     memset(ret, 0, sizeof(*ret)); // padding too: configurations are compared as bytes
     ret->engine = (enum engine)spec->engine;
-    // Metrics are read in the clear: not from a port that speaks TLS.
-    ret->is_off = spec->tls != NULL && metrics->port == 0;
+    ret->is_tls = spec->tls != NULL;
+    ret->scheme = scheme_of(metrics->scheme);
     ret->port = (uint16_t)metrics->port;
     ret->interval_ms = (uint32_t)metrics->interval_ms;
     ret->stale_after_ms = (uint32_t)metrics->stale_after_ms;
@@ -33,6 +43,8 @@ void compile_scrape_config(const struct modelbackend_spec *spec, struct scrape_c
 static void copy_check(const struct backend_active_check *active, struct health_config *ret)
 {
     ret->active = true;
+    ret->check_connects = active->type == BACKEND_CHECK_TCP;
+    ret->check_scheme = (uint8_t)scheme_of(active->scheme);
     ret->check_port = (uint16_t)active->port;
     ret->check_interval_ms = (uint32_t)active->interval_ms;
     ret->check_timeout_ms = (uint32_t)active->timeout_ms;

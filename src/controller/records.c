@@ -163,7 +163,8 @@ int records_update_all(struct controller *controller, struct compile_result *res
         compile_scrape_config(finding->object->modelbackend, &scrape);
         compile_health_config(finding->object->modelbackend, &health);
         configure(record, &scrape);
-        int rc = backend_state_judge_by(record->state, &health);
+        int rc = backend_state_secure(record->state, finding->tls);
+        rc = rc < 0 ? rc : backend_state_judge_by(record->state, &health);
         rc = rc < 0 ? rc : update_endpoints(controller, record);
         if (rc < 0) {
             return rc;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "endpoint/pick_view.h"
@@ -33,6 +34,24 @@ void endpoint_unref(struct endpoint_table *table, struct endpoint *endpoint)
         // Release: our last uses come before. Partner: the acquire in endpoint_table_collect.
         uint32_t before = atomic_fetch_sub_explicit(&endpoint->refs, 1, memory_order_release);
         BUG_ON(before < 2); // the table's own is not ours to drop
+    }
+}
+
+uint16_t endpoint_port(const struct endpoint *endpoint)
+{
+    struct sockaddr_storage address = endpoint->address;
+    return ntohs(*endpoint_address_port(&address));
+}
+
+void endpoint_problem_set(struct endpoint_table *table, char problem[ENDPOINT_PROBLEM_MAX],
+                          const char *text)
+{
+    char cut[ENDPOINT_PROBLEM_MAX];
+    snprintf(cut, sizeof(cut), "%s", text);
+    if (strcmp(problem, cut) != 0) { // only this thread writes
+        pthread_mutex_lock(&table->lock);
+        memcpy(problem, cut, sizeof(cut));
+        pthread_mutex_unlock(&table->lock);
     }
 }
 

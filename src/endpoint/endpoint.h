@@ -29,6 +29,8 @@
 #include "endpoint/health.h"
 #include "event/epoch.h"
 #include "net/address_guard.h"
+#include "tls/config.h"
+#include "tls/fault.h"
 
 // The books of one endpoint in one word, so that pick and reserve can be one compare-and-swap:
 // outstanding requests in the high 20 bits, outstanding uncached prompt tokens in the low 44.
@@ -69,6 +71,8 @@ struct endpoint_sample {
 };
 enum { ENDPOINT_SAMPLE_WORDS = sizeof(struct endpoint_sample) / sizeof(uint64_t) };
 
+enum { ENDPOINT_PROBLEM_MAX = 256 };
+
 struct endpoint {
     // Small and unique among the living: index for per-worker tables. It is given away again after
     // the endpoint was freed, so whoever keeps something under an id keeps a reference as well.
@@ -80,6 +84,10 @@ struct endpoint {
     uint64_t stable_id; // of the address: the same in every process
     char pod[128];      // pod name when known, else ""
     uint64_t added_ms;
+    // Why the last scrape and the last check failed; "" = they did not. The scraper's thread writes
+    // them under the table's lock.
+    char scrape_problem[ENDPOINT_PROBLEM_MAX];
+    char check_problem[ENDPOINT_PROBLEM_MAX];
     // Control thread only: where it waits for its end.
     struct list_node gone_node;
     uint32_t in_sets; // how many have it, replaced ones that a worker may still read included
@@ -121,10 +129,18 @@ enum pick_policy {
 };
 const char *pick_policy_name(enum pick_policy policy);
 
+// In the clear or over TLS, for scrapes and checks.
+enum endpoint_scheme {
+    ENDPOINT_SCHEME_DEFAULT = 0, // as requests where they go to the same port, else in the clear
+    ENDPOINT_SCHEME_HTTP,
+    ENDPOINT_SCHEME_HTTPS, // as the backend's TLS configuration says
+};
+
 // How to scrape a backend's endpoints. Copied; strings are bounded.
 struct scrape_config {
     enum engine engine;
-    bool is_off;          // nothing is read
+    bool is_tls;          // the backend's servers speak TLS
+    enum endpoint_scheme scheme;
     char path[256];       // "" = the engine's default
     uint16_t port;        // 0 = the endpoint's own port
     uint32_t interval_ms; // shortest time between two scrapes of one endpoint
@@ -135,6 +151,8 @@ struct scrape_config {
 };
 
 enum { METRICS_FOUND_MAX = 256 };
+
+struct server_tls;
 
 // One backend (ModelBackend): its endpoints and what was learnt about it.
 struct backend_state {
@@ -164,6 +182,7 @@ struct backend_state {
     struct list_node gone; // control thread: endpoints in no set that are still held
     // Under the table's lock:
     struct scrape_config scrape;
+    struct server_tls *tls; // one reference. NULL: in the clear, or what it needs is missing
     char metrics_found[METRICS_FOUND_MAX]; // comma-separated names that the last scrapes had
 };
 
@@ -183,6 +202,9 @@ struct endpoint_table {
     size_t free_id_count;
     size_t free_id_cap;
     _Atomic uint64_t version; // raised at every change of a set or a configuration
+    // TLS handshakes of the scraper. Only its thread counts.
+    _Atomic uint64_t scraper_handshakes[2]; // full ones, resumed ones
+    _Atomic uint64_t scraper_tls_faults[TLS_FAULT_COUNT];
 };
 
 MUST_CHECK int endpoint_table_new(struct endpoint_table **ret_table, struct epoch *epoch);
@@ -225,6 +247,11 @@ MUST_CHECK int backend_state_set_endpoints(struct backend_state *backend,
 // Sets how the endpoints are scraped and when data is stale. Control thread.
 void backend_state_configure(struct backend_state *backend, const struct scrape_config *config);
 
+// Sets how the endpoints are scraped and checked over TLS; copied. NULL: not at all. 0 or -ENOMEM
+// (nothing changed). Control thread.
+MUST_CHECK int backend_state_secure(struct backend_state *backend,
+                                    const struct tls_upstream *upstream);
+
 // Sets how the endpoints are judged. 0 or -ENOMEM (nothing changed). Control thread.
 MUST_CHECK int backend_state_judge_by(struct backend_state *backend,
                                       const struct health_config *config);
@@ -240,6 +267,21 @@ MUST_CHECK int endpoint_address_parse(struct slice ip, uint16_t port, struct end
 
 // "10.0.0.1:8000", "[fd00::1]:8000".
 void endpoint_address_format(const struct sockaddr_storage *address, char *buf, size_t size);
+
+// The port in network byte order, of either family.
+static inline in_port_t *endpoint_address_port(struct sockaddr_storage *address)
+{
+    return address->ss_family == AF_INET
+               ? &((struct sockaddr_in *)(void *)address)->sin_port
+               : &((struct sockaddr_in6 *)(void *)address)->sin6_port;
+}
+
+uint16_t endpoint_port(const struct endpoint *endpoint);
+
+// Sets scrape_problem or check_problem of an endpoint; takes the lock when the text is another one.
+// The scraper's thread.
+void endpoint_problem_set(struct endpoint_table *table, char problem[ENDPOINT_PROBLEM_MAX],
+                          const char *text);
 
 // The current set, valid until the caller's epoch section ends.
 static inline struct endpoint_set *backend_state_endpoints(struct backend_state *backend)

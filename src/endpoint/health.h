@@ -62,6 +62,8 @@ struct health_config {
     uint32_t panic_percent;       // 0 = never
     uint32_t slow_start_ms;       // 0 = none
     bool active;                  // the rest is of the active checks
+    bool check_connects;          // only whether a connection comes about; nothing is asked
+    uint8_t check_scheme;         // enum endpoint_scheme
     uint16_t check_port;          // 0 = the endpoint's own
     uint32_t check_interval_ms;
     uint32_t check_timeout_ms;

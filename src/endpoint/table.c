@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "endpoint/affinity.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/server_tls.h"
 
 enum {
     DEFAULT_INTERVAL_MS = 200,
@@ -394,6 +395,7 @@ static void backend_free(void *arg)
     struct backend_state *backend = arg;
     free(atomic_load_explicit(&backend->set, memory_order_relaxed));
     free(atomic_load_explicit(&backend->health, memory_order_relaxed));
+    server_tls_unref(backend->tls);
     free(backend->key);
     free(backend);
 }
@@ -423,7 +425,8 @@ struct backend_state *endpoint_table_backend(struct endpoint_table *table, struc
 
 static bool scrape_config_eq(const struct scrape_config *a, const struct scrape_config *b)
 {
-    return a->engine == b->engine && a->is_off == b->is_off && a->port == b->port &&
+    return a->engine == b->engine && a->is_tls == b->is_tls && a->scheme == b->scheme &&
+           a->port == b->port &&
            a->interval_ms == b->interval_ms && a->stale_after_ms == b->stale_after_ms &&
            strcmp(a->path, b->path) == 0 &&
            strcmp(a->map_waiting, b->map_waiting) == 0 &&

@@ -101,6 +101,12 @@ static const struct schema_object static_schema = OBJECT_OF(struct backend_stati
 
 // ---- metrics ----
 
+static const struct schema_name scheme_names[] = {
+    {"HTTP", BACKEND_SCHEME_HTTP},
+    {"HTTPS", BACKEND_SCHEME_HTTPS},
+    {NULL, 0},
+};
+
 static const struct schema_field mapping_fields[] = {
     {.name = "waiting", .type = SCHEMA_STRING, .offset = FIELD(backend_metrics_mapping, waiting),
      .min_len = 1, .max_len = 128, .pattern = PATTERN_METRIC},
@@ -131,6 +137,8 @@ static const struct schema_field metrics_fields[] = {
      .max_len = 255, .pattern = "^/[!-~]*$"},
     {.name = "port", .type = SCHEMA_INT, .offset = FIELD(backend_metrics, port), .min = 1,
      .max = 65535},
+    {.name = "scheme", .type = SCHEMA_ENUM, .offset = FIELD(backend_metrics, scheme),
+     .names = scheme_names},
     {.name = "interval", .type = SCHEMA_DURATION, .offset = FIELD(backend_metrics, interval_ms),
      .fallback = "\"200ms\"", .min = 20, .max = 60000, .min_len = 2, .max_len = 20,
      .pattern = PATTERN_DURATION},
@@ -251,14 +259,30 @@ static bool timeout_within_interval(const void *object)
     return active->timeout_ms <= active->interval_ms;
 }
 
+static bool path_is_asked_for(const void *object)
+{
+    const struct backend_active_check *active = object;
+    return active->type == BACKEND_CHECK_HTTP || active->path.ptr == NULL;
+}
+
 static const struct schema_rule active_rules[] = {
     {"timeout", "must be at most interval", timeout_within_interval},
+    {"path", "a check of type TCP asks for no path", path_is_asked_for},
+};
+static const struct schema_name check_type_names[] = {
+    {"HTTP", BACKEND_CHECK_HTTP},
+    {"TCP", BACKEND_CHECK_TCP},
+    {NULL, 0},
 };
 static const struct schema_field active_fields[] = {
+    {.name = "type", .type = SCHEMA_ENUM, .offset = FIELD(backend_active_check, type),
+     .fallback = "\"HTTP\"", .names = check_type_names},
     {.name = "path", .type = SCHEMA_STRING, .offset = FIELD(backend_active_check, path),
      .min_len = 1, .max_len = 255, .pattern = "^/[!-~]*$"},
     {.name = "port", .type = SCHEMA_INT, .offset = FIELD(backend_active_check, port), .min = 1,
      .max = 65535},
+    {.name = "scheme", .type = SCHEMA_ENUM, .offset = FIELD(backend_active_check, scheme),
+     .names = scheme_names},
     {.name = "interval", .type = SCHEMA_DURATION,
      .offset = FIELD(backend_active_check, interval_ms), .fallback = "\"5s\"", .min = 100,
      .max = 600000, .min_len = 2, .max_len = 20, .pattern = PATTERN_DURATION},
@@ -331,22 +355,39 @@ static bool mapping_is_generic(const void *object)
     return spec->metrics->mapping == NULL || spec->engine == ENGINE_GENERIC;
 }
 
-// Checks are plain HTTP/1.
+// Checks speak HTTP/1, which a server of HTTP/2 in the clear does not know; over TLS it may agree.
 static bool check_is_answered(const void *object)
 {
     const struct modelbackend_spec *spec = object;
     const struct backend_active_check *active = spec->health->active;
-    return active == NULL || active->port != 0 ||
-           (spec->tls == NULL && spec->protocol != BACKEND_PROTOCOL_HTTP2);
+    return active == NULL || active->port != 0 || active->type == BACKEND_CHECK_TCP ||
+           spec->tls != NULL || spec->protocol != BACKEND_PROTOCOL_HTTP2;
+}
+
+static bool metrics_know_whom_to_trust(const void *object)
+{
+    const struct modelbackend_spec *spec = object;
+    return spec->tls != NULL || spec->metrics->scheme != BACKEND_SCHEME_HTTPS;
+}
+
+static bool check_knows_whom_to_trust(const void *object)
+{
+    const struct modelbackend_spec *spec = object;
+    const struct backend_active_check *active = spec->health->active;
+    return spec->tls != NULL || active == NULL || active->scheme != BACKEND_SCHEME_HTTPS;
 }
 
 static const struct schema_rule spec_rules[] = {
     {"", "set exactly one of pool and static", one_source},
     {"metrics", "metrics.mapping is only for engine Generic, the other engines' metrics are known",
      mapping_is_generic},
+    {"metrics", "metrics.scheme HTTPS goes with tls, which says whom to trust",
+     metrics_know_whom_to_trust},
+    {"health", "health.active.scheme HTTPS goes with tls, which says whom to trust",
+     check_knows_whom_to_trust},
     {"health",
-     "health checks speak plain HTTP/1: with tls or protocol HTTP2 set health.active.port to one "
-     "that does",
+     "health checks speak HTTP/1: with protocol HTTP2 set health.active.port to one that does, or "
+     "health.active.type to TCP",
      check_is_answered},
 };
 static const struct schema_field spec_fields[] = {

@@ -43,8 +43,12 @@ struct backend_metrics_mapping {
     struct slice kv_utilization;
 };
 
+// As probes of Kubernetes name it.
+enum backend_scheme { BACKEND_SCHEME_UNSET = 0, BACKEND_SCHEME_HTTP, BACKEND_SCHEME_HTTPS };
+
 struct backend_metrics {
     struct slice path; // ptr NULL: the engine's own
+    int scheme;        // enum backend_scheme
     int64_t port;      // 0: the endpoint's own
     int64_t interval_ms;
     int64_t stale_after_ms;
@@ -70,8 +74,12 @@ struct backend_timeouts {
     int64_t between_tokens_when_leaving_ms;
 };
 
+enum backend_check_type { BACKEND_CHECK_HTTP = 0, BACKEND_CHECK_TCP };
+
 struct backend_active_check {
+    int type;          // enum backend_check_type
     struct slice path; // ptr NULL: the engine's own
+    int scheme;        // enum backend_scheme
     int64_t port;      // 0: the endpoint's own
     int64_t interval_ms;
     int64_t timeout_ms;

@@ -316,6 +316,25 @@ static void write_panics(struct endpoint_table *table, struct strbuf *out)
     }
 }
 
+static void write_scraper_tls(const struct endpoint_table *table, struct strbuf *out)
+{
+    const char *name = "headrace_scraper_tls_handshakes_total";
+    series_head(out, name, "TLS handshakes for metrics and health checks that succeeded",
+                "counter");
+    for (int resumed = 0; resumed < 2; resumed++) {
+        strbuf_printf(out, "%s{resumed=\"%s\"} %.17g\n", name, resumed ? "true" : "false",
+                      cell(&table->scraper_handshakes[resumed]));
+    }
+    name = "headrace_scraper_tls_failures_total";
+    series_head(out, name, "Reads of metrics and health checks that failed for TLS, by reason",
+                "counter");
+    for (unsigned fault = 1; fault < TLS_FAULT_COUNT; fault++) {
+        strbuf_printf(out, "%s{reason=\"%s\"} %.17g\n", name,
+                      tls_fault_label((enum tls_fault)fault),
+                      cell(&table->scraper_tls_faults[fault]));
+    }
+}
+
 void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, struct strbuf *out)
 {
     size_t seen = 0;
@@ -329,6 +348,7 @@ void metrics_write_endpoints(struct endpoint_table *table, uint64_t now_ms, stru
     write_panics(table, out);
     write_pools(table, out);
     pthread_mutex_unlock(&table->lock);
+    write_scraper_tls(table, out);
     const char *name = "headrace_endpoints";
     series_head(out, name, "Endpoints of all backends; beyond 2000 only counted here",
                        "gauge");

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/strbuf.h"
 #include "scrape/engine_table.h"
+#include "scrape/fetch_tls.h"
 
 enum { REQUEST_MAX = 1024 };
 
@@ -17,6 +19,8 @@ struct check_group {
     struct check_context *context;
     struct backend_state *backend; // watched
     struct health_config config;
+    bool is_tls;            // the backend's servers speak TLS
+    struct server_tls *tls; // one reference; see backend_state
     bool seen;
 };
 
@@ -70,12 +74,29 @@ static void check_judge(struct check *check, bool passed)
     }
 }
 
+// Why the check failed, for people; "" when it passed.
+static void check_explain(const struct check *check, int rc, unsigned status, char *buf,
+                          size_t size)
+{
+    bool asked = !check->group->config.check_connects;
+    if (rc != 0) {
+        snprintf(buf, size, "%s", fetch_why(check->fetch, rc));
+    } else if (asked && (status < 200 || status >= 400)) {
+        snprintf(buf, size, "status %u", status);
+    } else {
+        buf[0] = '\0';
+    }
+}
+
 static void check_done(void *arg, int rc, unsigned status)
 {
     struct check *check = arg;
+    char problem[ENDPOINT_PROBLEM_MAX];
     check->in_flight = false;
     check->group->context->in_flight--;
-    check_judge(check, rc == 0 && status >= 200 && status < 400);
+    check_explain(check, rc, status, problem, sizeof(problem));
+    endpoint_problem_set(check->group->backend->table, check->endpoint->check_problem, problem);
+    check_judge(check, problem[0] == '\0');
     check_schedule_next(check);
 }
 
@@ -88,11 +109,17 @@ static bool check_body(void *arg, struct slice piece)
 
 // ---- asking ----
 
-static in_port_t *port_of(struct sockaddr_storage *address)
+static uint16_t check_port(const struct check *check)
 {
-    return address->ss_family == AF_INET
-               ? &((struct sockaddr_in *)(void *)address)->sin_port
-               : &((struct sockaddr_in6 *)(void *)address)->sin6_port;
+    uint16_t port = check->group->config.check_port;
+    return port != 0 ? port : endpoint_port(check->endpoint);
+}
+
+static bool check_is_tls(const struct check *check)
+{
+    const struct check_group *group = check->group;
+    return fetch_speaks_tls((enum endpoint_scheme)group->config.check_scheme, group->is_tls,
+                            check->endpoint, check_port(check));
 }
 
 static enum engine engine_of(const struct backend_state *backend)
@@ -102,38 +129,49 @@ static enum engine engine_of(const struct backend_state *backend)
 }
 
 // A connection of its own each time: whether new ones are accepted is what matters.
-static int check_write_request(struct check *check, const struct sockaddr_storage *address)
+static int check_write_request(struct check *check)
 {
     const struct check_group *group = check->group;
-    struct sockaddr_storage copy = *address;
     const char *path = group->config.check_path;
-    const char *text = check->endpoint->text; // "address:port"
     strbuf_reset(&check->request);
-    strbuf_printf(&check->request,
-                  "GET %s HTTP/1.1\r\nHost: %.*s:%u\r\nUser-Agent: headrace\r\n"
-                  "Accept: */*\r\nConnection: close\r\n\r\n",
-                  path[0] != '\0' ? path : engine_health_path(engine_of(group->backend)),
-                  (int)(strrchr(text, ':') - text), text, ntohs(*port_of(&copy)));
+    strbuf_printf(&check->request, "GET %s HTTP/1.1\r\nHost: ",
+                  path[0] != '\0' ? path : engine_health_path(engine_of(group->backend)));
+    fetch_add_host(&check->request, check->endpoint, check_port(check),
+                   check_is_tls(check) ? group->tls : NULL);
+    strbuf_add_str(&check->request,
+                   "\r\nUser-Agent: headrace\r\nAccept: */*\r\nConnection: close\r\n\r\n");
     return check->request.failed ? -ENOMEM : 0;
+}
+
+static struct fetch *check_fetch(struct check *check)
+{
+    bool is_tls = check_is_tls(check);
+    struct fetch_server server = {.address = check->endpoint->address,
+                                  .address_len = check->endpoint->address_len,
+                                  .is_once = true,
+                                  .is_tls = is_tls,
+                                  .tls = is_tls ? check->group->tls : NULL};
+    *endpoint_address_port(&server.address) = htons(check_port(check));
+    return fetch_new(check->group->context->fetch, &server, check_body, check_done, check);
 }
 
 static int check_start(struct check *check)
 {
-    struct check_context *context = check->group->context;
-    struct sockaddr_storage address = check->endpoint->address;
-    if (check->group->config.check_port != 0) {
-        *port_of(&address) = htons(check->group->config.check_port);
+    const struct health_config *config = &check->group->config;
+    if (check->fetch == NULL) {
+        check->fetch = check_fetch(check);
     }
     if (check->fetch == NULL) {
-        check->fetch = fetch_new(context->fetch, &address, check->endpoint->address_len,
-                                 check_body, check_done, check);
+        return -ENOMEM;
     }
-    if (check->fetch == NULL || check_write_request(check, &address) != 0) {
+    if (config->check_connects) {
+        return fetch_connect(check->fetch, config->check_timeout_ms);
+    }
+    if (check_write_request(check) != 0) {
         return -ENOMEM;
     }
     check->bytes = 0;
-    return fetch_get(check->fetch, strbuf_slice(&check->request),
-                     check->group->config.check_timeout_ms);
+    return fetch_get(check->fetch, strbuf_slice(&check->request), config->check_timeout_ms);
 }
 
 static void check_due(struct timer *timer, void *arg)
@@ -170,6 +208,7 @@ static void check_free(struct check *check)
     free(check);
 }
 
+// With the table's lock.
 static struct check *check_new(struct check_group *group, struct endpoint *endpoint)
 {
     struct check *check = calloc(1, sizeof(*check));
@@ -178,6 +217,7 @@ static struct check *check_new(struct check_group *group, struct endpoint *endpo
         check->endpoint = endpoint;
         strbuf_init(&check->request, REQUEST_MAX);
         endpoint_ref(endpoint);
+        endpoint->check_problem[0] = '\0';
         list_push_back(&group->checks, &check->node);
         check_schedule(check, rand_below(group->context->rng,
                                          group->config.check_interval_ms + 1u));
@@ -191,6 +231,7 @@ static void group_free(struct check_group *group)
         check_free(container_of(node, struct check, node));
     }
     list_remove(&group->node);
+    server_tls_unref(group->tls);
     backend_state_unwatch(group->backend);
     free(group);
 }
@@ -260,13 +301,39 @@ static bool group_follow(struct check_group *group)
     return complete;
 }
 
-// The next answers are judged by the new configuration; another port needs other connections.
+// The next connection is another one; the verdict so far stays.
+static void check_reconnect(struct check *check)
+{
+    fetch_free(check->fetch);
+    check->fetch = NULL;
+    if (check->in_flight) {
+        check->in_flight = false;
+        check->group->context->in_flight--;
+        check_schedule(check, 1);
+    }
+}
+
+// The next answers are judged by the new configuration. Somebody else who is asked has another
+// verdict; with another certificate it is the same one still. With the table's lock.
 static void group_reconfigure(struct check_group *group, const struct health_config *config)
 {
-    if (config->check_port != group->config.check_port) {
-        list_for_each(&group->checks, node) {
-            check_free(container_of(node, struct check, node));
+    struct backend_state *backend = group->backend;
+    bool others = config->check_port != group->config.check_port ||
+                  config->check_scheme != group->config.check_scheme;
+    bool reconnect = group->is_tls != backend->scrape.is_tls ||
+                     !server_tls_same(group->tls, backend->tls);
+    list_for_each(&group->checks, node) {
+        struct check *check = container_of(node, struct check, node);
+        if (others) {
+            check_free(check);
+        } else if (reconnect) {
+            check_reconnect(check);
         }
+    }
+    if (reconnect) {
+        server_tls_unref(group->tls);
+        group->tls = server_tls_ref(backend->tls);
+        group->is_tls = backend->scrape.is_tls;
     }
     group->config = *config;
 }

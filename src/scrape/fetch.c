@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "http/h1.h"
+#include "scrape/fetch_tls.h"
 
 enum {
     HEADERS_MAX = 64,
@@ -18,6 +19,7 @@ enum {
 enum fetch_state {
     FETCH_IDLE = 0,
     FETCH_CONNECTING,
+    FETCH_SHAKING,
     FETCH_SENDING,
     FETCH_HEAD,
     FETCH_BODY,
@@ -26,19 +28,21 @@ enum fetch_state {
 
 struct fetch {
     const struct fetch_context *context;
-    struct sockaddr_storage address;
-    socklen_t address_len;
+    struct fetch_server server;
     fetch_body_fn *body;
     fetch_done_fn *done;
     void *arg;
     struct io io;
-    int fd; // -1: not connected
+    struct transport transport; // fd -1: not connected
+    uint32_t events;            // that the loop tells of
     enum fetch_state state;
+    char why[FETCH_WHY_MAX];    // of what TLS said of the last failure, or ""
     struct timer timer;
     struct task fail;
     int fail_rc;
     struct slice request;
     size_t sent;
+    bool only_connect; // there is no request
     bool reused;      // the connection served a request before, so it may have been closed since
     struct strbuf head; // only when it came in pieces
     unsigned status;
@@ -52,17 +56,44 @@ static void on_io(struct io *io, uint32_t events, void *arg);
 
 static void fetch_close(struct fetch *fetch)
 {
-    if (fetch->fd >= 0) {
+    if (fetch->transport.fd >= 0) {
         loop_io_del(fetch->context->loop, &fetch->io);
-        close(fetch->fd);
-        fetch->fd = -1;
+        transport_close(&fetch->transport);
     }
+}
+
+// Asks the loop for these events. 0 or -errno.
+static int fetch_want(struct fetch *fetch, uint32_t events)
+{
+    int rc = events == fetch->events ? 0
+                                     : loop_io_mod(fetch->context->loop, &fetch->io, events);
+    fetch->events = rc == 0 ? events : fetch->events;
+    return rc;
+}
+
+// What TLS knows of a failure, before its connection is closed. Returns the code to tell.
+static int fetch_blame(struct fetch *fetch, int rc)
+{
+    const struct tls_conn *tls = fetch->transport.tls;
+    enum tls_fault fault = tls != NULL ? tls_conn_fault(tls) : TLS_FAULT_NONE;
+    if (rc == -ETIMEDOUT && fetch->state == FETCH_SHAKING) {
+        fault = TLS_FAULT_TIMEOUT;
+    }
+    if (fault == TLS_FAULT_NONE) {
+        return rc;
+    }
+    const char *text =
+        fault == TLS_FAULT_TIMEOUT ? tls_fault_text(fault) : tls_conn_error(tls);
+    snprintf(fetch->why, sizeof(fetch->why), "TLS: %s", text);
+    fetch_tls_failed(fetch->context->tls, fault);
+    return -EKEYREJECTED;
 }
 
 static void fetch_end(struct fetch *fetch, int rc)
 {
     loop_timer_cancel(fetch->context->loop, &fetch->timer);
-    if (rc != 0 || !fetch->keep_alive) {
+    rc = rc != 0 ? fetch_blame(fetch, rc) : 0;
+    if (rc != 0 || !fetch->keep_alive || fetch->server.is_once) {
         fetch_close(fetch);
     }
     if (fetch->head.cap > 0) {
@@ -90,30 +121,55 @@ static void fail_later(struct fetch *fetch, int rc)
     loop_task_set(fetch->context->loop, &fetch->fail, on_fail, fetch);
 }
 
-// 0, or -errno when it failed at once.
-static int fetch_connect(struct fetch *fetch)
+static int begin_tls(struct fetch *fetch)
 {
-    if (address_guard_check(fetch->context->guard, &fetch->address) != ADDRESS_ORDINARY) {
+    const char *why = "TLS: the backend's configuration of it cannot be used";
+    struct error err = ERROR_INIT;
+    if (!fetch->server.is_tls) {
+        return 0;
+    }
+    if (fetch->context->tls != NULL && fetch->server.tls != NULL) {
+        if (fetch_tls_begin(fetch->context->tls, &fetch->transport, fetch->server.tls,
+                            (const struct sockaddr *)&fetch->server.address, &err) == 0) {
+            return 0;
+        }
+        why = err.text;
+    }
+    snprintf(fetch->why, sizeof(fetch->why), "%s", why);
+    return -EKEYREJECTED;
+}
+
+static int begin_connect(struct fetch *fetch, int fd)
+{
+    const struct sockaddr *address = (const struct sockaddr *)&fetch->server.address;
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (connect(fd, address, fetch->server.address_len) != 0 && errno != EINPROGRESS) {
+        return -errno;
+    }
+    int rc = begin_tls(fetch);
+    fetch->events = EPOLLIN | EPOLLOUT;
+    return rc != 0 ? rc
+                   : loop_io_add(fetch->context->loop, &fetch->io, fd, fetch->events, on_io, fetch);
+}
+
+// 0, or -errno when it failed at once.
+static int fetch_dial(struct fetch *fetch)
+{
+    if (address_guard_check(fetch->context->guard, &fetch->server.address) != ADDRESS_ORDINARY) {
         return -EACCES;
     }
-    int fd = socket(fetch->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(fetch->server.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                    0);
     if (fd < 0) {
         return -errno;
     }
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    int rc = 0;
-    if (connect(fd, (const struct sockaddr *)&fetch->address, fetch->address_len) != 0 &&
-        errno != EINPROGRESS) {
-        rc = -errno;
-    } else {
-        rc = loop_io_add(fetch->context->loop, &fetch->io, fd, EPOLLIN | EPOLLOUT, on_io, fetch);
-    }
+    fetch->transport.fd = fd;
+    int rc = begin_connect(fetch, fd);
     if (rc != 0) {
-        close(fd);
+        transport_close(&fetch->transport);
         return rc;
     }
-    fetch->fd = fd;
     fetch->reused = false;
     fetch->state = FETCH_CONNECTING;
     return 0;
@@ -123,13 +179,11 @@ static int fetch_connect(struct fetch *fetch)
 static int fetch_send(struct fetch *fetch)
 {
     while (fetch->sent < fetch->request.len) {
-        ssize_t n = send(fetch->fd, fetch->request.ptr + fetch->sent,
-                         fetch->request.len - fetch->sent, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
+        struct slice rest = slice_skip(fetch->request, fetch->sent);
+        struct iovec iov = {.iov_base = (char *)(uintptr_t)rest.ptr, .iov_len = rest.len};
+        ssize_t n = transport_send(&fetch->transport, &iov, 1);
         if (n < 0) {
-            return errno == EAGAIN ? 1 : -errno;
+            return n == -EAGAIN ? 1 : (int)n;
         }
         fetch->sent += (size_t)n;
     }
@@ -145,28 +199,64 @@ static void fetch_broke(struct fetch *fetch, int rc)
     if (again) {
         fetch_close(fetch);
         fetch->sent = 0;
-        rc = fetch_connect(fetch);
+        rc = fetch_dial(fetch);
     }
     if (rc != 0) {
         fetch_end(fetch, rc);
     }
 }
 
-static void on_writable(struct fetch *fetch)
+static void on_ready(struct fetch *fetch)
+{
+    fetch->status = 0;
+    fetch->keep_alive = false;
+    fetch_end(fetch, 0);
+}
+
+// 0: the connection is there, hands are shaken; 1: not yet; or -errno.
+static int go_on_connecting(struct fetch *fetch)
 {
     if (fetch->state == FETCH_CONNECTING) {
         int error = 0;
         socklen_t len = sizeof(error);
-        getsockopt(fetch->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+        getsockopt(fetch->transport.fd, SOL_SOCKET, SO_ERROR, &error, &len);
         if (error != 0) {
-            fetch_end(fetch, -error);
+            return -error;
+        }
+        fetch->state = FETCH_SHAKING;
+    }
+    if (fetch->transport.tls != NULL) {
+        int rc = fetch_tls_shake(fetch->context->tls, &fetch->transport);
+        if (rc == -EAGAIN) {
+            bool writes = transport_wants_write(&fetch->transport);
+            rc = fetch_want(fetch, writes ? EPOLLIN | EPOLLOUT : EPOLLIN);
+            return rc != 0 ? rc : 1;
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    fetch->state = FETCH_SENDING;
+    return 0;
+}
+
+static void on_writable(struct fetch *fetch)
+{
+    if (fetch->state != FETCH_SENDING) {
+        int rc = go_on_connecting(fetch);
+        if (rc < 0) {
+            fetch_end(fetch, rc);
+        } else if (rc == 0 && fetch->only_connect) {
+            on_ready(fetch);
             return;
         }
-        fetch->state = FETCH_SENDING;
+        if (rc != 0) {
+            return;
+        }
     }
     int rc = fetch_send(fetch);
-    if (rc == 0) {
-        rc = loop_io_mod(fetch->context->loop, &fetch->io, EPOLLIN);
+    if (rc >= 0) {
+        rc = fetch_want(fetch, rc == 0 ? EPOLLIN : EPOLLIN | EPOLLOUT);
     }
     if (rc < 0) {
         fetch_broke(fetch, rc);
@@ -285,7 +375,7 @@ static void on_readable(struct fetch *fetch)
     char *buffer = fetch->context->buffer;
     ssize_t n;
     do {
-        n = recv(fetch->fd, buffer, FETCH_BUFFER_SIZE, 0);
+        n = transport_recv(&fetch->transport, buffer, FETCH_BUFFER_SIZE);
         if (n <= 0) {
             break;
         }
@@ -295,11 +385,11 @@ static void on_readable(struct fetch *fetch)
             fetch_end(fetch, rc < 0 ? rc : 0);
             return;
         }
-    } while (n == FETCH_BUFFER_SIZE);
+    } while (!transport_is_drained(&fetch->transport, (size_t)n, FETCH_BUFFER_SIZE));
     if (n == 0) {
         on_end_of_stream(fetch);
-    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        fetch_broke(fetch, -errno);
+    } else if (n < 0 && n != -EAGAIN) {
+        fetch_broke(fetch, (int)n);
     }
 }
 
@@ -308,9 +398,15 @@ static void on_io(struct io *io, uint32_t events, void *arg)
     (void)io;
     struct fetch *fetch = arg;
     if (fetch->state == FETCH_IDLE || fetch->state == FETCH_FAILED) {
-        fetch_close(fetch); // closed by the other side, or it speaks unasked
-    } else if (fetch->state == FETCH_CONNECTING || fetch->state == FETCH_SENDING) {
+        if (fetch->state == FETCH_FAILED || !transport_is_silent(&fetch->transport)) {
+            fetch_close(fetch); // closed by the other side, or it speaks unasked
+        }
+    } else if (fetch->state <= FETCH_SENDING) {
         on_writable(fetch);
+        // What came with the end of the handshake, no event tells of.
+        if (fetch->state == FETCH_HEAD && transport_has_pending(&fetch->transport)) {
+            on_readable(fetch);
+        }
     } else if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
         on_readable(fetch);
     }
@@ -324,18 +420,18 @@ static void on_timeout(struct timer *timer, void *arg)
 
 // ---- interface ----
 
-struct fetch *fetch_new(const struct fetch_context *context, const struct sockaddr_storage *address,
-                        socklen_t address_len, fetch_body_fn *body, fetch_done_fn *done, void *arg)
+struct fetch *fetch_new(const struct fetch_context *context, const struct fetch_server *server,
+                        fetch_body_fn *body, fetch_done_fn *done, void *arg)
 {
     struct fetch *fetch = calloc(1, sizeof(*fetch));
     if (fetch != NULL) {
         fetch->context = context;
-        fetch->address = *address;
-        fetch->address_len = address_len;
+        fetch->server = *server;
+        server_tls_ref(server->tls);
         fetch->body = body;
         fetch->done = done;
         fetch->arg = arg;
-        fetch->fd = -1;
+        fetch->transport.fd = -1;
         strbuf_init(&fetch->head, HEAD_BUFFER_MAX);
     }
     return fetch;
@@ -347,36 +443,83 @@ void fetch_free(struct fetch *fetch)
         loop_timer_cancel(fetch->context->loop, &fetch->timer);
         loop_task_cancel(fetch->context->loop, &fetch->fail);
         fetch_close(fetch);
+        server_tls_unref(fetch->server.tls);
         strbuf_fini(&fetch->head);
         free(fetch);
     }
 }
 
-int fetch_get(struct fetch *fetch, struct slice request, uint64_t timeout_ms)
+static int begin(struct fetch *fetch, struct slice request, uint64_t timeout_ms)
 {
     if (fetch->state != FETCH_IDLE) {
         return -EBUSY;
     }
     fetch->request = request;
     fetch->sent = 0;
+    fetch->why[0] = '\0';
     loop_timer_set(fetch->context->loop, &fetch->timer, timeout_ms, on_timeout, fetch);
-    int rc = 0;
-    if (fetch->fd < 0) {
-        rc = fetch_connect(fetch);
-    } else {
-        fetch->state = FETCH_SENDING;
-        rc = fetch_send(fetch);
-        if (rc == 1) {
-            rc = loop_io_mod(fetch->context->loop, &fetch->io, EPOLLIN | EPOLLOUT);
-        }
-        if (rc < 0) { // closed meanwhile
-            fetch_close(fetch);
-            fetch->sent = 0;
-            rc = fetch_connect(fetch);
-        }
+    return 0;
+}
+
+// On the connection that is there.
+static int begin_sending(struct fetch *fetch)
+{
+    fetch->state = FETCH_SENDING;
+    int rc = fetch_send(fetch);
+    if (rc == 1) {
+        rc = fetch_want(fetch, EPOLLIN | EPOLLOUT);
     }
+    if (rc < 0) { // closed meanwhile
+        fetch_close(fetch);
+        fetch->sent = 0;
+        rc = fetch_dial(fetch);
+    }
+    return rc;
+}
+
+int fetch_get(struct fetch *fetch, struct slice request, uint64_t timeout_ms)
+{
+    int rc = begin(fetch, request, timeout_ms);
+    if (rc != 0) {
+        return rc;
+    }
+    fetch->only_connect = false;
+    rc = fetch->transport.fd < 0 ? fetch_dial(fetch) : begin_sending(fetch);
     if (rc != 0) {
         fail_later(fetch, rc);
     }
     return 0;
+}
+
+int fetch_connect(struct fetch *fetch, uint64_t timeout_ms)
+{
+    int rc = begin(fetch, SLICE_NULL, timeout_ms);
+    if (rc != 0) {
+        return rc;
+    }
+    fetch_close(fetch);
+    fetch->only_connect = true;
+    rc = fetch_dial(fetch);
+    if (rc != 0) {
+        fail_later(fetch, rc);
+    }
+    return 0;
+}
+
+const char *fetch_why(const struct fetch *fetch, int rc)
+{
+    switch (rc) {
+    case -EKEYREJECTED:
+        return fetch->why;
+    case -EFBIG:
+        return "the answer is too long";
+    case -EPROTO:
+        return "not a proper HTTP response";
+    case -EACCES:
+        return "an address that must not be connected to";
+    case -ENOTSUP:
+        return "compressed, though not asked for";
+    default:
+        return strerrordesc_np(-rc) != NULL ? strerrordesc_np(-rc) : "error";
+    }
 }

@@ -30,6 +30,7 @@ void health_log_take(void *arg, const struct health_event *event)
     if (event->endpoint != NULL) {
         snprintf(line->endpoint, sizeof(line->endpoint), "%s", event->endpoint->text);
         snprintf(line->pod, sizeof(line->pod), "%s", event->endpoint->pod);
+        snprintf(line->problem, sizeof(line->problem), "%s", event->endpoint->check_problem);
     }
 }
 
@@ -48,6 +49,9 @@ static void write_line(const struct health_log_line *line, uint64_t suppressed)
         fields[n++] = LOG_STR("reason", health_reason_text(line->reason));
         fields[n++] = LOG_U64("for_ms", line->for_ms);
         fields[n++] = LOG_U64("in_row", line->times);
+    }
+    if (line->change == HEALTH_CHANGE_UNHEALTHY && line->problem[0] != '\0') {
+        fields[n++] = LOG_STR("reason", line->problem);
     }
     if (suppressed > 0) {
         fields[n++] = LOG_U64("suppressed", suppressed);

@@ -14,6 +14,7 @@ struct health_log_line {
     enum health_reason reason;
     uint64_t for_ms;
     uint32_t times;
+    char problem[256]; // why checks fail
 };
 
 // Zero-initialised is ready.

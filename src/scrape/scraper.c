@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "scrape/check.h"
+#include "scrape/fetch_tls.h"
 #include "scrape/health_log.h"
 #include "scrape/target.h"
 
@@ -17,6 +18,7 @@ enum { TICK_MS = 100 };
 
 struct scraper {
     struct scrape_context context;
+    struct fetch_tls tls;
     struct check_context checks;
     struct health_log health_log;
     struct endpoint_table *table;
@@ -35,6 +37,7 @@ static void source_free(struct scrape_source *source)
     }
     list_remove(&source->node);
     backend_state_unwatch(source->backend);
+    server_tls_unref(source->tls);
     free(source->generic);
     free(source);
 }
@@ -48,12 +51,14 @@ static struct scrape_source *source_new(struct scraper *scraper, struct backend_
     }
     source->context = &scraper->context;
     source->config = backend->scrape;
+    source->tls = server_tls_ref(backend->tls);
     list_init(&source->targets);
     if (source->config.engine == ENGINE_GENERIC) {
         source->generic = malloc(sizeof(*source->generic));
         if (source->generic == NULL ||
             metric_plan_init(source->generic, ENGINE_GENERIC, &source->config) != 0) {
             free(source->generic);
+            server_tls_unref(source->tls);
             free(source);
             return NULL;
         }
@@ -69,8 +74,7 @@ static struct scrape_source *source_new(struct scraper *scraper, struct backend_
 
 static bool source_has_metrics(const struct scrape_source *source)
 {
-    return !source->config.is_off &&
-           engine_scrape_path(&source->config, source->config.engine, 0) != NULL &&
+    return engine_scrape_path(&source->config, source->config.engine, 0) != NULL &&
            (source->generic == NULL || source->generic->count > 0);
 }
 
@@ -90,14 +94,28 @@ static bool source_is_configured_as(const struct scrape_source *source,
                                     const struct scrape_config *config)
 {
     const struct scrape_config *own = &source->config;
-    return own->engine == config->engine && own->is_off == config->is_off &&
-           own->port == config->port &&
+    return own->engine == config->engine && own->is_tls == config->is_tls &&
+           own->scheme == config->scheme && own->port == config->port &&
            own->interval_ms == config->interval_ms &&
            own->stale_after_ms == config->stale_after_ms &&
            strcmp(own->path, config->path) == 0 &&
            strcmp(own->map_waiting, config->map_waiting) == 0 &&
            strcmp(own->map_running, config->map_running) == 0 &&
            strcmp(own->map_kv, config->map_kv) == 0;
+}
+
+// Another certificate or authority: with new connections, all else stays as it was learnt. With the
+// table's lock.
+static void source_secure(struct scrape_source *source, const struct backend_state *backend)
+{
+    if (server_tls_same(source->tls, backend->tls)) {
+        return;
+    }
+    server_tls_unref(source->tls);
+    source->tls = server_tls_ref(backend->tls);
+    list_for_each(&source->targets, node) {
+        scrape_target_reconnect(scrape_target_of_node(node));
+    }
 }
 
 // ---- following the table ----
@@ -167,8 +185,10 @@ static void follow_table(struct scraper *scraper)
             continue;
         }
         source->seen = true;
+        source_secure(source, backend);
         complete = source_follow(source) && complete;
     }
+    complete = fetch_tls_follow(&scraper->tls, table) && complete;
     pthread_mutex_unlock(&table->lock);
     check_sweep(&scraper->checks);
     list_for_each(&scraper->sources, node) {
@@ -231,6 +251,7 @@ static void *scraper_run(void *arg)
     list_for_each(&scraper->sources, node) {
         source_free(container_of(node, struct scrape_source, node));
     }
+    fetch_tls_fini(&scraper->tls);
     return NULL;
 }
 
@@ -269,6 +290,8 @@ int scraper_start(struct scraper **ret_scraper, struct endpoint_table *table, st
     }
     scraper->table = table;
     scraper->context.fetch.guard = table->guard;
+    scraper->context.fetch.tls = &scraper->tls;
+    scraper->tls.table = table;
     list_init(&scraper->sources);
     check_init(&scraper->checks);
     int rc = context_init(&scraper->context, err);

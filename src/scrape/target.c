@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "scrape/fetch_tls.h"
 
 enum { REQUEST_MAX = 8192 };
 
@@ -122,26 +123,13 @@ void scrape_target_hurry(struct scrape_target *target)
 
 // ---- results ----
 
-static const char *reason_of_code(int rc)
+static void reason_format(const struct scrape_target *target, char *buf, size_t size, int rc,
+                          unsigned status)
 {
-    switch (rc) {
-    case -EFBIG:
-        return "longer than any exposition should be";
-    case -EPROTO:
-        return "not a proper HTTP response";
-    case -EACCES:
-        return "an address that must not be connected to";
-    case -ENOTSUP:
-        return "compressed, though not asked for";
-    default:
-        return strerrordesc_np(-rc) != NULL ? strerrordesc_np(-rc) : "error";
-    }
-}
-
-static void reason_format(char *buf, size_t size, int rc, unsigned status)
-{
-    if (rc != 0) {
-        snprintf(buf, size, "%s", reason_of_code(rc));
+    if (rc == -ENOMEM || target->fetch == NULL) {
+        snprintf(buf, size, "out of memory");
+    } else if (rc != 0) {
+        snprintf(buf, size, "%s", fetch_why(target->fetch, rc));
     } else if (status == 200) {
         snprintf(buf, size, "no metric of a known engine");
     } else {
@@ -153,6 +141,9 @@ static void target_failed(struct scrape_target *target, int rc, unsigned status)
 {
     struct scrape_source *source = target->source;
     const struct scrape_config *config = &source->config;
+    char reason[ENDPOINT_PROBLEM_MAX];
+    reason_format(target, reason, sizeof(reason), rc, status);
+    endpoint_problem_set(source->backend->table, target->endpoint->scrape_problem, reason);
     atomic_fetch_add_explicit(&target->endpoint->scrape_failures, 1, memory_order_relaxed);
     target->failures_in_row++;
     // It answered, but not there: perhaps under another path.
@@ -168,8 +159,6 @@ static void target_failed(struct scrape_target *target, int rc, unsigned status)
         target->path = 0;
     }
     if (target->failures_in_row == SCRAPE_WARN_AFTER) {
-        char reason[128];
-        reason_format(reason, sizeof(reason), rc, status);
         log_warn("metrics cannot be scraped, balancing by own counts only",
                  LOG_STR("backend", source->backend->key),
                  LOG_STR("endpoint", target->endpoint->text),
@@ -245,6 +234,7 @@ static void target_succeeded(struct scrape_target *target, const struct metric_r
     }
     target->failures_in_row = 0;
     target->path_works = true;
+    endpoint_problem_set(target->source->backend->table, endpoint->scrape_problem, "");
     uint32_t ours = load_requests(atomic_load_explicit(&endpoint->load, memory_order_relaxed));
     // As old as its beginning: the engine may have read its gauges any time since.
     endpoint_sample_write(endpoint, result->waiting, result->running, result->kv_utilisation,
@@ -310,10 +300,18 @@ static uint16_t target_port(const struct scrape_target *target)
     if (row != NULL && row->port != 0) {
         return row->port;
     }
-    const struct sockaddr_storage *address = &target->endpoint->address;
-    return ntohs(address->ss_family == AF_INET
-                     ? ((const struct sockaddr_in *)(const void *)address)->sin_port
-                     : ((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+    return endpoint_port(target->endpoint);
+}
+
+static bool target_is_tls(const struct scrape_target *target)
+{
+    const struct scrape_config *config = &target->source->config;
+    return fetch_speaks_tls(config->scheme, config->is_tls, target->endpoint, target_port(target));
+}
+
+static struct server_tls *target_tls(const struct scrape_target *target)
+{
+    return target_is_tls(target) ? target->source->tls : NULL;
 }
 
 // "?name[]=…" for every name of the plan, once.
@@ -350,9 +348,9 @@ static int target_write_request(struct scrape_target *target)
     if (target_is_narrow(target)) {
         request_add_names(target, path);
     }
-    const char *text = target->endpoint->text; // "address:port"
-    strbuf_printf(request, " HTTP/1.1\r\nHost: %.*s:%u\r\n", (int)(strrchr(text, ':') - text),
-                  text, target_port(target));
+    strbuf_add_str(request, " HTTP/1.1\r\nHost: ");
+    fetch_add_host(request, target->endpoint, target_port(target), target_tls(target));
+    strbuf_add_str(request, "\r\n");
     // The classic text format: clients of Prometheus are slower at the other ones, and so are we.
     strbuf_add_str(request, "User-Agent: headrace\r\nAccept: text/plain;version=0.0.4\r\n\r\n");
     if (request->failed) {
@@ -365,13 +363,14 @@ static int target_write_request(struct scrape_target *target)
 static int target_prepare(struct scrape_target *target)
 {
     if (target->fetch == NULL) {
-        struct sockaddr_storage address = target->endpoint->address;
-        in_port_t *port = address.ss_family == AF_INET
-                              ? &((struct sockaddr_in *)(void *)&address)->sin_port
-                              : &((struct sockaddr_in6 *)(void *)&address)->sin6_port;
-        *port = htons(target_port(target));
-        target->fetch = fetch_new(&target->source->context->fetch, &address,
-                                  target->endpoint->address_len, target_body, target_done, target);
+        const struct scrape_source *source = target->source;
+        struct fetch_server server = {.address = target->endpoint->address,
+                                      .address_len = target->endpoint->address_len,
+                                      .is_tls = target_is_tls(target),
+                                      .tls = target_tls(target)};
+        *endpoint_address_port(&server.address) = htons(target_port(target));
+        target->fetch = fetch_new(&source->context->fetch, &server, target_body, target_done,
+                                  target);
         if (target->fetch == NULL) {
             return -ENOMEM;
         }
@@ -421,11 +420,24 @@ struct scrape_target *scrape_target_new(struct scrape_source *source, struct end
         target->engine = source->config.engine;
         strbuf_init(&target->request, REQUEST_MAX);
         endpoint_ref(endpoint);
+        endpoint->scrape_problem[0] = '\0';
         list_push_back(&source->targets, &target->node);
         target_schedule(target,
                         rand_below(&source->context->rng, source->config.interval_ms + 1u));
     }
     return target;
+}
+
+void scrape_target_reconnect(struct scrape_target *target)
+{
+    fetch_free(target->fetch);
+    target->fetch = NULL;
+    strbuf_reset(&target->request);
+    if (target->reader != NULL || target->failures_in_row > 0) {
+        reader_put(target->source->context, target->reader);
+        target->reader = NULL;
+        target_schedule(target, 1);
+    }
 }
 
 void scrape_target_free(struct scrape_target *target)

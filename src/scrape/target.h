@@ -35,6 +35,7 @@ struct scrape_source {
     struct scrape_context *context;
     struct backend_state *backend; // watched
     struct scrape_config config;   // as it was when the targets were made
+    struct server_tls *tls;        // one reference; see backend_state
     struct metric_plan *generic;   // NULL unless the engine is Generic
     uint64_t busy_until_ms;
     uint64_t picks_seen;
@@ -44,7 +45,7 @@ struct scrape_source {
 
 struct scrape_target;
 
-// A new target, its first scrape within one interval. NULL: out of memory.
+// A new target, its first scrape within one interval. With the table's lock. NULL: out of memory.
 struct scrape_target *scrape_target_new(struct scrape_source *source, struct endpoint *endpoint);
 // Also in the middle of a scrape.
 void scrape_target_free(struct scrape_target *target);
@@ -52,6 +53,9 @@ void scrape_target_free(struct scrape_target *target);
 struct endpoint *scrape_target_endpoint(const struct scrape_target *target);
 struct scrape_target *scrape_target_of_node(struct list_node *node);
 struct list_node *scrape_target_node(struct scrape_target *target);
+
+// The source's TLS is another one: what was connected with the one before goes.
+void scrape_target_reconnect(struct scrape_target *target);
 
 // The backend became busy: a scrape that is farther away than an interval comes sooner.
 void scrape_target_hurry(struct scrape_target *target);

@@ -35,16 +35,21 @@ class Authority(Certificate):
         self.count = 0
         _make(self, name, ["-addext", "basicConstraints=critical,CA:TRUE"])
 
-    def issue(self, name, sans=()):
-        """sans: "DNS:a.example.com", "IP:127.0.0.1", "URI:spiffe://x"."""
+    def issue(self, name, sans=(), days=30):
+        """sans: "DNS:a.example.com", "IP:127.0.0.1", "URI:spiffe://x". days: -1 is expired."""
         self.count += 1
         made = Certificate(os.path.join(self.folder, "%s-%d" % (os.path.basename(self.cert)[:-4],
                                                                  self.count)))
-        more = ["-CA", self.cert, "-CAkey", self.key,
-                "-addext", "basicConstraints=critical,CA:FALSE"]
+        more = ["-addext", "basicConstraints=critical,CA:FALSE"]
         if sans:
             more += ["-addext", "subjectAltName=" + ",".join(sans)]
+        if days > 0:
+            _make(made, name, ["-CA", self.cert, "-CAkey", self.key] + more)
+            return made
         _make(made, name, more)
+        # `openssl req` makes none that is over; signing an older one again does.
+        _run(["openssl", "x509", "-in", made.cert, "-CA", self.cert, "-CAkey", self.key,
+              "-CAcreateserial", "-days", str(days), "-out", made.cert])
         return made
 
 
@@ -68,11 +73,14 @@ def issued(*sans):
     return authority().issue(sans[0].partition(":")[2], sans)
 
 
+def _run(command):
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def _make(made, name, more):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-config", os.devnull,
-                    "-subj", "/CN=" + name, "-keyout", made.key, "-out", made.cert] + more,
-                   check=True, capture_output=True)
+    _run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+          "-nodes", "-days", "30", "-config", os.devnull, "-subj", "/CN=" + name,
+          "-keyout", made.key, "-out", made.cert] + more)
 
 
 def secret(name, made):

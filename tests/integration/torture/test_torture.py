@@ -485,5 +485,46 @@ def test_every_call_fails_once_with_tls(t):
     eventually(lambda: play_tls(port, context, True), what="it serves again")
 
 
+def test_calls_of_the_scraper_fail_with_tls(t):
+    """Handshakes for metrics and checks: it goes on, and no check passes that should not."""
+    def metrics(peer, request):
+        peer.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+                  % (len(EXPOSITION), EXPOSITION))
+        return False
+
+    root = certs.Authority(t.folder)
+    server = Upstream(serve_all(metrics), tls=certs.server(root.issue("a", ["DNS:a.test"])))
+    t.defer(server.stop)
+    text = "---".join([
+        backend("be", [server.port], (), "  tls: {caRef: {name: ca}, serverName: a.test}\n"
+                "  health: {active: {interval: 100ms, timeout: 100ms}}").replace("Ollama", "VLLM"),
+        certs.config_map("ca", root)])
+    path = os.path.join(t.folder, "plan")
+    plan = Plan(path)
+    headrace = t.headrace({"a.yaml": text}, ["--workers", "1"],
+                          env={"TORTURE_FILE": path, "TORTURE_THREADS": "scrape"},
+                          binary="tests/integration/torture/torture_driver")
+
+    def count(name):
+        return sum(value for each, value in headrace.metrics().items() if each.startswith(name))
+
+    def both_work():
+        scrapes, checks = (count("headrace_endpoint_scrapes_total"),
+                           count('headrace_endpoint_checks_total{'))
+        eventually(lambda: count("headrace_endpoint_scrapes_total") > scrapes and
+                   count('headrace_endpoint_checks_total{') > checks, 40, "it goes on")
+
+    both_work()
+    for ahead in range(1, 400, max(STEP, 7)):
+        plan.fail(ahead)
+        plan.interrupt(ahead % 2 * 2)
+        eventually(plan.has_failed, what="a call failed")
+        assert headrace.alive(), "it died at call %d" % ahead
+    plan.fail(0)
+    plan.interrupt(0)
+    both_work()
+    eventually(lambda: count("headrace_endpoint_unhealthy") == 0, what="it is well")
+
+
 if __name__ == "__main__":
     main(globals())

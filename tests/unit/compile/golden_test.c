@@ -71,6 +71,14 @@ static void print_endpoints(struct strbuf *out, const struct resolution *resolut
 }
 
 // Only what somebody set.
+static const char *scheme_text(unsigned scheme)
+{
+    static const char *const texts[] = {[ENDPOINT_SCHEME_DEFAULT] = "",
+                                        [ENDPOINT_SCHEME_HTTP] = ", scheme: HTTP",
+                                        [ENDPOINT_SCHEME_HTTPS] = ", scheme: HTTPS"};
+    return texts[scheme];
+}
+
 static void print_health(struct strbuf *out, const struct object *object,
                          const struct snap_backend *backend)
 {
@@ -84,11 +92,14 @@ static void print_health(struct strbuf *out, const struct object *object,
     if (health.active) {
         strbuf_printf(out,
                       "  check: {path: \"%s\", port: %u, interval: %u, timeout: %u, healthy: %u, "
-                      "unhealthy: %u}\n",
+                      "unhealthy: %u%s%s}\n",
                       health.check_path, health.check_port, health.check_interval_ms,
                       health.check_timeout_ms, health.healthy_threshold,
-                      health.unhealthy_threshold);
+                      health.unhealthy_threshold, health.check_connects ? ", type: TCP" : "",
+                      scheme_text(health.check_scheme));
         usual.active = true;
+        usual.check_connects = health.check_connects;
+        usual.check_scheme = health.check_scheme;
         usual.check_port = health.check_port;
         usual.check_interval_ms = health.check_interval_ms;
         usual.check_timeout_ms = health.check_timeout_ms;
@@ -198,9 +209,9 @@ static void print_backend(struct strbuf *out, const struct world *w,
     strbuf_printf(out, "  timeouts: {connect: %u, firstToken: %u, betweenTokens: %u}\n",
                   backend->connect_timeout_ms, backend->first_token_timeout_ms,
                   backend->between_tokens_timeout_ms);
-    strbuf_printf(out, "  scrape: {path: \"%s\", port: %u, interval: %u, staleAfter: %u%s}\n",
+    strbuf_printf(out, "  scrape: {path: \"%s\", port: %u, interval: %u, staleAfter: %u%s%s}\n",
                   scrape->path, scrape->port, scrape->interval_ms, scrape->stale_after_ms,
-                  scrape->is_off ? ", off: true" : "");
+                  scrape->is_tls ? ", tls: true" : "", scheme_text(scrape->scheme));
     if (scrape->map_waiting[0] != '\0' || scrape->map_running[0] != '\0' ||
         scrape->map_kv[0] != '\0') {
         strbuf_printf(out, "  mapping: {waiting: \"%s\", running: \"%s\", kv: \"%s\"}\n",

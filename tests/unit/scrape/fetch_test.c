@@ -129,7 +129,8 @@ static int up(void **state)
     assert_int_equal(getsockname(fd, (struct sockaddr *)in, &len), 0);
     assert_int_equal(listen(fd, 8), 0);
     assert_int_equal(loop_io_add(w->loop, &w->listen_io, fd, EPOLLIN, on_listen, w), 0);
-    w->fetch = fetch_new(&w->context, &address, len, on_body, on_done, w);
+    struct fetch_server server = {.address = address, .address_len = len};
+    w->fetch = fetch_new(&w->context, &server, on_body, on_done, w);
     assert_non_null(w->fetch);
     *state = w;
     return 0;
