@@ -52,6 +52,15 @@ int grpc_timeout_ms(struct slice value, uint64_t *ret_ms)
     return 0;
 }
 
+enum grpc_status grpc_status_parse(struct slice value)
+{
+    uint64_t number;
+    if (value.len > 2 || slice_to_u64(value, &number) != 0 || number > GRPC_STATUS_MAX) {
+        return GRPC_UNKNOWN;
+    }
+    return (enum grpc_status)number;
+}
+
 enum grpc_status grpc_status_of_http(unsigned status)
 {
     switch (status) {
@@ -79,6 +88,22 @@ enum grpc_status grpc_status_of_http(unsigned status)
         return GRPC_CANCELLED;
     default:
         return GRPC_UNKNOWN;
+    }
+}
+
+unsigned grpc_status_blames(enum grpc_status status)
+{
+    switch (status) {
+    case GRPC_UNAVAILABLE:
+        return 503;
+    case GRPC_RESOURCE_EXHAUSTED:
+        return 429;
+    case GRPC_UNKNOWN:
+    case GRPC_INTERNAL:
+    case GRPC_DATA_LOSS:
+        return 500;
+    default:
+        return 200;
     }
 }
 

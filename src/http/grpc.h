@@ -19,6 +19,7 @@ enum grpc_status {
     GRPC_UNIMPLEMENTED = 12,
     GRPC_INTERNAL = 13,
     GRPC_UNAVAILABLE = 14,
+    GRPC_DATA_LOSS = 15,
     GRPC_UNAUTHENTICATED = 16,
     GRPC_STATUS_MAX = 16,
 };
@@ -31,11 +32,20 @@ bool grpc_content_type(struct slice value);
 // is not zero stays so. 0 or -EINVAL.
 MUST_CHECK int grpc_timeout_ms(struct slice value, uint64_t *ret_ms);
 
+// The value of grpc-status: 0 to 16, else GRPC_UNKNOWN (also for what is no number).
+enum grpc_status grpc_status_parse(struct slice value);
+
 // The code for an error that has an HTTP status: gRPC's http-grpc-status-mapping.md, and for what
 // it leaves to UNKNOWN the code that says it best (413 RESOURCE_EXHAUSTED, 422 INVALID_ARGUMENT,
 // 499 CANCELLED, 500 INTERNAL, 501 and 405 UNIMPLEMENTED). So 503 and 504 are UNAVAILABLE, which
 // clients retry, and a deadline that the client itself set is not told by this.
 enum grpc_status grpc_status_of_http(unsigned status);
+
+// What an answer's code says of the server that gave it, as the HTTP status that says the same: 503
+// for UNAVAILABLE, 429 for RESOURCE_EXHAUSTED, 500 for UNKNOWN, INTERNAL and DATA_LOSS. All others
+// are about the call (a deadline is the client's) and come out as 200. Not the inverse of
+// grpc_status_of_http.
+unsigned grpc_status_blames(enum grpc_status status);
 
 // The header fields of a trailers-only answer with this error: content-type, grpc-status and
 // grpc-message (left out when empty), to be sent with :status 200 and the end of the stream.

@@ -230,6 +230,10 @@ static void drop_current(struct request *request)
     request->finish = (struct finish_scan){0};
     request->sse = false;
     request->tells_usage = false;
+    request->grpc_due = false;
+    request->grpc_blames = 0;
+    request->trailers = NULL;
+    request->trailer_count = 0;
     request->status = 0;
     if (request->hedged == HEDGED_LEADS) {
         request->hedged = HEDGED_SENT; // what comes now is neither of the two

@@ -10,6 +10,7 @@
 #include "proxy/account.h"
 #include "proxy/attempt.h"
 #include "proxy/filters.h"
+#include "proxy/grpc_verdict.h"
 #include "proxy/hedge.h"
 #include "proxy/hold.h"
 #include "proxy/reply.h"
@@ -334,8 +335,11 @@ bool relay_on_head(struct request *request, const struct http_response *response
     const struct http_header *type =
         http_header_find(response->headers, response->header_count, HTTP_TOKEN_CONTENT_TYPE);
     bool sse = type != NULL && http_content_type_is(type->value, SLICE("text/event-stream"));
-    if (!hold_waits(response->status, sse) &&
-        hold_judge(request, response->status, SLICE_NULL)) {
+    bool gone = false;
+    if (!grpc_verdict_on_head(request, response, &gone) && !hold_waits(response->status, sse)) {
+        gone = hold_judge(request, response->status, SLICE_NULL);
+    }
+    if (gone) {
         return false;
     }
     if (response->status == 101) {
@@ -426,7 +430,8 @@ static void finish(struct request *request)
     struct exchange *up = request->up;
     request->up = NULL;
     request->answered = true;
-    request->fault = fault_of_answer(request->status);
+    request->fault =
+        fault_of_answer(request->grpc_blames != 0 ? request->grpc_blames : request->status);
     // Answered before it had everything: what is left must not follow.
     up->ops->release(up, attempt_all_sent(request) || request->input == NULL);
     request_finish(request);
@@ -438,6 +443,9 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
         return true;
     }
     request->upstream_bytes += len;
+    if (grpc_verdict_on_data(request, len, done)) {
+        return false;
+    }
     if (!request->committed) {
         enum hold hold = hold_back(request, data, len, done);
         if (hold != HOLD_GO) {

@@ -161,6 +161,9 @@ struct request {
     bool client_keep_alive;
     struct strbuf held; // rendered head, and a first event that is not whole yet
     size_t held_head;   // length of the head part
+    bool grpc_due;        // of gRPC's answer: its trailers will judge it (proxy/grpc_verdict.h)
+    bool grpc_spoke;      // a message of it came
+    unsigned grpc_blames; // what its status says of the server, as an HTTP status; 0 = nothing yet
     bool tunnel;         // both sides agreed on another protocol (proxy/tunnel.h)
     bool wants_trailers; // the client takes them
     const struct http_header *trailers; // see relay_set_trailers

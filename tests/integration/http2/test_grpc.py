@@ -6,7 +6,7 @@ import threading
 
 from sides import Case, H2Server, Wire, http2, settled
 from common import backend, route
-from harness import eq, main
+from harness import eq, eventually, main
 
 SERVICE = "/inference.GRPCInferenceService/"
 HEAD = [("content-type", "application/grpc"), ("te", "trailers")]
@@ -252,6 +252,122 @@ def test_a_refused_call_is_sent_again(t):
     ask = call_of(case, "ModelInfer", infer("m"), end=True)
     eq((ask.status(), ask.rest()), (200, message(b"answer")))
     eq(case.calls()[1].got, infer("m")[5:])
+
+
+# ---- what an answer says of the server
+
+TYPE = [("content-type", "application/grpc")]
+
+
+def asked_for(call):
+    """The status that the call's message asks for, as its id."""
+    return call.body().split(b"\x1a")[1][1:].decode()
+
+
+def trailers_only(call):
+    call.head(200, TYPE + [("grpc-status", asked_for(call))], end=True)
+
+
+def head_then_trailers(call):
+    """What a server does that began its answer before it failed."""
+    status = asked_for(call)
+    call.head(200, TYPE)
+    call.end([("grpc-status", status)])
+
+
+def message_then_trailers(call):
+    status = asked_for(call)
+    call.head(200, TYPE)
+    call.send(message(b"one"))
+    call.end([("grpc-status", status)])
+
+
+def fails_with(status, case):
+    ask = call_of(case, "ModelInfer", infer("m", status.encode()), end=True)
+    eq(ask.status(), 200)
+    ask.got = ask.rest()
+    return ask
+
+
+def two(t, handlers, route_extra):
+    case = Case(t, Wire("h2", "h2"), handlers, route_extra=route_extra, backend_extra=(
+        "  balancing: {policy: RoundRobin}\n  health: {outlier: {consecutiveErrors: 2}}\n"))
+    case.headrace.write("all.yaml", case.manifest.replace("value: /v1}", "value: /}"))
+    t.eventually(lambda: case.headrace.metrics()["headrace_snapshot_generation"] >= 2)
+    return case
+
+
+def endpoint_of(t, case, server=0):
+    answer = t.request(case.headrace.admin_port, "GET", "/endpoints").json()
+    return next(e for e in answer["backends"][0]["endpoints"]
+                if e["address"].endswith(":%d" % case.servers[server].port))
+
+
+NONE = "    retry: {attempts: 0}\n"
+
+
+def test_a_status_counts_for_the_servers_health(t):
+    well, error, full = (1, 0, 0, 0), (1, 1, 0, 0), (0, 0, 1, 0)
+    plain = {"0": well, "2": error, "3": well, "4": well, "5": well, "8": full, "12": well,
+             "13": error, "14": full, "15": error, "16": well}
+    # A message shows that it works; what follows counts beside.
+    after = {"0": well, "13": (2, 1, 0, 0), "3": well, "14": (1, 0, 1, 0)}
+    for handler, table in ((trailers_only, plain), (head_then_trailers, plain),
+                           (message_then_trailers, after)):
+        case = start(t, handler, route_extra=NONE)
+
+        def counts():
+            settled(case.headrace)
+            e = endpoint_of(t, case)
+            return (e["health"]["answers"], e["health"]["errors"], e["overloads"], e["failures"])
+
+        for status, wanted in table.items():
+            before = counts()
+            fails_with(status, case)
+            eq(tuple(a - b for a, b in zip(counts(), before)), wanted, status)
+
+
+def test_outcomes_are_told_by_the_status(t):
+    case = start(t, trailers_only, route_extra=NONE)
+    for status, outcome in (("14", "overloaded"), ("13", "upstream_error"), ("3", "ok")):
+        eq(fails_with(status, case).fields["grpc-status"], status)
+        case.headrace.wait_output('"outcome":"%s"' % outcome)
+
+
+def test_an_answer_of_trailers_only_is_tried_elsewhere(t):
+    for status, on, other in (("14", "Overloaded", "ServerError"),
+                              ("13", "ServerError", "Overloaded")):
+        case = two(t, [trailers_only, unary], "    retry: {attempts: 1, when: [%s]}\n" % on)
+        for _ in range(4):
+            ask = fails_with(status, case)
+            eq((ask.got, ask.trailers.items), (message(b"answer"), OK))
+        eq(len(case.servers[0].calls) >= 1, True, status)
+        # Without the condition it is passed on as it is.
+        case = two(t, [trailers_only] * 2, "    retry: {attempts: 1, when: [%s]}\n" % other)
+        eq((fails_with(status, case).fields["grpc-status"], len(case.calls())), (status, 1))
+
+
+def test_what_has_begun_is_not_tried_again(t):
+    for handler in (head_then_trailers, message_then_trailers):
+        case = two(t, [handler] * 2, "    retry: {attempts: 3}\n")
+        eq((fails_with("14", case).trailers["grpc-status"], len(case.calls())), ("14", 1))
+
+
+def test_servers_that_fail_are_ejected(t):
+    def reset(call):
+        call.break_off()
+
+    def refuse(call):
+        call.stream.cancel(http2.REFUSED_STREAM)
+
+    for bad in (trailers_only, head_then_trailers, reset, refuse):
+        case = two(t, [bad, unary], NONE)
+
+        def ejected():
+            fails_with("13", case)
+            return endpoint_of(t, case)["health"]["state"] == "ejected"
+        eventually(ejected, 60)
+        eq(endpoint_of(t, case, 1)["health"]["state"], "ok")
 
 
 def test_another_model_in_a_later_message(t):

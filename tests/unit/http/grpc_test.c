@@ -55,6 +55,19 @@ static void statuses(void **state)
     assert_int_equal(grpc_status_of_http(413), GRPC_RESOURCE_EXHAUSTED);
 }
 
+static void some_statuses_are_the_servers_fault(void **state)
+{
+    (void)state;
+    for (int status = GRPC_OK; status <= GRPC_STATUS_MAX; status++) {
+        unsigned want = status == GRPC_UNAVAILABLE          ? 503
+                        : status == GRPC_RESOURCE_EXHAUSTED ? 429
+                        : status == GRPC_UNKNOWN || status == GRPC_INTERNAL || status == 15
+                            ? 500
+                            : 200;
+        assert_int_equal(grpc_status_blames((enum grpc_status)status), want);
+    }
+}
+
 static void an_error_is_a_trailers_only_answer(void **state)
 {
     (void)state;
@@ -75,12 +88,24 @@ static void an_error_is_a_trailers_only_answer(void **state)
     arena_fini(&arena);
 }
 
+static void statuses_are_read(void **state)
+{
+    (void)state;
+    assert_int_equal(grpc_status_parse(SLICE("0")), GRPC_OK);
+    assert_int_equal(grpc_status_parse(SLICE("16")), GRPC_UNAUTHENTICATED);
+    assert_int_equal(grpc_status_parse(SLICE("17")), GRPC_UNKNOWN);
+    assert_int_equal(grpc_status_parse(SLICE("000")), GRPC_UNKNOWN);
+    assert_int_equal(grpc_status_parse(SLICE("")), GRPC_UNKNOWN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(statuses_are_read),
         cmocka_unit_test(content_types),
         cmocka_unit_test(timeouts_are_read),
         cmocka_unit_test(statuses),
+        cmocka_unit_test(some_statuses_are_the_servers_fault),
         cmocka_unit_test(an_error_is_a_trailers_only_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
