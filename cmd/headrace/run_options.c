@@ -312,7 +312,7 @@ static const struct option_row rows[] = {
      "PROXY protocol from trusted proxies: off, optional or required (default off)", OPTION_STRING,
      FIELD(proxy_protocol), 0, 0, NULL},
     {"tunnel-idle-timeout", "TIME",
-     "close a WebSocket on which nothing moves for so long (default 10m)", OPTION_DURATION,
+     "end a WebSocket or gRPC stream on which nothing moves so long (default 10m)", OPTION_DURATION,
      FIELD(proxy.tunnel_idle_timeout_ms), 10, DAY_MS, NULL},
 };
 

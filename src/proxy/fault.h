@@ -68,6 +68,8 @@
       "the time limit of the route for a whole request was reached")                              \
     X(TUNNEL_IDLE, 504, "tunnel_idle", "timeout_error",                                           \
       "nothing moved on the upgraded connection")                                                 \
+    X(STREAM_IDLE, 504, "stream_idle", "timeout_error",                                           \
+      "nothing moved on the call, in either direction")                                           \
     X(CLIENT_ABORT, 499, "client_abort", "", "the client went away")                              \
     X(CLIENT_STALLED, 499, "client_stalled", "", "the client stopped reading")                    \
     X(BUFFERS_FULL, 503, "buffers_full", "service_unavailable",                                   \

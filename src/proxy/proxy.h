@@ -67,7 +67,7 @@ struct proxy_config {
     uint32_t http2_upstream_streams;   // on one connection to an endpoint, at a time
     struct cidr_list trusted_proxies;  // the maker's; what their headers say of clients is believed
     enum proxy_protocol_use proxy_protocol;
-    uint32_t tunnel_idle_timeout_ms;   // of an upgraded connection, both ways
+    uint32_t tunnel_idle_timeout_ms;   // of an upgraded connection or gRPC call, both ways
     uint32_t unary_timeout_ms; // an answer that is not streamed has no first token to wait for
 };
 

@@ -109,6 +109,21 @@ static uint32_t between_tokens_limit(const struct request *request)
                                     : backend->between_tokens_timeout_ms;
 }
 
+// How long nothing may move once the answer has begun. In a gRPC stream there may be nothing to
+// say, on either side; only where the endpoint leaves is silence taken for what it is elsewhere.
+static uint32_t relay_limit(const struct request *request)
+{
+    uint32_t idle = request->worker->config->tunnel_idle_timeout_ms;
+    if (request->tunnel) {
+        return tunnel_limit(request);
+    }
+    if (request->grpc && !endpoint_leaves(request)) {
+        return idle;
+    }
+    return request->grpc ? MIN_OF(idle, request->target->backend->between_tokens_timeout_ms)
+                         : between_tokens_limit(request);
+}
+
 // The same before the first token: nothing is lost yet, so another endpoint may do it all. Where
 // there is none, the wait goes on as usual. True: it was moved.
 static bool move_from_leaving(struct request *request)
@@ -150,6 +165,8 @@ static void on_phase_timeout(struct request *request)
             request_abort(request, FAULT_CLIENT_STALLED);
         } else if (request->tunnel) {
             tunnel_idle(request);
+        } else if (request->grpc && !endpoint_leaves(request)) {
+            reply_fault(request, FAULT_STREAM_IDLE, SLICE(""));
         } else {
             bool left = endpoint_leaves(request);
             attempt_report(request, HEALTH_REPORT_TIMEOUT);
@@ -185,8 +202,7 @@ static void on_timer(struct timer *timer, void *arg)
         request->phase_ms = request->client->progress_ms;
         request->phase_limit_ms = worker->config->write_timeout_ms;
     } else if (request->phase == REQUEST_RELAY) {
-        request->phase_limit_ms =
-            request->tunnel ? tunnel_limit(request) : between_tokens_limit(request);
+        request->phase_limit_ms = relay_limit(request);
     } else if (move_from_leaving(request)) {
         return;
     }
@@ -388,7 +404,7 @@ static void commit(struct request *request)
     if (attempt_all_sent(request)) {
         request_drop_input(request);
     }
-    relay_set_phase(request, REQUEST_RELAY, request->target->backend->between_tokens_timeout_ms);
+    relay_set_phase(request, REQUEST_RELAY, relay_limit(request));
 }
 
 // Sends what is held and data[0..len). 0 or -errno.

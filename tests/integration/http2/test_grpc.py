@@ -4,7 +4,7 @@ errors as gRPC says them."""
 
 import threading
 
-from sides import Case, H2Server, Wire, http2, settled
+from sides import Case, H2Server, Wire, http2, settled, stream_words
 from common import backend, route
 from harness import eq, eventually, main
 
@@ -33,9 +33,10 @@ def call_of(case, method, first=None, fields=(), end=False):
 
 
 
-def start(t, handler, backend_extra="", route_extra=""):
+def start(t, handler, backend_extra="", route_extra="", args=()):
     """A case whose only route takes every path."""
-    case = Case(t, Wire("h2", "h2"), handler, backend_extra=backend_extra, route_extra=route_extra)
+    case = Case(t, Wire("h2", "h2"), handler, backend_extra=backend_extra, route_extra=route_extra,
+                args=args)
     case.headrace.write("all.yaml", case.manifest.replace("value: /v1}", "value: /}"))
     t.eventually(lambda: case.headrace.metrics()["headrace_snapshot_generation"] >= 2)
     return case
@@ -252,6 +253,51 @@ def test_a_refused_call_is_sent_again(t):
     ask = call_of(case, "ModelInfer", infer("m"), end=True)
     eq((ask.status(), ask.rest()), (200, message(b"answer")))
     eq(case.calls()[1].got, infer("m")[5:])
+
+
+def test_a_quiet_stream_stays(t):
+    """The pause between tokens is limited where tokens are expected."""
+    go = threading.Event()
+
+    def handler(call):
+        if call.fields["content-type"] != "application/grpc":
+            call.body()
+            stream_words(call, ["one"], end=False)
+            call.wait_abort()
+            return
+        call.head(200, [("content-type", "application/grpc")])
+        call.send(message(b"one"))
+        assert go.wait(60)
+        call.send(message(b"two"))
+        call.body()
+        call.end(OK)
+    case = start(t, handler, backend_extra="  timeouts: {betweenTokens: 200ms}\n")
+    ask = call_of(case, "ModelStreamInfer", infer("m"))
+    eq(read_message(ask.stream), b"one")
+    chat = case.chat(stream=True)  # begun later, over before
+    eq(b"between_tokens_timeout" in chat.whole()[0], True)
+    go.set()
+    eq(read_message(ask.stream), b"two")
+    ask.finish()
+    eq((ask.rest(), ask.trailers.items), (b"", OK))
+
+
+def test_a_stream_on_which_nothing_moves_ends(t):
+    gone = threading.Event()
+
+    def handler(call):
+        call.head(200, [("content-type", "application/grpc")])
+        call.send(message(b"one"))
+        call.wait_abort()
+        gone.set()
+    case = start(t, handler, args=["--tunnel-idle-timeout", "300ms"])
+    ask = call_of(case, "ModelStreamInfer", infer("m"))
+    eq(read_message(ask.stream), b"one")
+    eq((ask.rest(), ask.trailers["grpc-status"]), (b"", "14"))
+    assert gone.wait(60)
+    case.headrace.wait_output('"outcome":"stream_idle"')
+    settled(case.headrace)
+    eq(endpoint_of(t, case)["failures"], 0)
 
 
 # ---- what an answer says of the server
