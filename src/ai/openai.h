@@ -1,12 +1,11 @@
 // The OpenAI wire format, as far as a gateway that passes it through must know it: error bodies,
-// the model list, which path is which operation, errors inside a stream, and the usage at the end.
+// the model list, which path is which operation, and errors inside a stream.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ai/key_scan.h"
 #include "base/macros.h"
 #include "base/slice.h"
 #include "base/strbuf.h"
@@ -50,31 +49,3 @@ void openai_close_names_write(const struct openai_close_names *close, struct str
 // {"error":{"code":503,…}}, {"object":"error","code":400,…},
 // {"error":"…","error_type":"overloaded"}.
 int openai_event_error_status(struct slice data);
-
-struct openai_usage {
-    uint64_t prompt_tokens; // cached ones included
-    uint64_t completion_tokens;
-    uint64_t cached_tokens;
-    bool found;
-};
-
-// Resumable finder of the usage object in an answer, streamed or not: of chat and text completions,
-// embeddings, and the responses API. Zero-initialised is ready. A later usage object overrides what
-// it says again (engines that report usage with every event count up).
-enum { OPENAI_USAGE_KEY_MAX = 32 };
-struct openai_usage_scan {
-    struct openai_usage usage;
-    // private
-    uint64_t number;
-    struct key_scan search;
-    uint8_t depth;
-    uint8_t key_len;
-    bool key_ready; // the key's colon was seen
-    bool in_number;
-    bool bad_number;
-    bool escaped;
-    char key[OPENAI_USAGE_KEY_MAX];
-};
-
-// Feed every byte of the body once, in order, in pieces of any size.
-void openai_usage_feed(struct openai_usage_scan *scan, struct slice piece);

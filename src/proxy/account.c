@@ -146,7 +146,7 @@ void account_event(struct request *request)
 
 static void count_usage(struct request *request, struct traffic *cells)
 {
-    const struct openai_usage *usage = &request->usage.usage;
+    const struct answer_usage *usage = &request->answer.usage;
     const struct snap_target *target = request->target;
     if (!usage->found) {
         return;
@@ -186,7 +186,7 @@ static void count(struct request *request, uint64_t duration_ns)
 
 static void write_log(struct request *request, uint64_t duration_ns)
 {
-    const struct openai_usage *usage = &request->usage.usage;
+    const struct answer_usage *usage = &request->answer.usage;
     const struct snap_backend *backend = request->target != NULL ? request->target->backend : NULL;
     struct access_record record = {
         .wall_ns = clock_wall_ns() - duration_ns,
@@ -220,7 +220,7 @@ static void write_log(struct request *request, uint64_t duration_ns)
         .completion_tokens = usage->completion_tokens,
         .cached_tokens = usage->cached_tokens,
         .outcome = fault_label(request->fault),
-        .finish = finish_reason(&request->finish),
+        .finish = answer_reason(&request->answer),
         .reject = request->reject != HTTP_REJECT_NONE
                       ? slice_of_str(http_reject_label(request->reject))
                       : SLICE_NULL,

@@ -226,8 +226,7 @@ static void drop_current(struct request *request)
     strbuf_reset(&request->held);
     request->held_head = 0;
     request->events = (struct sse_scan){0};
-    request->usage = (struct openai_usage_scan){0};
-    request->finish = (struct finish_scan){0};
+    request->answer = (struct answer_scan){.number = 0};
     request->sse = false;
     request->tells_usage = false;
     request->grpc_due = false;

@@ -478,8 +478,7 @@ bool relay_on_data(struct request *request, char *data, size_t len, bool done)
         note_first_token(request);
     }
     if (request->tells_usage && len != 0) {
-        openai_usage_feed(&request->usage, slice_of(data, len));
-        finish_feed(&request->finish, slice_of(data, len));
+        answer_feed(&request->answer, slice_of(data, len));
     }
     if (request->sse && len != 0) {
         // Ends that came in two pieces count as open: an empty line too many does no harm.

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "ai/finish.h"
+#include "ai/answer.h"
 #include "ai/openai.h"
 #include "base/arena.h"
 #include "base/strbuf.h"
@@ -169,8 +169,7 @@ struct request {
     const struct http_header *trailers; // see relay_set_trailers
     size_t trailer_count;
     struct sse_scan events;
-    struct openai_usage_scan usage;
-    struct finish_scan finish;
+    struct answer_scan answer;
     uint64_t upstream_bytes;
 
     // Time, monotonic ns unless told otherwise.

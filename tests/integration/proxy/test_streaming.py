@@ -285,5 +285,24 @@ def test_a_client_that_reads_nothing_is_dropped(t):
                    "the upstream connection is closed")
 
 
+def test_what_anthropics_messages_say_is_logged(t):
+    def messages(peer, request):
+        peer.stream_head()
+        peer.event(b'{"type":"message_start","message":{"stop_reason":null,'
+                   b'"usage":{"input_tokens":25,"output_tokens":1}}}')
+        peer.event(b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}')
+        peer.event(b'{"type":"message_delta","delta":{"stop_reason":"end_turn"},'
+                   b'"usage":{"output_tokens":15}}')
+        peer.event(b'{"type":"message_stop"}')
+        peer.send(b"0\r\n\r\n")
+
+    headrace, _ = setup(t, [serve_all(messages)])
+    body = t.chat_body(model="m", stream=True)
+    eq(t.request(headrace.port, "POST", "/v1/messages", None, body).status, 200)
+    line = headrace.wait_output('^{.*"path":"/v1/messages".*}$')[0].group(0)
+    for part in ('"finish":"end_turn"', '"prompt_tokens":25', '"completion_tokens":15'):
+        contains(line, part)
+
+
 if __name__ == "__main__":
     main(globals())
