@@ -135,7 +135,7 @@ static int begin_tls(struct fetch *fetch)
         }
         why = err.text;
     }
-    snprintf(fetch->why, sizeof(fetch->why), "%s", why);
+    snprintf(fetch->why, sizeof(fetch->why), "%.*s", (int)sizeof(fetch->why) - 1, why);
     return -EKEYREJECTED;
 }
 

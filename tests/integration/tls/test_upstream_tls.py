@@ -265,10 +265,12 @@ def test_a_tunnel_passes_through_tls_and_http2(t):
     t.defer(upstream.stop)
     port = free_port()
     inner = t.headrace({"secret.yaml": certs.secret("llm", root.issue("x", ["DNS:llm.test"])),
-                        "be.yaml": INNER % upstream.port},
+                        "be.yaml": backend("inner", [upstream.port], ()) + "---"
+                        + route("r", ["inner"], path="/", spec="  tls: [{secretName: llm}]")},
                        ["--listen-tls", "127.0.0.1:%d" % port])
     outer = t.headrace({"ca.yaml": certs.config_map("ca", root),
-                        "be.yaml": FRONT % (port, "caRef: {name: ca}, serverName: llm.test")})
+                        "be.yaml": front(port, "caRef: {name: ca}, serverName: llm.test",
+                                         HTTP2)})
     with t.connect(outer.port) as conn:
         conn.send(ASK)
         head = conn.read_head()
