@@ -384,7 +384,7 @@ def a_drain_lets_both_run(t, client, server):
     ask = case.chat(stream=True)
     script.wait(0, 1)
     case.headrace.signal(signal.SIGTERM)
-    case.headrace.wait_output("drain")
+    case.headrace.wait_output("shutting down")
     gate.set()
     eq(ask.status(), 200)
     contains(ask.rest(), b"[DONE]")
