@@ -15,7 +15,6 @@ static int make(const struct h2_session_config *config, nghttp2_session_callback
         return -ENOMEM;
     }
     nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_deflate_dynamic_table_size(option, DEFLATE_TABLE);
     nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
     if (config->streams_at_first != 0) {

@@ -7,9 +7,12 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.request
 
 from .processes import Process, run, wait_until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 MANIFESTS = """apiVersion: headrace.dev/v1alpha1
 kind: ModelBackend
@@ -101,9 +104,7 @@ class ClientsEnvironment:
         for number, port in enumerate(pods):
             self._start("sim-%d" % number, "headrace-sim", "--listen", f"127.0.0.1:{port}",
                         "--engine", "vllm", "--model", "river", "--seed", str(number + 1))
-        # It answers late, so that what is said wrong is said before the answer.
-        self._start("sim-slow", "headrace-sim", "--listen", f"127.0.0.1:{slow}",
-                    "--fault", "delay=300ms")
+        self._start("slow-pod", sys.executable, os.path.join(HERE, "slow_pod.py"), str(slow), "0.3")
         config = os.path.join(self._directory, "config")
         os.makedirs(config)
         endpoints = "\n".join(f"    - {{address: 127.0.0.1, port: {port}}}" for port in pods)
