@@ -286,7 +286,6 @@ static int submit_head(struct h2_stream *st, const struct stream_output *output)
     if (count == 0 || (st->connects && opens && !st->stream.request->tunnel)) {
         return -ENOBUFS; // the client would take it for its tunnel
     }
-    st->answering = true;
     int rc = nghttp2_submit_response(st->server->session, st->id, fields, count,
                                      empty ? NULL : &provider);
     return rc == 0 ? 0 : -ENOMEM;

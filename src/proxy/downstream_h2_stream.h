@@ -50,7 +50,6 @@ struct h2_stream {
     bool body_ended;     // the client has sent everything
     bool connects;       // an extended CONNECT: what follows its head is for a tunnel
     bool early_came;     // some of that (its end, perhaps) came before it was open
-    bool answering;      // the head was handed over
     bool end;            // nothing follows `out`
     bool cut;            // the answer is not complete: the stream is reset behind `out`
     bool deferred;       // nghttp2 waits for more

@@ -7,6 +7,7 @@
 #include "http/multipart.h"
 #include "proxy/account.h"
 #include "proxy/attempt.h"
+#include "proxy/mute_stream.h"
 #include "proxy/overload.h"
 #include "proxy/worker.h"
 
@@ -20,44 +21,18 @@ static int refuse(struct stream *stream, const struct stream_output *output)
     return -ECANCELED;
 }
 
-// A hint, and the client may have those of the other one.
-static int drop_interim(struct stream *stream, struct slice head)
-{
-    (void)stream;
-    (void)head;
-    return 0;
-}
-
-static bool never_blocked(const struct stream *stream)
-{
-    (void)stream;
-    return false;
-}
-
-static void want_nothing(struct stream *stream)
-{
-    (void)stream;
-}
-
 static void end(struct stream *stream)
 {
     stream->worker->hedge_count--;
     free(stream);
 }
 
-static void done(struct stream *stream, bool keep_alive, bool unread)
-{
-    (void)keep_alive;
-    (void)unread;
-    end(stream);
-}
-
 static const struct stream_ops hedge_stream = {
     .send = refuse,
-    .send_interim = drop_interim,
-    .blocked = never_blocked,
-    .want_body = want_nothing,
-    .done = done,
+    .send_interim = mute_send_interim, // the client may have those of the other one
+    .blocked = mute_blocked,
+    .want_body = mute_want_body,
+    .done = mute_done,
     .close = end,
 };
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "observe/metrics.h"
 #include "proxy/attempt.h"
+#include "proxy/mute_stream.h"
 #include "proxy/worker.h"
 
 struct mirror {
@@ -23,24 +24,6 @@ static int take(struct stream *stream, const struct stream_output *output)
 {
     stream->bytes_out += output->head.len + output->first.len + output->len;
     return stream->bytes_out <= MIRROR_ANSWER_MAX ? 0 : -EFBIG;
-}
-
-static int take_interim(struct stream *stream, struct slice head)
-{
-    (void)stream;
-    (void)head;
-    return 0;
-}
-
-static bool never_blocked(const struct stream *stream)
-{
-    (void)stream;
-    return false;
-}
-
-static void want_nothing(struct stream *stream)
-{
-    (void)stream;
 }
 
 static void on_reap(struct task *task, void *arg)
@@ -61,19 +44,12 @@ static void end(struct stream *stream)
     loop_task_set(worker->loop, &worker->reap_mirrors, on_reap, worker);
 }
 
-static void done(struct stream *stream, bool keep_alive, bool unread)
-{
-    (void)keep_alive;
-    (void)unread;
-    end(stream);
-}
-
 static const struct stream_ops mirror_ops = {
     .send = take,
-    .send_interim = take_interim,
-    .blocked = never_blocked,
-    .want_body = want_nothing,
-    .done = done,
+    .send_interim = mute_send_interim,
+    .blocked = mute_blocked,
+    .want_body = mute_want_body,
+    .done = mute_done,
     .close = end,
 };
 
