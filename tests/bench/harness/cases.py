@@ -316,25 +316,28 @@ class Many:
         self.rounds = 1
         self.fresh = True
 
+    def window(self, peer, pids, profile):
+        """Once all are open: what comes in so many seconds, the CPU time and the memory."""
+        time.sleep(1.5)
+        peer.command("reset")
+        cpu = procs.cpu_seconds(pids)
+        if profile:
+            profile(pids, self.seconds)
+        else:
+            time.sleep(self.seconds)
+        cpu = procs.cpu_seconds(pids) - cpu
+        return peer.command("count"), {"value": procs.rss_bytes(pids) / 1024 / 1024,
+                                       "busy": cpu / self.seconds}
+
     def run(self, peer, proxy, profile=None):
         # Two files a stream, and a proxy may keep some back.
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         streams = min(self.streams, int(files * 0.74 - 200) // 2)
         peer.command("pace 1000")
-        pids = procs.tree(proxy.proc.pid)
         try:
             peer.load(proxy.port, streams, STREAM, "streams")
             _wait_open(peer, streams, 60)
-            time.sleep(1.5)
-            peer.command("reset")
-            cpu = procs.cpu_seconds(pids)
-            if profile:
-                profile(pids, self.seconds)
-            else:
-                time.sleep(self.seconds)
-            cpu = procs.cpu_seconds(pids) - cpu
-            after = peer.command("count")
-            rss = procs.rss_bytes(pids)
+            after, result = self.window(peer, procs.tree(proxy.proc.pid), profile)
         finally:
             peer.command("stop")
             peer.command("pace 10")
@@ -343,8 +346,7 @@ class Many:
                 after["events"] < 0.7 * streams * self.seconds:
             raise Failed(f"{after['errors']} errors, {after['open']} of {streams} streams, "
                          f"{after['events']} events in {self.seconds} s")
-        return {"value": rss / 1024 / 1024, "streams": streams, "pause_ms": after["pause_ms"],
-                "events": after["events"], "busy": cpu / self.seconds}
+        return dict(result, streams=streams, pause_ms=after["pause_ms"], events=after["events"])
 
 
 class ManyHttp2(Many):
@@ -352,7 +354,6 @@ class ManyHttp2(Many):
 
     def run(self, peer, proxy, profile=None):
         peer.command("pace 1000")
-        pids = procs.tree(proxy.proc.pid)
         body = os.path.join(peer.dir, "body.json")
         with open(body, "w", encoding="utf-8") as out:
             out.write(chat_body(0, True))
@@ -369,13 +370,7 @@ class ManyHttp2(Many):
                 if time.monotonic() > deadline or load.poll() is not None:
                     raise Failed(f"only {peer.command('count')['streaming']} streams opened")
                 time.sleep(0.2)
-            time.sleep(1.5)
-            peer.command("reset")
-            cpu = procs.cpu_seconds(pids)
-            time.sleep(self.seconds)
-            cpu = procs.cpu_seconds(pids) - cpu
-            after = peer.command("count")
-            rss = procs.rss_bytes(pids)
+            after, result = self.window(peer, procs.tree(proxy.proc.pid), profile)
         finally:
             load.kill()
             load.wait(10)
@@ -384,7 +379,7 @@ class ManyHttp2(Many):
         if after["streaming"] != self.streams or after["skipped"]:
             raise Failed(f"{after['streaming']} of {self.streams} streams, {after['skipped']} "
                          "events that the proxy did not take")
-        return {"value": rss / 1024 / 1024, "streams": self.streams, "busy": cpu / self.seconds}
+        return dict(result, streams=self.streams)
 
 
 def _wait_open(peer, streams, seconds=20):

@@ -7,6 +7,7 @@ that one test runs over all of them.
     eq(ask.rest(), b"…")
 """
 
+import functools
 import json
 import os
 import sys
@@ -453,12 +454,12 @@ def events_of(ask):
             yield Event(block)
 
 
-def everywhere(names, behaviours):
+def everywhere(names, behaviours, tls=(False, True)):
     """Makes test_NAME_CLIENT_to_SERVER, and the same with _tls, of each behaviour(t, wire), in
     `names`."""
     for behaviour in behaviours:
-        for wire in (Wire(client, server, tls)
-                     for tls in (False, True) for client in VERSIONS for server in VERSIONS):
+        for wire in (Wire(client, server, over_tls)
+                     for over_tls in tls for client in VERSIONS for server in VERSIONS):
             def test(t, behaviour=behaviour, wire=wire):
                 behaviour(t, wire)
             names["test_%s_%s_to_%s%s" % (behaviour.__name__, wire.client, wire.server,
@@ -466,13 +467,13 @@ def everywhere(names, behaviours):
 
 
 def both(names, behaviours):
-    """Makes test_NAME_CLIENT_to_SERVER of each behaviour(t, client, server), in the clear."""
-    for behaviour in behaviours:
-        for client in VERSIONS:
-            for server in VERSIONS:
-                def test(t, behaviour=behaviour, client=client, server=server):
-                    behaviour(t, client, server)
-                names["test_%s_%s_to_%s" % (behaviour.__name__, client, server)] = test
+    """The same in the clear alone, of each behaviour(t, client, server)."""
+    def of_wire(behaviour):
+        @functools.wraps(behaviour)
+        def on(t, wire):
+            behaviour(t, wire.client, wire.server)
+        return on
+    everywhere(names, map(of_wire, behaviours), tls=(False,))
 
 
 def rss_kb(process):

@@ -210,15 +210,19 @@ def test_a_deadline_ends_the_call(t):
     assert gone.wait(60)
 
 
-def test_a_cancelled_call_is_cancelled_at_the_server(t):
-    gone = threading.Event()
-
+def says_one(gone):
+    """A stream of one message, whose server then waits for the end, and says when it came."""
     def handler(call):
         call.head(200, [("content-type", "application/grpc")])
         call.send(message(b"one"))
         call.wait_abort()
         gone.set()
-    case = start(t, handler)
+    return handler
+
+
+def test_a_cancelled_call_is_cancelled_at_the_server(t):
+    gone = threading.Event()
+    case = start(t, says_one(gone))
     ask = call_of(case, "ModelStreamInfer", infer("m"))
     eq(read_message(ask.stream), b"one")
     ask.abort()
@@ -284,13 +288,7 @@ def test_a_quiet_stream_stays(t):
 
 def test_a_stream_on_which_nothing_moves_ends(t):
     gone = threading.Event()
-
-    def handler(call):
-        call.head(200, [("content-type", "application/grpc")])
-        call.send(message(b"one"))
-        call.wait_abort()
-        gone.set()
-    case = start(t, handler, args=["--tunnel-idle-timeout", "300ms"])
+    case = start(t, says_one(gone), args=["--tunnel-idle-timeout", "300ms"])
     ask = call_of(case, "ModelStreamInfer", infer("m"))
     eq(read_message(ask.stream), b"one")
     eq((ask.rest(), ask.trailers["grpc-status"]), (b"", "14"))
@@ -418,13 +416,7 @@ def test_servers_that_fail_are_ejected(t):
 
 def test_another_model_in_a_later_message(t):
     gone = threading.Event()
-
-    def handler(call):
-        call.head(200, [("content-type", "application/grpc")])
-        call.send(message(b"one"))
-        call.wait_abort()
-        gone.set()
-    case = start(t, handler)
+    case = start(t, says_one(gone))
     ask = call_of(case, "ModelStreamInfer", infer("m"))
     eq(read_message(ask.stream), b"one")
     ask.send(infer("other"))

@@ -1,6 +1,7 @@
 """Manifests and scripted servers of the proxy's tests."""
 
 import os
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -12,6 +13,20 @@ def upstream(t, handler):
     server = Upstream(handler)
     t.defer(server.stop)
     return server
+
+
+def hanging_port(t):
+    """Connects to it neither succeed nor fail: its backlog is full."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    t.defer(listener.close)
+    for _ in range(8):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(listener.getsockname())
+        t.defer(one.close)
+    return listener.getsockname()[1]
 
 
 def backend(name, ports, models=("m",), extra=""):

@@ -5,15 +5,14 @@ other is aborted, and nothing is left behind."""
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "http2")]
-from common import backend, contains, eq, eventually, free_port, main, route  # noqa: E402
-from common import ok_either, serve_all, setup, upstream  # noqa: E402
+from common import backend, contains, eq, eventually, free_port, hanging_port  # noqa: E402
+from common import main, ok_either, route, serve_all, setup, upstream  # noqa: E402
 from sides import Case, Wire, both, respond, settled, stream_words  # noqa: E402
 
 HEDGE = "    hedge: {delay: %s}\n"
@@ -538,17 +537,7 @@ def test_an_endpoint_that_failed_gets_none(t):
 
 
 def test_connections_that_do_not_come_to_be_are_waited_for_too(t):
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    t.defer(listener.close)
-    fill = []
-    for _ in range(8):  # fill the backlog, so that connects hang
-        one = socket.socket()
-        one.setblocking(False)
-        one.connect_ex(listener.getsockname())
-        fill.append(one)
-    headrace, servers = setup(t, [serve_all(ok_either)], ports=[listener.getsockname()[1]],
+    headrace, servers = setup(t, [serve_all(ok_either)], ports=[hanging_port(t)],
                               backend_extra="  timeouts: {connect: 60s}\n"
                               "  balancing: {policy: RoundRobin}\n", route_extra=SOON)
     for stream in (False, True) * 4:

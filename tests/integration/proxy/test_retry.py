@@ -4,8 +4,8 @@
 import threading
 import time
 
-from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route,
-                    serve_all, setup, upstream)
+from common import (backend, contains, eq, eventually, free_port, hanging_port, main, ok_either,
+                    ok_json, route, serve_all, setup, upstream)
 
 
 def reset_at_once(peer):
@@ -156,19 +156,8 @@ def test_connections_are_reused(t):
 
 
 def test_an_endpoint_that_accepts_nothing_times_out(t):
-    import socket
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    t.defer(listener.close)
-    fill = []
-    for _ in range(8):  # fill the backlog, so that connects hang
-        s = socket.socket()
-        s.setblocking(False)
-        s.connect_ex(listener.getsockname())
-        fill.append(s)
     good = upstream(t, serve_all(ok_json))
-    text = backend("be", [listener.getsockname()[1], good.port],
+    text = backend("be", [hanging_port(t), good.port],
                    extra="  timeouts: {connect: 300ms}") + "---" + route("r", ["be"])
     headrace = t.headrace({"a.yaml": text})
     for _ in range(4):
