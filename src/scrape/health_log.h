@@ -2,6 +2,7 @@
 // after it. So many lines in a while; how many more there were is said with the next one.
 #pragma once
 
+#include "endpoint/endpoint.h"
 #include "endpoint/health.h"
 
 enum { HEALTH_LOG_LINES_MAX = 20, HEALTH_LOG_WHILE_MS = 10000 };
@@ -14,7 +15,7 @@ struct health_log_line {
     enum health_reason reason;
     uint64_t for_ms;
     uint32_t times;
-    char problem[256]; // why checks fail
+    char problem[ENDPOINT_PROBLEM_MAX]; // why checks fail
 };
 
 // Zero-initialised is ready.
