@@ -197,7 +197,7 @@ def a_client_that_does_not_read_stops_the_server(t, client, server):
 
 
 def a_server_that_does_not_read_stops_the_client(t, client, server):
-    total = 16 * MIB
+    total = 32 * MIB
     go = threading.Event()
 
     def handler(asked):

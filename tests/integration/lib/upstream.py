@@ -151,7 +151,7 @@ class Upstream:
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind((host, port))
-        self.listener.listen(512)
+        self.listener.listen(4096)
         self.host, self.port = self.listener.getsockname()
         self.stopping = False
         threading.Thread(target=self._accept, daemon=True).start()

@@ -157,7 +157,7 @@ def test_refusals_for_want_of_room_eject_nobody(t):
 
 # ---- active checks ------------------------------------------------------------------------------
 
-CHECKED = ("  health: {active: {interval: 100ms, timeout: 100ms, healthyThreshold: 2, "
+CHECKED = ("  health: {active: {interval: 200ms, timeout: 200ms, healthyThreshold: 2, "
            "unhealthyThreshold: 2}}\n")
 
 

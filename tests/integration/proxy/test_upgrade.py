@@ -143,7 +143,7 @@ def test_the_clients_end_reaches_the_server(t):
 
 def test_nobody_is_flooded(t):
     """A client that does not read stops the server, and the other way round; nothing is lost."""
-    size = 16 * 1024 * 1024
+    size = 64 * 1024 * 1024  # more than the kernel holds on the way
     sent = []
 
     def handler(peer):
@@ -176,7 +176,7 @@ def test_nobody_is_flooded(t):
 
 def test_a_server_that_does_not_read_stops_the_client(t):
     go = threading.Event()
-    total = 8 * 1024 * 1024
+    total = 64 * 1024 * 1024  # more than the kernel holds on the way
     got = []
 
     def handler(peer):

@@ -22,7 +22,7 @@ EXPOSITION = b"""vllm:num_requests_running{model_name="m"} 1
 vllm:num_requests_waiting{model_name="m"} 0
 """
 TLS = "  tls: {caRef: {name: ca}, serverName: llm.example.com%s}\n"
-CHECK = ("  health: {active: {interval: 100ms, timeout: 100ms, healthyThreshold: 1, "
+CHECK = ("  health: {active: {interval: 500ms, timeout: 500ms, healthyThreshold: 1, "
          "unhealthyThreshold: 1%s}}\n")
 SANS = ("DNS:llm.example.com",)
 
@@ -164,7 +164,8 @@ def test_checks_are_made_over_tls(t):
     eq(s.upstream.requests[0].get("host"), "llm.example.com:%d" % s.upstream.port)
     s.headrace.write("ca.yaml", certs.config_map("ca", certs.Authority(t.folder, "other")))
     s.wait_state("unhealthy")
-    contains(s.endpoint()["health"]["check_problem"], "certificate verification failed")
+    eventually(lambda: "certificate verification failed" in
+               s.endpoint()["health"]["check_problem"])
     s.headrace.wait_output("fails its health checks.*certificate verification failed")
     s.headrace.write("ca.yaml", certs.config_map("ca", s.root))
     s.wait_state("ok")
