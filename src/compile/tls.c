@@ -133,6 +133,18 @@ static const struct material_entry *good_entry(const struct material *material, 
     return entry != NULL && entry->problem.len == 0 ? entry : NULL;
 }
 
+// Read now, on a thread that has the time; NULL means the system's. Where it fails for want of
+// memory, those who use it try again, and say why.
+static void read_ahead(struct build *build, const struct tls_trust *trust)
+{
+    struct error err = ERROR_INIT;
+    struct tls_store *store = tls_store_get(trust, &err);
+    if (store != NULL && !VEC_PUSH(&build->snapshot->tls_stores, store)) {
+        tls_store_unref(store);
+        build->failed = true;
+    }
+}
+
 static const struct tls_trust *keep_trust(struct build *build, const struct object *object,
                                           const struct material_entry *entry)
 {
@@ -151,6 +163,7 @@ static const struct tls_trust *keep_trust(struct build *build, const struct obje
     trust->ca_pem = build_keep(build, entry->pem);
     memcpy(trust->digest, entry->digest, TLS_DIGEST_LEN);
     build->failed = build->failed || map_put(&build->trusts, key, trust, NULL) < 0;
+    read_ahead(build, trust);
     return trust;
 }
 
@@ -423,6 +436,8 @@ bool build_backend_tls(struct build *build, const struct object *backend,
     if (tls->ca_ref != NULL) {
         upstream->trust = use_trust(build, &at, tls->ca_ref, references);
         usable = upstream->trust != NULL;
+    } else if (!tls->insecure) {
+        read_ahead(build, NULL);
     }
     if (tls->client_certificate_ref != NULL) {
         const struct tls_leaf *leaf;

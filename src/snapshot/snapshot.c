@@ -36,6 +36,10 @@ static void snapshot_free(struct snapshot *snapshot)
     snap_regex_free_all(snapshot->regexes);
     map_fini(&snapshot->host_index);
     map_fini(&snapshot->tls_host_index);
+    for (size_t i = 0; i < snapshot->tls_stores.len; i++) {
+        tls_store_unref(snapshot->tls_stores.items[i]);
+    }
+    VEC_FINI(&snapshot->tls_stores);
     arena_fini(&snapshot->arena);
     free(snapshot);
 }

@@ -13,11 +13,13 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/slice.h"
+#include "base/vec.h"
 #include "endpoint/endpoint.h"
 #include "endpoint/retry_budget.h"
 #include "http/message.h"
 #include "snapshot/filters.h"
 #include "tls/config.h"
+#include "tls/store.h"
 
 struct match_index;
 struct snap_regex; // a compiled pattern, matched against the whole text with bounded effort
@@ -161,6 +163,7 @@ struct snapshot {
     struct tls_host *tls_hosts; // sorted by name
     size_t tls_host_count;
     struct map tls_host_index; // name → tls_host
+    VEC(struct tls_store *) tls_stores; // a reference to each, so that workers find them read
     bool has_cors; // some rule has a policy; set by snapshot_finish
     struct snap_regex *regexes; // list, for the end
 };

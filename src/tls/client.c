@@ -121,16 +121,17 @@ static int make_session_key(struct tls_conn *conn, const struct tls_upstream *up
 // ---- what the server must prove -----------------------------------------------------------------
 
 static SSL_CTX *upstream_context(struct tls_client *client, const struct tls_upstream *upstream,
-                                 struct error *err)
+                                 const struct tls_store *store, struct error *err)
 {
     SSL_CTX *ssl = tls_context_base(client->worker, false, err);
     if (ssl == NULL ||
         (upstream->identity != NULL &&
-         tls_context_use_identity(client->worker, ssl, upstream->identity, err) != 0) ||
-        (!upstream->insecure &&
-         tls_context_use_trust(client->worker, ssl, upstream->trust, false, err) != 0)) {
+         tls_context_use_identity(client->worker, ssl, upstream->identity, err) != 0)) {
         SSL_CTX_free(ssl);
         return NULL;
+    }
+    if (store != NULL) {
+        tls_store_use(store, ssl, false);
     }
     SSL_CTX_set_verify(ssl, upstream->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
                        tls_peer_on_verify);
@@ -147,9 +148,17 @@ static struct tls_context *context_for(struct tls_client *client,
     if (context != NULL) {
         return context;
     }
-    SSL_CTX *ssl = upstream_context(client, upstream, err);
-    context = ssl != NULL ? tls_context_cache_put(&client->contexts, key, ssl) : NULL;
-    if (ssl != NULL && context == NULL) {
+    struct tls_store *store = NULL;
+    if (!upstream->insecure && (store = tls_store_get(upstream->trust, err)) == NULL) {
+        return NULL;
+    }
+    SSL_CTX *ssl = upstream_context(client, upstream, store, err);
+    if (ssl == NULL) {
+        tls_store_unref(store);
+        return NULL;
+    }
+    context = tls_context_cache_put(&client->contexts, key, ssl, store);
+    if (context == NULL) {
         error_set(err, -ENOMEM, "out of memory");
     }
     return context;

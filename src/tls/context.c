@@ -1,7 +1,6 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +10,6 @@ enum {
     PEM_MAX = 4 * 1024 * 1024, // of what we are configured with
     PEER_CHAIN_MAX = 64 * 1024,
     PEER_CHAIN_DEPTH = 8,
-    NAMED_AUTHORITIES_MAX = 64, // told to clients; the list is part of each handshake
 };
 
 // Forward secrecy and authenticated encryption only (RFC 9325 section 4.2). Elliptic curves that
@@ -64,15 +62,14 @@ static int no_password(char *buf, int size, int rwflag, void *arg)
     return -1;
 }
 
-static BIO *pem_reader(struct slice pem)
+BIO *tls_pem_reader(struct slice pem)
 {
     return pem.len <= PEM_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
 }
 
-// The next certificate; NULL: there is none, or it cannot be read (then the error queue says so).
-static X509 *next_certificate(struct tls_worker *worker, BIO *bio)
+X509 *tls_next_certificate(OSSL_LIB_CTX *library, BIO *bio)
 {
-    X509 *certificate = X509_new_ex(worker->library, NULL);
+    X509 *certificate = X509_new_ex(library, NULL);
     if (certificate != NULL && PEM_read_bio_X509(bio, &certificate, no_password, NULL) == NULL) {
         X509_free(certificate);
         certificate = NULL;
@@ -86,14 +83,14 @@ static X509 *next_certificate(struct tls_worker *worker, BIO *bio)
 
 static int use_chain(struct tls_worker *worker, SSL_CTX *ssl, BIO *bio)
 {
-    X509 *leaf = next_certificate(worker, bio);
+    X509 *leaf = tls_next_certificate(worker->library, bio);
     if (leaf == NULL || !SSL_CTX_use_certificate(ssl, leaf)) {
         X509_free(leaf);
         return -EINVAL;
     }
     X509_free(leaf);
     X509 *more;
-    while ((more = next_certificate(worker, bio)) != NULL) {
+    while ((more = tls_next_certificate(worker->library, bio)) != NULL) {
         if (!SSL_CTX_add0_chain_cert(ssl, more)) {
             X509_free(more);
             return -EINVAL;
@@ -105,13 +102,13 @@ static int use_chain(struct tls_worker *worker, SSL_CTX *ssl, BIO *bio)
 int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
                              const struct tls_identity *identity, struct error *err)
 {
-    BIO *chain = pem_reader(identity->certificate_pem);
+    BIO *chain = tls_pem_reader(identity->certificate_pem);
     int rc = chain != NULL ? use_chain(worker, ssl, chain) : -ENOMEM;
     BIO_free(chain);
     if (rc != 0) {
         return error_set(err, rc, "the certificate cannot be used: %s", tls_take_errors().text);
     }
-    BIO *bio = pem_reader(identity->key_pem);
+    BIO *bio = tls_pem_reader(identity->key_pem);
     EVP_PKEY *key = bio == NULL ? NULL
                                 : PEM_read_bio_PrivateKey_ex(bio, NULL, no_password, NULL,
                                                              worker->library, NULL);
@@ -121,94 +118,6 @@ int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
     }
     EVP_PKEY_free(key);
     return rc;
-}
-
-// ---- authorities --------------------------------------------------------------------------------
-
-// Read once for the process, when first needed: a hundred and more certificates. Looking up takes
-// the store's lock, in handshakes with servers of public authorities only.
-static pthread_once_t system_once = PTHREAD_ONCE_INIT;
-static X509_STORE *system_store;
-
-static void load_system_store(void)
-{
-    X509_STORE *store = X509_STORE_new();
-    if (store != NULL && X509_STORE_set_default_paths(store)) {
-        system_store = store;
-    } else {
-        X509_STORE_free(store);
-    }
-    ERR_clear_error();
-}
-
-// Adds each to the store, and its name to `names` while there is room.
-static int add_authorities(struct tls_worker *worker, BIO *bio, X509_STORE *store,
-                           STACK_OF(X509_NAME) *names, size_t *ret_count)
-{
-    size_t count = 0;
-    X509 *ca;
-    while ((ca = next_certificate(worker, bio)) != NULL) {
-        bool ok = X509_STORE_add_cert(store, ca);
-        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(ca));
-        if (!ok || name == NULL || !sk_X509_NAME_push(names, name)) {
-            X509_NAME_free(name);
-            ok = false;
-        }
-        X509_free(ca);
-        if (!ok) {
-            return -EINVAL;
-        }
-        count++;
-    }
-    *ret_count = count;
-    return ERR_peek_error() == 0 && count != 0 ? 0 : -EINVAL;
-}
-
-// Whatever was configured as an authority is one, be it an intermediate or the server's own
-// certificate.
-static int use_own_trust(struct tls_worker *worker, SSL_CTX *ssl, const struct tls_trust *trust,
-                         bool is_server)
-{
-    BIO *bio = pem_reader(trust->ca_pem);
-    X509_STORE *store = X509_STORE_new();
-    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
-    size_t count = 0;
-    int rc = -ENOMEM;
-    if (bio != NULL && store != NULL && names != NULL) {
-        rc = add_authorities(worker, bio, store, names, &count);
-    }
-    if (rc == 0) {
-        X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
-        SSL_CTX_set1_cert_store(ssl, store);
-        if (is_server && count <= NAMED_AUTHORITIES_MAX) {
-            SSL_CTX_set0_CA_list(ssl, names);
-            names = NULL;
-        }
-    }
-    BIO_free(bio);
-    X509_STORE_free(store);
-    sk_X509_NAME_pop_free(names, X509_NAME_free);
-    return rc;
-}
-
-int tls_context_use_trust(struct tls_worker *worker, SSL_CTX *ssl, const struct tls_trust *trust,
-                          bool is_server, struct error *err)
-{
-    if (trust == NULL) {
-        pthread_once(&system_once, load_system_store);
-        if (system_store == NULL) {
-            return error_set(err, -ENOENT, "the system's authorities cannot be read");
-        }
-        SSL_CTX_set1_cert_store(ssl, system_store);
-        return 0;
-    }
-    int rc = use_own_trust(worker, ssl, trust, is_server);
-    if (rc != 0) {
-        struct error cause = tls_take_errors();
-        return error_set(err, rc, "the authorities cannot be used: %s",
-                         cause.text[0] != '\0' ? cause.text : "no certificate in them");
-    }
-    return 0;
 }
 
 // ---- the cache ----------------------------------------------------------------------------------
@@ -223,6 +132,7 @@ void tls_context_unref(struct tls_context *context)
 {
     if (context != NULL && --context->refs == 0) {
         SSL_CTX_free(context->ssl);
+        tls_store_unref(context->store);
         free((char *)(uintptr_t)context->key.ptr);
         free(context);
     }
@@ -248,17 +158,19 @@ struct tls_context *tls_context_cache_get(const struct tls_context_cache *cache,
 }
 
 struct tls_context *tls_context_cache_put(struct tls_context_cache *cache, struct slice key,
-                                          SSL_CTX *ssl)
+                                          SSL_CTX *ssl, struct tls_store *store)
 {
     struct tls_context *context = calloc(1, sizeof(*context));
     char *copy = slice_dup(key);
     if (context == NULL || copy == NULL || map_put(&cache->map, key, context, NULL) != 0) {
         SSL_CTX_free(ssl);
+        tls_store_unref(store);
         free(copy);
         free(context);
         return NULL;
     }
-    *context = (struct tls_context){.ssl = ssl, .refs = 1, .key = slice_of(copy, key.len)};
+    *context = (struct tls_context){
+        .ssl = ssl, .store = store, .refs = 1, .key = slice_of(copy, key.len)};
     list_push_back(&cache->list, &context->node);
     return context;
 }

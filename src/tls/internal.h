@@ -13,6 +13,7 @@
 #include "tls/config.h"
 #include "tls/conn.h"
 #include "tls/server.h"
+#include "tls/store.h"
 #include "tls/worker.h"
 
 enum {
@@ -36,6 +37,7 @@ struct tls_worker {
 struct tls_context {
     struct list_node node;
     SSL_CTX *ssl;
+    struct tls_store *store; // what peers' certificates are verified by; NULL: they are not
     unsigned refs; // the cache's and connections'; one thread
     bool marked;
     struct slice key; // the cache's
@@ -91,21 +93,28 @@ int tls_socket_flush(struct tls_conn *conn);
 SSL_CTX *tls_context_base(struct tls_worker *worker, bool is_server, struct error *err);
 MUST_CHECK int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
                                         const struct tls_identity *identity, struct error *err);
-// Authorities; NULL means the system's. is_server: tells clients their names.
-MUST_CHECK int tls_context_use_trust(struct tls_worker *worker, SSL_CTX *ssl,
-                                     const struct tls_trust *trust, bool is_server,
-                                     struct error *err);
+// A reader of text that outlives it. NULL: out of memory, or too large.
+BIO *tls_pem_reader(struct slice pem);
+// The next certificate; NULL: there is none, or it cannot be read (then the error queue says so).
+X509 *tls_next_certificate(OSSL_LIB_CTX *library, BIO *bio);
 
 void tls_context_cache_init(struct tls_context_cache *cache);
 void tls_context_cache_fini(struct tls_context_cache *cache);
 struct tls_context *tls_context_cache_get(const struct tls_context_cache *cache, struct slice key);
-// Takes the SSL_CTX over, also when it fails (NULL: out of memory).
+// Takes the SSL_CTX and the reference to what it verifies by (may be NULL) over, also when it
+// fails (NULL: out of memory).
 struct tls_context *tls_context_cache_put(struct tls_context_cache *cache, struct slice key,
-                                          SSL_CTX *ssl);
+                                          SSL_CTX *ssl, struct tls_store *store);
 // Mark and sweep.
 void tls_context_cache_unmark(struct tls_context_cache *cache);
 void tls_context_cache_sweep(struct tls_context_cache *cache);
 void tls_context_unref(struct tls_context *context); // NULL is fine
+
+// ---- store.c ------------------------------------------------------------------------------------
+
+// Peers of the context are verified by it, for as long as the context's owner holds a reference.
+// is_server: clients are told the authorities' names.
+void tls_store_use(const struct tls_store *store, SSL_CTX *ssl, bool is_server);
 
 // ---- conn.c ------------------------------------------------------------------------------------
 

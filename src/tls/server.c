@@ -112,14 +112,15 @@ static int on_alpn(SSL *ssl, const unsigned char **ret_name, unsigned char *ret_
 }
 
 static SSL_CTX *host_context(struct tls_server *server, const struct tls_host *host,
-                             struct error *err)
+                             const struct tls_store *store, struct error *err)
 {
     SSL_CTX *ssl = tls_context_base(server->worker, true, err);
-    if (ssl == NULL || tls_context_use_identity(server->worker, ssl, host->identity, err) != 0 ||
-        (host->client_auth != TLS_CLIENT_AUTH_NONE &&
-         tls_context_use_trust(server->worker, ssl, host->client_trust, true, err) != 0)) {
+    if (ssl == NULL || tls_context_use_identity(server->worker, ssl, host->identity, err) != 0) {
         SSL_CTX_free(ssl);
         return NULL;
+    }
+    if (store != NULL) {
+        tls_store_use(store, ssl, true);
     }
     SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);
     return ssl;
@@ -135,8 +136,17 @@ static struct tls_context *context_for(struct tls_server *server, const struct t
     if (context != NULL) {
         return context;
     }
-    SSL_CTX *ssl = host_context(server, host, err);
-    context = ssl != NULL ? tls_context_cache_put(&server->contexts, name, ssl) : NULL;
+    struct tls_store *store = NULL;
+    if (host->client_auth != TLS_CLIENT_AUTH_NONE &&
+        (store = tls_store_get(host->client_trust, err)) == NULL) {
+        return NULL;
+    }
+    SSL_CTX *ssl = host_context(server, host, store, err);
+    if (ssl == NULL) {
+        tls_store_unref(store);
+        return NULL;
+    }
+    context = tls_context_cache_put(&server->contexts, name, ssl, store);
     if (context != NULL) {
         memcpy(context->trust_digest, key + TLS_DIGEST_LEN + 1, TLS_DIGEST_LEN);
     }

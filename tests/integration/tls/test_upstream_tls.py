@@ -15,15 +15,18 @@ from common import backend, route  # noqa: E402
 from harness import contains, eq, eventually, free_port, main  # noqa: E402
 from upstream import Upstream, ok_either, serve_all  # noqa: E402
 
+SANS = ("DNS:llm.example.com",)
+
 
 def front(port, tls, more=""):
-    """A backend over TLS, and a route to it that tries once."""
-    return (backend("be", [port], (), more + "  tls: {%s}\n" % tls) + "---"
+    """A backend over TLS (or in the clear), and a route to it that tries once."""
+    more += "  tls: {%s}\n" % tls if tls else ""
+    return (backend("be", [port], (), more) + "---"
             + route("r", ["be"], "    retry: {attempts: 0}\n"))
 
 
 class Setup:
-    def __init__(self, t, tls, sans=("DNS:llm.example.com",), handler=None, asks=None):
+    def __init__(self, t, tls, sans=SANS, handler=None, asks=None):
         self.t = t
         self.root = certs.Authority(t.folder)
         self.upstream = Upstream(handler or serve_all(ok_either),
@@ -94,6 +97,29 @@ def test_without_a_name_the_address_must_be_in_the_certificate(t):
 def test_the_systems_authorities_do_not_know_ours(t):
     s = Setup(t, "serverName: llm.example.com")
     s.expect_failure("certificate_bad")
+
+
+def test_the_systems_authorities_are_read_by_no_worker(t):
+    """They are many: whoever serves would stop for a fifth of a second."""
+    root = certs.Authority(t.folder)
+    secured = Upstream(serve_all(ok_either), tls=certs.server(root.issue("llm", SANS)))
+    plain = Upstream(serve_all(ok_either))
+    t.defer(secured.stop)
+    t.defer(plain.stop)
+    pipe = os.path.join(t.folder, "authorities")  # who reads them waits until they are written
+    os.mkfifo(pipe)
+    headrace = t.headrace({"be.yaml": front(plain.port, None)}, env={"SSL_CERT_FILE": pipe})
+    headrace.write("be.yaml", front(secured.port, "serverName: llm.example.com"))
+    feed = []
+    eventually(lambda: feed or feed.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)) or feed)
+    for _ in range(20):
+        eq(t.chat(headrace.port).status, 200)
+    eq((len(plain.requests), len(secured.requests)), (20, 0))
+    with open(root.cert, "rb") as file:
+        os.set_blocking(feed[0], True)
+        os.write(feed[0], file.read())
+    os.close(feed[0])
+    eventually(lambda: t.chat(headrace.port).status == 200 and secured.requests)
 
 
 def test_unverified_when_so_configured(t):

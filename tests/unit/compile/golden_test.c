@@ -516,11 +516,40 @@ static void world_down(struct world *w)
     free(w->epoch);
 }
 
+// Whoever publishes it has read the authorities, so that no worker has to.
+static void check_read_ahead(const struct snapshot *snapshot, const struct tls_trust *trust)
+{
+    struct error err = ERROR_INIT;
+    struct tls_store *store = tls_store_get(trust, &err);
+    bool is_held = false;
+    for (size_t i = 0; i < snapshot->tls_stores.len; i++) {
+        is_held = is_held || snapshot->tls_stores.items[i] == store;
+    }
+    assert_true(is_held);
+    tls_store_unref(store);
+}
+
+static void check_all_read_ahead(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->backend_count; i++) {
+        const struct tls_upstream *tls = snapshot->backends[i]->tls;
+        if (tls != NULL && !tls->insecure) {
+            check_read_ahead(snapshot, tls->trust);
+        }
+    }
+    for (size_t i = 0; i < snapshot->tls_host_count; i++) {
+        if (snapshot->tls_hosts[i].client_trust != NULL) {
+            check_read_ahead(snapshot, snapshot->tls_hosts[i].client_trust);
+        }
+    }
+}
+
 static void compile_to_text(const struct manifest *manifest, bool backwards, struct strbuf *out)
 {
     struct world w;
     world_up(&w, manifest, backwards);
     strbuf_init(out, OUTPUT_MAX);
+    check_all_read_ahead(w.result.snapshot);
     strbuf_add_str(out, "backends:\n");
     for (size_t i = 0; i < w.result.snapshot->backend_count; i++) {
         print_backend(out, &w, w.result.snapshot->backends[i]);
