@@ -173,7 +173,8 @@ const struct affinity *filters_session(const struct request *request,
 }
 
 // A client without a cookie of this backend gets one for the endpoint that serves it. One whose
-// endpoint is there but was passed over keeps it, and comes back. A fallback is no home.
+// endpoint is there but was passed over keeps it, and comes back. A fallback is no home, nor is an
+// endpoint that was removed while it answered.
 static void write_cookie(const struct request *request, struct strbuf *out)
 {
     const struct snap_affinity *affinity = request->rule->affinity;
@@ -183,8 +184,12 @@ static void write_cookie(const struct request *request, struct strbuf *out)
         endpoint_of_cookie(request, request->target) != NULL) {
         return;
     }
-    bool secure = affinity->cookie_secure || slice_eq(request_scheme(request), SLICE("https"));
     affinity_tag(&affinity->key, request->reservation.endpoint, tag);
+    if (affinity_find(backend_state_endpoints(request->target->backend->state), &affinity->key,
+                      slice_of(tag, sizeof(tag))) == NULL) {
+        return;
+    }
+    bool secure = affinity->cookie_secure || slice_eq(request_scheme(request), SLICE("https"));
     strbuf_add(out, SLICE("set-cookie: "));
     strbuf_add(out, affinity->cookie_name);
     strbuf_add_char(out, '=');

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Sessions: requests that belong together reach one endpoint, by a header field or a cookie."""
 
+import threading
+
 from common import (backend, contains, eq, eventually, free_port, main, ok_either, ok_json, route,
                     serve_all, setup, upstream)
 
@@ -123,6 +125,26 @@ def test_a_cookie_of_an_endpoint_that_went_is_replaced(t):
 
     answer = eventually(moved, what="another cookie")
     assert answer.headers["set-cookie"].split(";")[0] != old
+
+
+def test_an_endpoint_that_goes_while_it_answers_gives_no_cookie(t):
+    go = threading.Event()
+
+    def slow(peer, request):
+        go.wait(30)
+        ok_json(peer, request)
+
+    servers = [upstream(t, serve_all(each)) for each in (slow, ok_json)]
+    text = backend("be", [servers[0].port]) + "---" + route("r", ["be"], BY_COOKIE)
+    headrace = t.headrace({"a.yaml": text})
+    with t.connect(headrace.port) as conn:
+        conn.send_request("POST", "/v1/chat/completions", None, t.chat_body(model="m"))
+        eventually(lambda: servers[0].requests)
+        headrace.write("a.yaml", text.replace(str(servers[0].port), str(servers[1].port)))
+        eventually(lambda: headrace.metrics()["headrace_snapshot_generation"] == 2)
+        go.set()
+        answer = conn.read_response()
+    eq((answer.status, answer.headers.get("set-cookie")), (200, None))
 
 
 def test_a_fallback_gives_no_cookie(t):
