@@ -396,7 +396,7 @@ def test_a_terminating_pod_gets_nothing_new_and_finishes_its_streams(t):
         peer.stream_end()
 
     first, second = Pod(t), Pod(t)
-    headrace, become = cluster(t, [first, second])
+    headrace, become = cluster(t, [first, second], "")
     first.bad = second.bad = slow
     conn, response = t.stream(headrace.port, model="m")
     with conn:
