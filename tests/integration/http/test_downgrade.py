@@ -8,7 +8,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "proxy"), os.path.join(HERE, "..", "lib"), HERE]
-from common import contains, eq, main, ok_json, serve_all, setup  # noqa: E402
+from common import contains, eq, eventually, main, ok_json, serve_all, setup  # noqa: E402
 from frames import PROTOCOL_ERROR, BareClient  # noqa: E402
 from smuggling_table import BODY, DOWNGRADES, LENGTH_FIELD, SMUGGLED, section  # noqa: E402
 from test_strictness import check_rows  # noqa: E402
@@ -29,10 +29,10 @@ def test_what_http1_would_misread_is_refused(t):
     client = BareClient(t, headrace.port)
     eq(client.ask(1, section(LENGTH_FIELD), BODY)[0], 200)
     # Each of them was counted, whoever found it; one whose length lies is one that broke off.
-    counted = sum(value for name, value in headrace.metrics().items()
-                  if name.startswith("headrace_rejected_messages_total")
-                  or name == 'headrace_request_outcomes_total{outcome="client_abort"}')
-    eq(counted, len(DOWNGRADES))
+    eventually(lambda: len(DOWNGRADES) == sum(
+        value for name, value in headrace.metrics().items()
+        if name.startswith("headrace_rejected_messages_total")
+        or name == 'headrace_request_outcomes_total{outcome="client_abort"}'), what="all counted")
 
 
 def test_one_bad_request_leaves_the_others(t):

@@ -53,8 +53,10 @@ def test_copies_are_whole_and_their_answers_are_thrown_away(t):
     eventually(lambda: sum(headrace.metrics()[key(k)] for k in ("answered", "failed")) == 10,
                what="ten settled")
     # Copies are in no count and no log but their own, and never tried again.
+    outcome = 'headrace_request_outcomes_total{outcome="ok"}'
+    eventually(lambda: headrace.metrics()[outcome] >= 10, what="ten counted")
     counts = headrace.metrics()
-    eq(counts['headrace_request_outcomes_total{outcome="ok"}'], 10)
+    eq(counts[outcome], 10)
     eq(sum(v for k, v in counts.items() if k.startswith("headrace_retries_total")), 0)
     eventually(lambda: headrace.stdout.count('"request_id"') == 10, what="ten lines")
 
