@@ -120,26 +120,6 @@ static int make_session_key(struct tls_conn *conn, const struct tls_upstream *up
 
 // ---- what the server must prove -----------------------------------------------------------------
 
-static SSL_CTX *upstream_context(struct tls_client *client, const struct tls_upstream *upstream,
-                                 const struct tls_store *store, struct error *err)
-{
-    SSL_CTX *ssl = tls_context_base(client->worker, false, err);
-    if (ssl == NULL ||
-        (upstream->identity != NULL &&
-         tls_context_use_identity(client->worker, ssl, upstream->identity, err) != 0)) {
-        SSL_CTX_free(ssl);
-        return NULL;
-    }
-    if (store != NULL) {
-        tls_store_use(store, ssl, false);
-    }
-    SSL_CTX_set_verify(ssl, upstream->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
-                       tls_peer_on_verify);
-    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(ssl, on_new_session);
-    return ssl;
-}
-
 static struct tls_context *context_for(struct tls_client *client,
                                        const struct tls_upstream *upstream, struct error *err)
 {
@@ -148,18 +128,15 @@ static struct tls_context *context_for(struct tls_client *client,
     if (context != NULL) {
         return context;
     }
-    struct tls_store *store = NULL;
-    if (!upstream->insecure && (store = tls_store_get(upstream->trust, err)) == NULL) {
-        return NULL;
-    }
-    SSL_CTX *ssl = upstream_context(client, upstream, store, err);
-    if (ssl == NULL) {
-        tls_store_unref(store);
-        return NULL;
-    }
-    context = tls_context_cache_put(&client->contexts, key, ssl, store);
-    if (context == NULL) {
-        error_set(err, -ENOMEM, "out of memory");
+    const struct tls_context_spec spec = {
+        .verifies = !upstream->insecure, .identity = upstream->identity, .trust = upstream->trust};
+    context = tls_context_make(&client->contexts, key, client->worker, &spec, err);
+    if (context != NULL) {
+        SSL_CTX_set_verify(context->ssl, upstream->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
+                           tls_peer_on_verify);
+        SSL_CTX_set_session_cache_mode(context->ssl,
+                                       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(context->ssl, on_new_session);
     }
     return context;
 }

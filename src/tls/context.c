@@ -7,7 +7,6 @@
 #include "tls/internal.h"
 
 enum {
-    PEM_MAX = 4 * 1024 * 1024, // of what we are configured with
     PEER_CHAIN_MAX = 64 * 1024,
     PEER_CHAIN_DEPTH = 8,
 };
@@ -52,35 +51,6 @@ SSL_CTX *tls_context_base(struct tls_worker *worker, bool is_server, struct erro
     return ssl;
 }
 
-// A key that is encrypted is refused; without this OpenSSL would ask at the terminal.
-static int no_password(char *buf, int size, int rwflag, void *arg)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    (void)arg;
-    return -1;
-}
-
-BIO *tls_pem_reader(struct slice pem)
-{
-    return pem.len <= PEM_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
-}
-
-X509 *tls_next_certificate(OSSL_LIB_CTX *library, BIO *bio)
-{
-    X509 *certificate = X509_new_ex(library, NULL);
-    if (certificate != NULL && PEM_read_bio_X509(bio, &certificate, no_password, NULL) == NULL) {
-        X509_free(certificate);
-        certificate = NULL;
-    }
-    unsigned long last = ERR_peek_last_error();
-    if (ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE) {
-        ERR_clear_error(); // the end
-    }
-    return certificate;
-}
-
 static int use_chain(struct tls_worker *worker, SSL_CTX *ssl, BIO *bio)
 {
     X509 *leaf = tls_next_certificate(worker->library, bio);
@@ -99,8 +69,8 @@ static int use_chain(struct tls_worker *worker, SSL_CTX *ssl, BIO *bio)
     return ERR_peek_error() == 0 ? 0 : -EINVAL;
 }
 
-int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
-                             const struct tls_identity *identity, struct error *err)
+static int use_identity(struct tls_worker *worker, SSL_CTX *ssl,
+                        const struct tls_identity *identity, struct error *err)
 {
     BIO *chain = tls_pem_reader(identity->certificate_pem);
     int rc = chain != NULL ? use_chain(worker, ssl, chain) : -ENOMEM;
@@ -110,7 +80,7 @@ int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
     }
     BIO *bio = tls_pem_reader(identity->key_pem);
     EVP_PKEY *key = bio == NULL ? NULL
-                                : PEM_read_bio_PrivateKey_ex(bio, NULL, no_password, NULL,
+                                : PEM_read_bio_PrivateKey_ex(bio, NULL, tls_no_password, NULL,
                                                              worker->library, NULL);
     BIO_free(bio);
     if (key == NULL || !SSL_CTX_use_PrivateKey(ssl, key) || !SSL_CTX_check_private_key(ssl)) {
@@ -157,8 +127,9 @@ struct tls_context *tls_context_cache_get(const struct tls_context_cache *cache,
     return map_get(&cache->map, key);
 }
 
-struct tls_context *tls_context_cache_put(struct tls_context_cache *cache, struct slice key,
-                                          SSL_CTX *ssl, struct tls_store *store)
+// Takes the SSL_CTX and the reference over, also when it fails (NULL: out of memory).
+static struct tls_context *cache_put(struct tls_context_cache *cache, struct slice key,
+                                     SSL_CTX *ssl, struct tls_store *store)
 {
     struct tls_context *context = calloc(1, sizeof(*context));
     char *copy = slice_dup(key);
@@ -172,6 +143,31 @@ struct tls_context *tls_context_cache_put(struct tls_context_cache *cache, struc
     *context = (struct tls_context){
         .ssl = ssl, .store = store, .refs = 1, .key = slice_of(copy, key.len)};
     list_push_back(&cache->list, &context->node);
+    return context;
+}
+
+struct tls_context *tls_context_make(struct tls_context_cache *cache, struct slice key,
+                                     struct tls_worker *worker, const struct tls_context_spec *spec,
+                                     struct error *err)
+{
+    struct tls_store *store = NULL;
+    if (spec->verifies && (store = tls_store_get(spec->trust, err)) == NULL) {
+        return NULL;
+    }
+    SSL_CTX *ssl = tls_context_base(worker, spec->is_server, err);
+    if (ssl == NULL ||
+        (spec->identity != NULL && use_identity(worker, ssl, spec->identity, err) != 0)) {
+        SSL_CTX_free(ssl);
+        tls_store_unref(store);
+        return NULL;
+    }
+    if (store != NULL) {
+        tls_store_use(store, ssl, spec->is_server);
+    }
+    struct tls_context *context = cache_put(cache, key, ssl, store);
+    if (context == NULL) {
+        error_set(err, -ENOMEM, "out of memory");
+    }
     return context;
 }
 

@@ -91,24 +91,38 @@ int tls_socket_flush(struct tls_conn *conn);
 
 // Versions, ciphers, modes: what all of ours have in common. NULL: *err says why.
 SSL_CTX *tls_context_base(struct tls_worker *worker, bool is_server, struct error *err);
-MUST_CHECK int tls_context_use_identity(struct tls_worker *worker, SSL_CTX *ssl,
-                                        const struct tls_identity *identity, struct error *err);
-// A reader of text that outlives it. NULL: out of memory, or too large.
-BIO *tls_pem_reader(struct slice pem);
-// The next certificate; NULL: there is none, or it cannot be read (then the error queue says so).
-X509 *tls_next_certificate(OSSL_LIB_CTX *library, BIO *bio);
 
 void tls_context_cache_init(struct tls_context_cache *cache);
 void tls_context_cache_fini(struct tls_context_cache *cache);
 struct tls_context *tls_context_cache_get(const struct tls_context_cache *cache, struct slice key);
-// Takes the SSL_CTX and the reference to what it verifies by (may be NULL) over, also when it
-// fails (NULL: out of memory).
-struct tls_context *tls_context_cache_put(struct tls_context_cache *cache, struct slice key,
-                                          SSL_CTX *ssl, struct tls_store *store);
+
+struct tls_context_spec {
+    bool is_server;                      // clients are told the names of the authorities
+    bool verifies;                       // peers, by `trust`
+    const struct tls_identity *identity; // NULL: none is shown
+    const struct tls_trust *trust;       // NULL: the system's authorities
+};
+
+// A new one of what all have in common, put under the key; the rest is the caller's to set. NULL:
+// *err says why.
+struct tls_context *tls_context_make(struct tls_context_cache *cache, struct slice key,
+                                     struct tls_worker *worker, const struct tls_context_spec *spec,
+                                     struct error *err);
+
 // Mark and sweep.
 void tls_context_cache_unmark(struct tls_context_cache *cache);
 void tls_context_cache_sweep(struct tls_context_cache *cache);
 void tls_context_unref(struct tls_context *context); // NULL is fine
+
+// ---- pem.c --------------------------------------------------------------------------------------
+
+// For OpenSSL's callbacks: a key that is encrypted is refused. Without it OpenSSL would ask on the
+// terminal.
+int tls_no_password(char *buf, int size, int rwflag, void *arg);
+// A reader of text that outlives it. NULL: out of memory, or more than TLS_PEM_MAX bytes.
+BIO *tls_pem_reader(struct slice pem);
+// The next certificate; NULL: there is none, or it cannot be read (then the error queue says so).
+X509 *tls_next_certificate(OSSL_LIB_CTX *library, BIO *bio);
 
 // ---- store.c ------------------------------------------------------------------------------------
 

@@ -11,14 +11,35 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-// Without it OpenSSL would ask on the terminal.
-static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+#include "tls/internal.h"
+
+int tls_no_password(char *buf, int size, int rwflag, void *arg)
 {
     (void)buf;
     (void)size;
     (void)rwflag;
     (void)arg;
     return -1;
+}
+
+BIO *tls_pem_reader(struct slice pem)
+{
+    return pem.len <= TLS_PEM_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+}
+
+X509 *tls_next_certificate(OSSL_LIB_CTX *library, BIO *bio)
+{
+    X509 *certificate = X509_new_ex(library, NULL);
+    if (certificate != NULL &&
+        PEM_read_bio_X509(bio, &certificate, tls_no_password, NULL) == NULL) {
+        X509_free(certificate);
+        certificate = NULL;
+    }
+    unsigned long last = ERR_peek_last_error();
+    if (ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE) {
+        ERR_clear_error(); // the end
+    }
+    return certificate;
 }
 
 // What OpenSSL says is wrong: words of its own table, nothing of the input.
@@ -33,23 +54,14 @@ static int refuse(struct error *err, const char *what)
 static BIO *open_pem(struct slice pem)
 {
     ERR_clear_error();
-    return pem.len <= TLS_PEM_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+    return tls_pem_reader(pem);
 }
 
 // The next certificate, or NULL: *ret_rc is 0 at the end, -EINVAL where something is broken.
 static X509 *next_certificate(BIO *bio, int *ret_rc)
 {
-    X509 *certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
-    *ret_rc = 0;
-    if (certificate == NULL) {
-        unsigned long code = ERR_peek_last_error();
-        bool at_end = ERR_GET_LIB(code) == ERR_LIB_PEM &&
-                      ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-        *ret_rc = at_end ? 0 : -EINVAL;
-        if (at_end) {
-            ERR_clear_error();
-        }
-    }
+    X509 *certificate = tls_next_certificate(NULL, bio);
+    *ret_rc = certificate == NULL && ERR_peek_error() != 0 ? -EINVAL : 0;
     return certificate;
 }
 
@@ -74,7 +86,7 @@ static int read_chain(BIO *bio, SSL_CTX *ctx, struct error *err)
 static int read_key(struct slice key_pem, X509 *leaf, SSL_CTX *ctx, struct error *err)
 {
     BIO *bio = open_pem(key_pem);
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL) : NULL;
     int rc = 0;
     if (key == NULL) {
         rc = refuse(err, "the private key cannot be read");

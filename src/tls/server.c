@@ -111,21 +111,6 @@ static int on_alpn(SSL *ssl, const unsigned char **ret_name, unsigned char *ret_
     return SSL_TLSEXT_ERR_OK;
 }
 
-static SSL_CTX *host_context(struct tls_server *server, const struct tls_host *host,
-                             const struct tls_store *store, struct error *err)
-{
-    SSL_CTX *ssl = tls_context_base(server->worker, true, err);
-    if (ssl == NULL || tls_context_use_identity(server->worker, ssl, host->identity, err) != 0) {
-        SSL_CTX_free(ssl);
-        return NULL;
-    }
-    if (store != NULL) {
-        tls_store_use(store, ssl, true);
-    }
-    SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);
-    return ssl;
-}
-
 static struct tls_context *context_for(struct tls_server *server, const struct tls_host *host,
                                        struct error *err)
 {
@@ -136,18 +121,15 @@ static struct tls_context *context_for(struct tls_server *server, const struct t
     if (context != NULL) {
         return context;
     }
-    struct tls_store *store = NULL;
-    if (host->client_auth != TLS_CLIENT_AUTH_NONE &&
-        (store = tls_store_get(host->client_trust, err)) == NULL) {
-        return NULL;
-    }
-    SSL_CTX *ssl = host_context(server, host, store, err);
-    if (ssl == NULL) {
-        tls_store_unref(store);
-        return NULL;
-    }
-    context = tls_context_cache_put(&server->contexts, name, ssl, store);
+    const struct tls_context_spec spec = {
+        .is_server = true,
+        .verifies = host->client_auth != TLS_CLIENT_AUTH_NONE,
+        .identity = host->identity,
+        .trust = host->client_trust,
+    };
+    context = tls_context_make(&server->contexts, name, server->worker, &spec, err);
     if (context != NULL) {
+        SSL_CTX_set_alpn_select_cb(context->ssl, on_alpn, NULL);
         memcpy(context->trust_digest, key + TLS_DIGEST_LEN + 1, TLS_DIGEST_LEN);
     }
     return context;

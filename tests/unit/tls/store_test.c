@@ -1,7 +1,6 @@
 // Lists of authorities that threads share: read once, as long as somebody holds them.
 #include "tls/store.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
